@@ -1,0 +1,112 @@
+"""The two types that data flows in: `Layers` before compositing, `MattingBatch` after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+def _to(self: Any, device: torch.device | str, non_blocking: bool) -> dict[str, Any]:
+    moved: dict[str, Any] = {}
+    for item in fields(self):
+        value = getattr(self, item.name)
+        moved[item.name] = value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
+    return moved
+
+
+@dataclass
+class Layers:
+    """One clip, or a batch of clips, not yet composited: pixels of the sources and the draws to be applied.
+
+    Written for one clip; a batch has a leading B on every tensor and a list of B strings in the names.
+    Pixels are uint8 in [0, 255] (as decoded) or float in [0, 1]. An affine maps output pixel
+    coordinates to source pixel coordinates, both with (0, 0) at the centre of the first pixel, so a
+    layer is resampled exactly once.
+
+    Attributes:
+        fgr: (T, 3, Hs, Ws) foreground colour, straight (not multiplied with alpha).
+        pha: (T, 1, Hs, Ws) its alpha.
+        bgr: (K, 3, Hb, Wb) background pictures: K = 1 for a still, T for a video, 2 for a still with a cut.
+        bgr_index: (T,) int64, which picture of `bgr` frame t shows.
+        fgr_affine: (T, 2, 3) output (x, y, 1) → foreground source pixel.
+        bgr_affine: (T, 2, 3) output (x, y, 1) → background source pixel.
+        near: (4, Hb, Wb) RGBA picture between background and person (parallax), or None.
+        near_affine: (T, 2, 3) for it, or None.
+        fgr_flow: (T, 2, Hs, Ws) float, motion inside the foreground source from frame t to t−1 in
+            source pixels (dx, dy), zero at t = 0; None for sources that do not know it.
+        texture: (T, 2, Hs, Ws) float, coordinates fixed to the body's surface in units of the source's
+            height; camouflage samples the background by them. None for sources that do not know them.
+        fgr_gain: (T, 3) colour factors of the foreground.
+        bgr_gain: (T, 3) colour factors of the background (light change).
+        camouflage: () in [0, 1], share of the foreground's colour that is drawn from the background.
+        camouflage_shift: (2,) where on the background that colour is taken from, in output pixels.
+        noise_std: () standard deviation of the sensor's noise on the composite.
+        seed: () int64, seed of all random fields made on the device (the noise).
+        clip: name of the foreground clip.
+        scene: name of the background.
+        stratum: name of the condition in a test set, "" in training.
+    """
+
+    fgr: Tensor
+    pha: Tensor
+    bgr: Tensor
+    bgr_index: Tensor
+    fgr_affine: Tensor
+    bgr_affine: Tensor
+    fgr_gain: Tensor
+    bgr_gain: Tensor
+    camouflage: Tensor
+    camouflage_shift: Tensor
+    noise_std: Tensor
+    seed: Tensor
+    near: Tensor | None = None
+    near_affine: Tensor | None = None
+    fgr_flow: Tensor | None = None
+    texture: Tensor | None = None
+    clip: Any = ""
+    scene: Any = ""
+    stratum: Any = ""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The same layers on another device."""
+        return type(self)(**_to(self, device, non_blocking))
+
+
+@dataclass
+class MattingBatch:
+    """A batch of composited clips and all that is known about them: frames = αF + (1−α)B (+ noise).
+
+    Attributes:
+        frames: (B, T, 3, H, W) float in [0, 1].
+        alpha: (B, T, 1, H, W) float in [0, 1].
+        foreground: (B, T, 3, H, W) float in [0, 1], straight.
+        background: (B, T, 3, H, W) float in [0, 1], the true background, also behind the person.
+        flow: (B, T, 2, H, W) float, pixels (dx, dy) from frame t to t−1, zero at t = 0, or None.
+            The person's motion where alpha ≥ 0.5, the background's elsewhere.
+        background_affine: (B, T, 2, 3) background pixel of frame t → the same point in frame t−1
+            (identity at t = 0), in output pixel coordinates; the oracle of motion compensation.
+            None for backgrounds that are videos.
+        clip: names of the B foreground clips.
+        scene: names of the B backgrounds.
+        stratum: names of the B test conditions, "" in training.
+    """
+
+    frames: Tensor
+    alpha: Tensor
+    foreground: Tensor
+    background: Tensor
+    flow: Tensor | None
+    background_affine: Tensor | None
+    clip: list[str]
+    scene: list[str]
+    stratum: list[str]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The same batch on another device."""
+        return type(self)(**_to(self, device, non_blocking))
+
+    def __len__(self) -> int:
+        return self.frames.shape[0]
