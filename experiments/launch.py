@@ -1,0 +1,137 @@
+"""Starting cells as child processes, several at once, and showing how far each is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+
+@dataclass
+class Running:
+    """A cell whose process runs."""
+
+    cell: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+    slot: int
+    task: TaskID
+
+
+class CellPool:
+    """Runs at most `workers` cells at once, each in its own process with its own log file.
+
+    A cell that fails does not stop the others. When this process dies, however it dies, its cells end too
+    and go on from their last checkpoint at the next start.
+    """
+
+    def __init__(self, workers: int, gpus: int) -> None:
+        self.workers = workers
+        self.gpus = gpus
+        self.running: list[Running] = []
+        self.failed: list[str] = []
+        self.console = Console(highlight=False)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+
+    def start(self, cell: str, folder: Path, config: Path, threads: int) -> None:
+        """Start a cell as soon as a place is free."""
+        while len(self.running) >= self.workers:
+            self._wait()
+        slot = min(set(range(self.workers)) - {item.slot for item in self.running})
+        log = (folder / "log.txt").open("ab")
+        with log:
+            process = spawn_cell(config, threads, slot % self.gpus if self.gpus else None, log)
+        self.progress.start()
+        self.say(f"start     {cell}")
+        task = self.progress.add_task(cell, total=None, note="starting")
+        self.running.append(Running(cell, folder, process, slot, task))
+
+    def finish(self) -> list[str]:
+        """Wait for all cells; the names of those that failed."""
+        while self.running:
+            self._wait()
+        self.progress.stop()
+        return self.failed
+
+    def stop(self) -> None:
+        """End all cells now; what they have done since their last checkpoint is done again next time."""
+        for item in self.running:
+            item.process.terminate()
+        for item in self.running:
+            item.process.wait()
+        self.progress.stop()
+
+    def say(self, line: str) -> None:
+        """Print one line above the bars."""
+        self.progress.console.print(line, markup=False, soft_wrap=True)
+
+    def _wait(self) -> None:
+        time.sleep(0.2)
+        for item in list(self.running):
+            self._show(item)
+            status = item.process.poll()
+            if status is None:
+                continue
+            self.running.remove(item)
+            self.progress.remove_task(item.task)
+            if status == 0:
+                self.say(f"complete  {item.cell}")
+            else:
+                self.failed.append(item.cell)
+                self.say(f"FAILED    {item.cell}: {last_line(item.folder / 'log.txt', status)}")
+
+    def _show(self, item: Running) -> None:
+        try:
+            stage, done, total, note = (item.folder / "progress").read_text(encoding="utf-8").split("\t")
+        except (OSError, ValueError):
+            return
+        note = f"{stage} {done}/{total} {note}"
+        self.progress.update(item.task, completed=int(done), total=int(total), note=note)
+
+
+def spawn_cell(config: Path, threads: int, gpu: int | None, log: object) -> subprocess.Popen[bytes]:
+    """Start `python -m experiments.cell`; it ends when the pipe to its standard input closes."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(threads),
+        "MATTING_PARENT_PIPE": "1",
+        "NO_ALBUMENTATIONS_UPDATE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if gpu is not None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible != [""] else str(gpu)
+    command = [sys.executable, "-m", "experiments.cell", str(config)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)  # type: ignore[call-overload]
+
+
+def last_line(log: Path, status: int) -> str:
+    """Why a cell ended: the last line of its log, or the signal that ended it."""
+    if status < 0:
+        return f"ended by signal {-status}; the same command resumes it (log: {log})"
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return f"{lines[-1].strip() if lines else f'exit status {status}'} (log: {log})"
+
+
+def count_gpus() -> int:
+    """CUDA devices of this machine, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device not in ("", "-1")])
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())

@@ -1,0 +1,287 @@
+"""The matrix of one experiment, arms × seeds: its complete cells with their scores on one test set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.records import CellRecord
+from experiments.statistics import Clips, FloatArray, overall_mean
+
+CLIP_COLUMNS = ["stratum", "clip", "scene"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a column of `metrics.parquet` is shown.
+
+    Attributes:
+        scale: factor from the raw figure to the shown one.
+        unit: the factor of the shown figure, as the papers print it.
+        skips_first: whether frame 0 is left out instead of counted.
+    """
+
+    key: str
+    label: str
+    scale: float
+    unit: str
+    column: str
+    skips_first: bool = False
+
+
+METRICS = {
+    metric.key: metric
+    for metric in (
+        Metric("mad", "MAD", 1e3, "× 10⁻³", "mad"),
+        Metric("mse", "MSE", 1e3, "× 10⁻³", "mse"),
+        Metric("dtssd", "dtSSD", 1e2, "× 10⁻²", "dtssd"),
+        Metric("dtssd_later", "dtSSD without frame 0", 1e2, "× 10⁻²", "dtssd", skips_first=True),
+        Metric("sad", "SAD", 1e-3, "× 10³", "sad"),
+        Metric("grad", "Grad", 1e-3, "× 10³", "grad"),
+        Metric("conn", "Conn", 1e-3, "× 10³", "conn"),
+    )
+}
+
+
+@dataclass
+class Arm:
+    """One setting of what the experiment compares, with its complete cells by seed.
+
+    Attributes:
+        text: its settings as overrides, "model.brm=true"; the arm's name in `labels` and `scores.csv`.
+        label: what the report calls it.
+        frames: rows of all its cells' `metrics.parquet`, and `seed`.
+    """
+
+    text: str
+    label: str
+    settings: dict[str, Any]
+    cells: list[CellRecord]
+    frames: pd.DataFrame
+
+    @property
+    def seeds(self) -> list[int]:
+        """Its seeds, in ascending order."""
+        return [cell.seed for cell in self.cells]
+
+
+@dataclass
+class Matrix:
+    """All that a report speaks about.
+
+    Attributes:
+        experiment: the description in the experiment's file: name, question, claim, source, baseline, primary, labels.
+        arms: the arms that have a complete cell, the baseline first.
+        baseline: the arm that the others are compared with, None if it has no complete cell.
+        clips: the test clips; of length 0 if no cell is complete.
+        metrics: what was measured in every cell; `primary` those of the pre-declared family.
+        unused: cells that are not in the figures, and why.
+        notes: what a reader must know to read the figures.
+    """
+
+    experiment: dict[str, Any]
+    arms: list[Arm] = field(default_factory=list)
+    baseline: Arm | None = None
+    clips: Clips = field(default_factory=lambda: Clips(np.array([], dtype=str), np.array([], dtype=str)))
+    metrics: list[Metric] = field(default_factory=list)
+    primary: list[Metric] = field(default_factory=list)
+    unused: list[tuple[CellRecord, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def others(self) -> list[Arm]:
+        """The arms that are not the baseline."""
+        return [arm for arm in self.arms if arm is not self.baseline]
+
+    def paired_seeds(self, arm: Arm) -> list[int]:
+        """Seeds that `arm` and the baseline both have; none without a baseline."""
+        return sorted(set(arm.seeds) & set(self.baseline.seeds)) if self.baseline else []
+
+
+def arm_text(settings: dict[str, Any]) -> str:
+    """An arm's settings as overrides, by name.
+
+    >>> arm_text({"model.prm_k": 8, "model.brm": True})
+    'model.brm=true,model.prm_k=8'
+    """
+    return ",".join(f"{key}={_value_text(value)}" for key, value in sorted(settings.items()))
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)
+
+
+def score_table(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """(seeds, clips) clip means in shown units, NaN where a frame is; columns are stratum, clip, scene, sorted."""
+    values = frames[metric.column].astype(float).fillna(np.inf)  # mean() would pass over NaN, not over this
+    if metric.skips_first:
+        values = values.where(frames["frame"] > 0)
+    means = values.groupby([frames["seed"], *(frames[name] for name in CLIP_COLUMNS)]).mean()
+    return means.replace(np.inf, np.nan).unstack(CLIP_COLUMNS).sort_index(axis=1) * metric.scale
+
+
+def scores(arm: Arm, metric: Metric, seeds: Sequence[int] | None = None) -> FloatArray:
+    """(seeds, clips) scores of an arm in shown units, of all its seeds or of some."""
+    return score_table(arm.frames, metric).loc[list(arm.seeds if seeds is None else seeds)].to_numpy(dtype=float)
+
+
+def scores_over_time(arm: Arm, metric: Metric) -> FloatArray:
+    """(seeds, clips, frames) in shown units, NaN where a clip has no such frame."""
+    table = arm.frames.pivot_table(index="seed", columns=[*CLIP_COLUMNS, "frame"], values=metric.column)
+    frames = sorted(set(arm.frames["frame"]))
+    clips = score_table(arm.frames, metric).columns
+    every = pd.MultiIndex.from_tuples([(*clip, frame) for clip in clips for frame in frames])
+    values = table.reindex(index=arm.seeds, columns=every).to_numpy(dtype=float)
+    return values.reshape(len(arm.seeds), len(clips), len(frames)) * metric.scale
+
+
+def seed_means(matrix: Matrix, arm: Arm, metric: Metric) -> FloatArray:
+    """(seeds,) overall means of an arm: clip → stratum → mean of strata."""
+    return overall_mean(scores(arm, metric), matrix.clips)
+
+
+def build_matrix(experiment: dict[str, Any], cells: Sequence[CellRecord]) -> Matrix:
+    """Sort cells into arms, leaving out those that cannot be compared and saying why.
+
+    Raises:
+        ValueError: a primary metric is not known, or the cells are of several scales.
+    """
+    primary = experiment.get("primary") or ["mad", "dtssd"]
+    unknown = [key for key in primary if key not in METRICS]
+    if unknown:
+        raise ValueError(f"primary metric {', '.join(unknown)} is not known; choose from {', '.join(METRICS)}")
+    scales = sorted({cell.scale for cell in cells if cell.scale})
+    if len(scales) > 1:
+        raise ValueError(f"cells of the scales {', '.join(scales)} do not belong in one report; pass those of one")
+    matrix = Matrix(experiment)
+    tables = _usable(cells, matrix)
+    if not tables:
+        return matrix
+    frames = [table for _, table in tables]
+    matrix.clips = _clips(frames[0])
+    matrix.metrics = [m for m in METRICS.values() if all(m.column in table for table in frames)]
+    matrix.primary = [m for m in matrix.metrics if m.key in primary]
+    absent = [METRICS[key].label for key in primary if METRICS[key] not in matrix.metrics]
+    matrix.notes += [f"{label} was not measured in every cell." for label in absent]
+    matrix.arms = _arms(tables, experiment.get("labels") or {})
+    baseline_text = arm_text(experiment.get("baseline") or {})
+    matrix.baseline = next((arm for arm in matrix.arms if arm.text == baseline_text), None)
+    matrix.arms.sort(key=lambda arm: (arm is not matrix.baseline, _natural(arm.settings)))
+    if matrix.baseline is None:
+        matrix.notes.append(
+            f"The baseline {baseline_text or '(none named)'} has no complete cell: nothing is compared."
+        )
+    matrix.notes += _nan_notes(matrix) + _seed_notes(matrix)
+    return matrix
+
+
+def _usable(cells: Sequence[CellRecord], matrix: Matrix) -> list[tuple[CellRecord, pd.DataFrame]]:
+    """Complete cells and their tables, one an arm and seed, all on the same test set."""
+    tables: dict[tuple[str, int], tuple[CellRecord, pd.DataFrame]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.finished, reverse=True):
+        place = (arm_text(cell.arm), cell.seed)
+        if cell.status != "complete":
+            matrix.unused.append(
+                (cell, cell.error or ("not finished" if cell.status == "running" else "no error told"))
+            )
+        elif place in tables:
+            matrix.unused.append((cell, "the same arm and seed were run again later"))
+        else:
+            try:
+                table = cell.read_frames()
+            except ValueError as error:
+                matrix.unused.append((cell, str(error)))
+                continue
+            tables[place] = (cell, _named(table, cell.seed))
+    sets = {place: _test_set(table) for place, (_, table) in tables.items()}
+    most_common = Counter(sets.values()).most_common(1)
+    for place, test_set in sets.items():
+        if test_set != most_common[0][0]:
+            matrix.unused.append((tables.pop(place)[0], "tested on other clips or frames than the other cells"))
+    return list(tables.values())
+
+
+def _named(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    return table.assign(seed=seed, **{name: table[name].astype(str) for name in CLIP_COLUMNS})
+
+
+def _test_set(table: pd.DataFrame) -> frozenset[Any]:
+    return frozenset(table.groupby(CLIP_COLUMNS).size().items())
+
+
+def _clips(table: pd.DataFrame) -> Clips:
+    columns = score_table(table, METRICS["mad"]).columns
+    return Clips(
+        foreground=columns.get_level_values("clip").to_numpy(dtype=str),
+        stratum=columns.get_level_values("stratum").to_numpy(dtype=str),
+    )
+
+
+def _arms(tables: list[tuple[CellRecord, pd.DataFrame]], labels: dict[str, str]) -> list[Arm]:
+    arms: dict[str, list[tuple[CellRecord, pd.DataFrame]]] = {}
+    for cell, table in sorted(tables, key=lambda item: item[0].seed):
+        arms.setdefault(arm_text(cell.arm), []).append((cell, table))
+    found = []
+    for text, members in arms.items():
+        settings = members[0][0].arm
+        short = ", ".join(f"{key.rpartition('.')[2]}={_value_text(value)}" for key, value in settings.items())
+        frames = pd.concat([table for _, table in members], ignore_index=True)
+        found.append(Arm(text, labels.get(text, short or "default"), settings, [cell for cell, _ in members], frames))
+    return found
+
+
+def _natural(settings: dict[str, Any]) -> list[tuple[int, float, str]]:
+    """Sort key: numbers by size, other values by name."""
+    return [
+        (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value)) for value in settings.values()
+    ]
+
+
+def _nan_notes(matrix: Matrix) -> list[str]:
+    notes = []
+    for arm in matrix.arms:
+        for metric in matrix.metrics:
+            bad = arm.frames.loc[arm.frames[metric.column].isna(), "seed"]
+            if len(bad) and not metric.skips_first:
+                seeds = ", ".join(str(seed) for seed in sorted(set(bad)))
+                notes.append(
+                    f"{metric.label} of {arm.label} is NaN in {len(bad)} frames (seed {seeds}): it has no mean."
+                )
+    return notes
+
+
+def _seed_notes(matrix: Matrix) -> list[str]:
+    notes = []
+    for arm in matrix.others if matrix.baseline else []:
+        common = matrix.paired_seeds(arm)
+        if not common:
+            notes.append(f"{arm.label} has no seed in common with the baseline: it is not compared.")
+        elif matrix.baseline and arm.seeds != matrix.baseline.seeds:
+            seeds = ", ".join(str(seed) for seed in common)
+            notes.append(f"{arm.label} and the baseline have different seeds: they are compared on {seeds} only.")
+    return notes
+
+
+def reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
+    """Overall means of the trivial methods ("constant alpha", "untrained"): method → metric → (cells,)."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for cell in (cell for arm in matrix.arms for cell in arm.cells):
+        try:
+            table = cell.read_baselines()
+        except ValueError:
+            continue
+        if table is None or "method" not in table:
+            continue
+        for method, rows in _named(table, cell.seed).groupby("method"):
+            by_metric = found.setdefault(str(method), {})
+            for metric in (metric for metric in matrix.metrics if metric.column in table):
+                means = score_table(rows, metric).to_numpy(dtype=float)
+                by_metric.setdefault(metric.key, []).append(float(overall_mean(means, _clips(rows)).mean()))
+    return {method: {key: np.array(values) for key, values in by_metric.items()} for method, by_metric in found.items()}

@@ -1,0 +1,266 @@
+"""Run records: what one cell of an experiment leaves on disk, and how it is read back.
+
+`outputs/EXP/CELL/` holds `config.yaml`, `record.json`, `metrics.parquet`, `baselines.parquet`, `history.csv`
+and `media/`. Every file is written under a temporary name and moved into place, so a reader sees the old file
+or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import yaml
+
+FRAME_COLUMNS = ("clip", "scene", "stratum", "frame", "mad", "mse", "dtssd")
+STATUSES = ("running", "complete", "failed")
+
+
+@dataclass
+class CellRecord:
+    """One arm of an experiment trained and tested under one seed.
+
+    Attributes:
+        folder: where the cell lies; not part of `record.json`.
+        study: overrides that all cells of one comparison share; "" for none.
+        cell: its name, made of its overrides: "model.brm=true,seed=0".
+        arm: the settings that the experiment compares, {"model.brm": True}.
+        config_hash: `config_hash` of the resolved config.
+        status: "running", "complete" or "failed".
+        command: the command line that ran it.
+        started: ISO time; likewise `finished`.
+        durations: seconds, "train_seconds" and "test_seconds".
+        peak_memory_gib: largest memory held, None where it was not measured.
+        metrics: test figures in display units (MAD and MSE × 1e3, dtSSD × 1e2).
+        cost: "parameters", "gmacs_per_frame", "milliseconds_per_frame" and the "frame" they were measured on.
+        error: one line if the cell failed, else "".
+    """
+
+    folder: Path
+    experiment: str = ""
+    study: str = ""
+    cell: str = ""
+    arm: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    scale: str = ""
+    config_hash: str = ""
+    status: str = "running"
+    command: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    git_commit: str = ""
+    hardware: dict[str, Any] = field(default_factory=dict)
+    started: str = ""
+    finished: str = ""
+    durations: dict[str, float] = field(default_factory=dict)
+    peak_memory_gib: float | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The record in `folder/record.json`.
+
+        Raises:
+            ValueError: there is none, or it cannot be read as one.
+        """
+        path = folder / "record.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} cannot be read ({_one_line(error)}); run the cell again") from error
+        known = {item.name for item in fields(cls)} - {"folder"}
+        if not isinstance(content, dict) or content.keys() - known or content.get("status") not in STATUSES:
+            raise ValueError(f"{path} is not a run record of this version; run the cell again")
+        return cls(folder=folder, **content)
+
+    def save(self) -> None:
+        """Write `record.json`, the last file of a complete cell.
+
+        Raises:
+            ValueError: the status is unknown, or "complete" while the config or the metrics are not there.
+        """
+        if self.status not in STATUSES:
+            raise ValueError(f"status of {self.folder} is {self.status!r}, not one of {', '.join(STATUSES)}")
+        if self.status == "complete":
+            missing = [name for name in ("config.yaml", "metrics.parquet") if not (self.folder / name).is_file()]
+            if missing:
+                raise ValueError(f"{self.folder} cannot be complete without {' and '.join(missing)}; write them first")
+        content = asdict(self)
+        del content["folder"]
+        text = json.dumps(_finite(content), indent=2, allow_nan=False, ensure_ascii=False)
+        write_file(self.folder / "record.json", (text + "\n").encode())
+
+    def read_frames(self) -> pd.DataFrame:
+        """`metrics.parquet`: one row a clip and frame, raw figures.
+
+        Raises:
+            ValueError: the table is missing, torn, empty or lacks a column.
+        """
+        return _read_table(self.folder / "metrics.parquet")
+
+    def read_baselines(self) -> pd.DataFrame | None:
+        """`baselines.parquet`: the same columns and `method`; None where there is none."""
+        path = self.folder / "baselines.parquet"
+        return _read_table(path) if path.is_file() else None
+
+    def read_history(self) -> pd.DataFrame | None:
+        """`history_matting.csv`: step, loss and named terms of it; None where there is none or it is unusable."""
+        path = self.folder / "history_matting.csv"
+        try:
+            history = pd.read_csv(path)
+        except (OSError, ValueError):
+            return None
+        return history if "step" in history and len(history) else None
+
+
+def read_cells(root: Path) -> list[CellRecord]:
+    """All cells under `outputs/EXP`, by name; one that is torn comes as failed and says what is wrong with it."""
+    if not root.is_dir():
+        return []
+    return [_read_cell(folder) for folder in sorted(root.iterdir()) if _holds_cell(folder)]
+
+
+def _holds_cell(folder: Path) -> bool:
+    """Whether a folder is a cell's; not one that was set aside because its config has changed since."""
+    if re.search(r"~[0-9a-f]{12}(\.\d+)?$", folder.name):
+        return False
+    return (folder / "record.json").is_file() or (folder / "config.yaml").is_file()
+
+
+def _read_cell(folder: Path) -> CellRecord:
+    try:
+        record = CellRecord.load(folder)
+    except ValueError as error:
+        return CellRecord(folder=folder, cell=folder.name, status="failed", error=_one_line(error))
+    if record.status == "complete":
+        try:
+            record.read_frames()
+        except ValueError as error:
+            return replace(record, status="failed", error=_one_line(error))
+    return record
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({_one_line(error)}); run the cell again") from error
+    missing = [name for name in FRAME_COLUMNS if name not in table]
+    if missing or table.empty:
+        raise ValueError(f"{path} has no {', '.join(missing) or 'rows'}; run the cell again")
+    return table
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, also when the machine stops in between; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp makes it private to its owner
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as Parquet, whole or not at all."""
+    buffer = BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_file(path, buffer.getvalue())
+
+
+def write_config(path: Path, config: dict[str, Any]) -> None:
+    """Write a resolved config of plain values as YAML, whole or not at all."""
+    write_file(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Twelve hexadecimal digits that name a resolved config, whatever the order of its keys.
+
+    >>> config_hash({"a": 1, "b": [2]}) == config_hash({"b": [2], "a": 1})
+    True
+    """
+    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python, of this project and of the packages that decide a run's numbers."""
+    packages = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy")
+    found = {"python": platform.python_version(), "project": _version("portrait-matting-lab")}
+    return found | {name: _version(name) for name in packages}
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Processor, its cores, the threads that torch uses, and the GPU's name ("" without one)."""
+    import torch  # here, so that reading records stays quick
+
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+    }
+
+
+def git_commit() -> str:
+    """Commit of the code that runs, with " (dirty)" if a tracked file differs from it; "unknown" outside a checkout."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    if not commit:
+        return "unknown"
+    return f"{commit} (dirty)" if _git("status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")  # on Linux platform.processor() is empty or only "x86_64"
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _finite(value: Any) -> Any:
+    """`value` with NaN and infinity as None: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,172 @@
+"""Where a cell lies and what it is called: from the resolved config and the overrides that made it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.conf import HydraConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.records import CellRecord, config_hash, write_config
+
+# Overrides that say where and how to run, not what; they are in no cell's name.
+NEUTRAL = ("exp", "workers", "logger", "output_dir", "results_dir", "hydra")
+# Settings that cannot change a cell's numbers; they are not in its hash.
+WITHOUT_EFFECT = ("cache_dir", "logger", "num_workers", "checkpoint_every")
+
+
+class Study:
+    """One cell within its experiment.
+
+    Attributes:
+        config: resolved and plain.
+        experiment: config group `experiment`, plain.
+        arm: what the experiment compares, setting → value.
+        key: overrides that all cells of this comparison share, "" for none; another key is another comparison.
+        cell: name of the cell: arm, seed and shared overrides, sorted.
+        folder: OUTPUT_DIR/EXPERIMENT/CELL.
+        report: RESULTS_DIR/EXPERIMENT/SCALE, and the shared overrides where there are any.
+    """
+
+    def __init__(self, config: DictConfig, hydra: HydraConf, axes: Sequence[str]) -> None:
+        """Name the cell of a composed config; `axes` are the settings that the command line sweeps."""
+        self.config: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        self.experiment = self.config.pop("experiment")
+        roots = {name: Path(self.config.pop(name)) for name in ("output_dir", "results_dir")}
+        self.config.pop("workers")
+        given = dict(override.lstrip("+~").partition("=")[::2] for override in hydra.overrides.task)
+        axes = [*(hydra.sweeper.get("params") or {}), *axes]
+        self.arm = {axis: _value(config, hydra, axis) for axis in dict.fromkeys(axes) if axis != "seed"}
+        self.seed = self.config["seed"]
+        self.scale = self.config["scale"]["name"]
+        shared = {
+            name: value
+            for name, value in given.items()
+            if name.split(".")[0] not in NEUTRAL and name not in self.arm and name not in ("seed", "scale")
+        }
+        self.key = _join(shared)
+        scale = {} if self.scale == "tiny" else {"scale": self.scale}
+        self.cell = _join(shared | self.arm | scale | {"seed": self.seed})
+        name = self.experiment["name"]
+        self.folder = roots["output_dir"] / name / _file_name(self.cell)
+        self.report = roots["results_dir"] / name / _file_name(_join({self.scale: None} | shared))
+
+    def record(self) -> CellRecord:
+        """A new record that says who the cell is."""
+        return CellRecord(
+            folder=self.folder,
+            experiment=self.experiment["name"],
+            study=self.key,
+            cell=self.cell,
+            arm=self.arm,
+            seed=self.seed,
+            scale=self.scale,
+            config_hash=self.hash(),
+            command=shlex.join(["python", "-m", "experiments.run", *sys.argv[1:]]),
+        )
+
+    def hash(self) -> str:
+        """Hash of every setting that the cell's numbers depend on."""
+        return config_hash(_effective(self.config))
+
+    def is_complete(self) -> bool:
+        """Whether the folder holds a complete record of just this config."""
+        record = _load(self.folder)
+        return record is not None and record.status == "complete" and record.config_hash == self.hash()
+
+    def prepare(self) -> Path:
+        """Write the cell's config and its record as running; the config's path."""
+        path = self.folder / "config.yaml"
+        write_config(path, self.config)
+        self.record().save()
+        return path
+
+
+def _effective(settings: Any) -> Any:
+    if not isinstance(settings, dict):
+        return settings
+    return {name: _effective(value) for name, value in settings.items() if name not in WITHOUT_EFFECT}
+
+
+def move_stale_aside(study: Study) -> Path | None:
+    """Rename the folder of a cell whose config has changed since, so that nothing is lost; its new path."""
+    record = _load(study.folder)
+    if record is None or record.config_hash in ("", study.hash()):
+        return None
+    aside = study.folder.with_name(f"{study.folder.name}~{record.config_hash}")
+    number = 0
+    while aside.exists():
+        number += 1
+        aside = aside.with_name(f"{study.folder.name}~{record.config_hash}.{number}")
+    study.folder.rename(aside)
+    return aside
+
+
+def swept(arguments: list[str]) -> list[str]:
+    """Settings to which the command line gives several values.
+
+    >>> swept(["+exp=brm_ablation", "seed=0,1", "model.width=1.0"])
+    ['seed']
+    """
+    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return [override.key_or_group for override in parsed if override.is_sweep_override()]
+
+
+def ends_with_one_line(main: Callable[[], int]) -> NoReturn:
+    """Exit with what `main` returns; bad input is told in one line, with status 2."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
+    try:
+        sys.exit(main())
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _one_line(error: BaseException) -> str:
+    lines: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        lines += [line.strip() for line in str(cause).splitlines() if line.strip()]
+        cause = cause.__cause__
+    told = [line for line in dict.fromkeys(lines) if "HYDRA_FULL_ERROR" not in line and "object_type" not in line]
+    return "; ".join(told)[:600]
+
+
+def _value(config: DictConfig, hydra: HydraConf, axis: str) -> Any:
+    if axis in hydra.runtime.choices:
+        return hydra.runtime.choices[axis]
+    value = OmegaConf.select(config, axis)
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _join(settings: dict[str, Any]) -> str:
+    def written(value: Any) -> str:
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    return ",".join(name if value is None else f"{name}={written(value)}" for name, value in sorted(settings.items()))
+
+
+def _file_name(name: str) -> str:
+    """The name with path separators replaced, cut to what file systems take.
+
+    >>> _file_name("data.root=../people")
+    'data.root=.._people'
+    """
+    name = name.replace("/", "_").replace("\\", "_")
+    return name if len(name) <= 200 else f"{name[:180]}…{config_hash({'name': name})}"
+
+
+def _load(folder: Path) -> CellRecord | None:
+    try:
+        return CellRecord.load(folder)
+    except ValueError:
+        return None

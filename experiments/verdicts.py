@@ -1,0 +1,110 @@
+"""The answer to an experiment's question in sentences made from its numbers."""
+
+from __future__ import annotations
+
+from experiments.analysis import Analysis
+from experiments.matrix import Arm, Matrix, Metric
+from experiments.statistics import SEED_COVERAGE, Comparison
+from experiments.tables import percent, verdict_text, with_interval
+
+MAX_ARMS_TOLD_ALONE = 3
+SEEDS_FOR_A_CLAIM = 5
+SIGNIFICANCE = 0.05
+VERDICTS = {
+    "helps": "better",
+    "hurts": "worse",
+    "not distinguishable": "not distinguishable",
+    "no verdict": "no verdict",
+}
+
+
+def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
+    """What the experiment found, the answer first and then what limits it."""
+    if not matrix.arms:
+        return ["No cell is complete: there is no result yet."]
+    if matrix.baseline is None:
+        return [f"{_cells(len(matrix.arms), 'arm')} complete, but not the baseline: no comparison can be made."]
+    arms = [arm for arm in matrix.others if (arm.text, matrix.metrics[0].key) in analysis.comparisons]
+    if not arms:
+        return [f"Only {matrix.baseline.label} can be shown: there is nothing to compare it with."]
+    if len(arms) <= MAX_ARMS_TOLD_ALONE:
+        told = [sentence for arm in arms for sentence in _about_arm(matrix, analysis, arm)]
+    else:
+        told = [_about_metric(matrix, analysis, metric, arms) for metric in matrix.primary]
+    return told + _limits(matrix, analysis, arms)
+
+
+def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
+    assert matrix.baseline is not None
+    by_phrase: dict[str, list[str]] = {}
+    figures = []
+    for metric in matrix.primary:
+        found = analysis.comparisons[arm.text, metric.key]
+        by_phrase.setdefault(_phrase(found), []).append(metric.label)
+        figures.append(f"{metric.label} {with_interval(found.difference)} {metric.unit}, {percent(found.relative)}")
+    verdicts = "; ".join(f"{phrase} in {' and '.join(labels)}" for phrase, labels in by_phrase.items())
+    first = f"{arm.label} against {matrix.baseline.label}, {_cells(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."
+    told = [first, f"Differences with 95 % intervals: {'; '.join(figures)}."]
+    if len(matrix.clips.strata) == 1:
+        return told
+    strata = "; ".join(_about_strata(matrix, analysis, arm, metric) for metric in matrix.primary)
+    return [*told, f"By stratum: {strata}."]
+
+
+def _phrase(found: Comparison) -> str:
+    text = verdict_text(found)
+    for verdict, phrase in VERDICTS.items():
+        text = text.replace(verdict, phrase)
+    return text
+
+
+def _about_strata(matrix: Matrix, analysis: Analysis, arm: Arm, metric: Metric) -> str:
+    by_verdict: dict[str, list[str]] = {}
+    for stratum in matrix.clips.strata:
+        by_verdict.setdefault(analysis.strata[arm.text, metric.key, stratum].verdict, []).append(stratum)
+    told = [f"{VERDICTS[verdict]} in {', '.join(by_verdict[verdict])}" for verdict in VERDICTS if verdict in by_verdict]
+    if len(by_verdict) == 1:
+        told = [f"{VERDICTS[next(iter(by_verdict))]} in every one"]
+    return f"{metric.label} {', '.join(told)}"
+
+
+def _about_metric(matrix: Matrix, analysis: Analysis, metric: Metric, arms: list[Arm]) -> str:
+    assert matrix.baseline is not None
+    by_verdict: dict[str, list[str]] = {}
+    for arm in arms:
+        by_verdict.setdefault(analysis.comparisons[arm.text, metric.key].verdict, []).append(arm.label)
+    told = [
+        f"{len(labels)} {VERDICTS[verdict]} ({'; '.join(labels)})"
+        for verdict, labels in sorted(by_verdict.items(), key=lambda item: list(VERDICTS).index(item[0]))
+    ]
+    return f"{metric.label} of {len(arms)} arms against {matrix.baseline.label}: {', '.join(told)}."
+
+
+def _limits(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[str]:
+    limits = []
+    doubtful = []
+    for (text, key), p in analysis.adjusted.items():
+        if analysis.comparisons[text, key].verdict in ("helps", "hurts") and not p <= SIGNIFICANCE:
+            label = next(arm.label for arm in arms if arm.text == text)
+            metric = next(metric.label for metric in matrix.primary if metric.key == key)
+            doubtful.append(f"{label} in {metric} (p = {p:.3f})")
+    if doubtful:
+        told = "; ".join(doubtful) if len(doubtful) <= MAX_ARMS_TOLD_ALONE else f"{len(doubtful)} of these differences"
+        foregrounds = _cells(matrix.clips.num_foregrounds, "foreground")
+        limits.append(f"After Holm's correction the sign-flip test over {foregrounds} does not confirm {told}.")
+    fewest = min(len(matrix.paired_seeds(arm)) for arm in arms)
+    if fewest == 1 and len(matrix.clips) == 1:
+        limits.append("1 seed and 1 clip: no interval can be had, so there is no verdict.")
+    elif fewest == 1:
+        limits.append("1 seed: interval over clips only, so the noise of training is not in it.")
+    elif fewest < SEEDS_FOR_A_CLAIM:
+        share = f"{100 * SEED_COVERAGE[fewest]:.0f} %"
+        limits.append(
+            f"{fewest} seeds are few: where noise of training dominates, such an interval holds the truth in about "
+            f"{share} of cases, not 95 %. A claim asks for {SEEDS_FOR_A_CLAIM}."
+        )
+    return limits
+
+
+def _cells(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,185 @@
+"""Every loss of the papers, a function each: `(pred, target)` → scalar, frames folded into the batch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# MODNet's blur of the semantic target: a Gaussian (sigma 0.8) filtered onto an impulse whose border is
+# mirrored, so the tails fold back. Practically 1-2-1, not the plain cut Gaussian.
+SEMANTIC_BLUR = (0.25022, 0.49956, 0.25022)
+
+
+def trimap(alpha: Tensor, dilation: int, erosion: int) -> Tensor:
+    """Trimap of a matte: 1 foreground, 0 background, 0.5 in the transition band.
+
+    Args:
+        alpha: (N, 1, H, W) in [0, 1].
+        dilation: window in pixels that grows alpha > 0; even windows count as the next odd one.
+        erosion: window in pixels that shrinks alpha ≥ 0.9.
+    Source: MODNet, author's answer in issue 108: the band is where the two windows disagree.
+    """
+    alpha = alpha.float()
+    core = (alpha >= 0.9).to(alpha.dtype)
+    grown = _dilate((alpha > 0).to(alpha.dtype), dilation)
+    shrunk = 1 - _dilate(1 - core, erosion)
+    return torch.where(grown != shrunk, torch.full_like(core, 0.5), core)
+
+
+def _dilate(mask: Tensor, window: int) -> Tensor:
+    """Grey dilation with a square window, mirrored borders, as two passes of a line."""
+    reach = window // 2
+    limit = min(mask.shape[-2:]) - 1
+    mask = F.pad(mask, (min(reach, limit),) * 4, mode="reflect") if reach else mask
+    odd = 2 * min(reach, limit) + 1
+    return F.max_pool2d(F.max_pool2d(mask, (odd, 1), stride=1), (1, odd), stride=1)
+
+
+def trimap_windows(size: int, generator: torch.Generator) -> tuple[int, int]:
+    """Windows (dilation, erosion) in pixels, each drawn from 4 % to 8 % of the side.
+
+    Args:
+        size: shorter side of the frames in pixels.
+        generator: draws both.
+    Source: MODNet, issue 108: even numbers from 20 to 40 at 512.
+    """
+    draws = torch.randint(10, 21, (2,), generator=generator).tolist()
+    dilation, erosion = (max(1, round(draw * size / 256)) for draw in draws)
+    return dilation, erosion
+
+
+def semantic_target(alpha: Tensor) -> Tensor:
+    """What the semantic branch learns: alpha at 1/16, blurred; (N, 1, H, W) → (N, 1, ⌈H/16⌉, ⌈W/16⌉).
+
+    Down16 is bilinear without antialiasing (MODNet, section 3 of the code's losses).
+    """
+    height, width = (-(-side // 16) for side in alpha.shape[-2:])
+    alpha = F.pad(alpha, (0, 16 * width - alpha.shape[-1], 0, 16 * height - alpha.shape[-2]), mode="replicate")
+    return blur(F.interpolate(alpha, scale_factor=1 / 16, mode="bilinear", align_corners=False))
+
+
+def blur(alpha: Tensor) -> Tensor:
+    """MODNet's 3 × 3 blur with mirrored borders; (N, 1, h, w) → (N, 1, h, w)."""
+    line = alpha.new_tensor(SEMANTIC_BLUR)
+    mode = "reflect" if min(alpha.shape[-2:]) > 1 else "replicate"
+    padded = F.pad(alpha, (1, 1, 1, 1), mode=mode)
+    return F.conv2d(padded, torch.outer(line, line)[None, None])
+
+
+def semantic_loss(pred: Tensor, alpha: Tensor) -> Tensor:
+    """Mean squared error of the semantic estimate against the blurred 1/16 matte.
+
+    Args:
+        pred: (N, 1, h, w) in [0, 1].
+        alpha: (N, 1, H, W) in [0, 1] with h = ⌈H/16⌉, or any finer grid than pred's, which is then
+            first reduced by area to 16 × pred's size (MODNet-V, whose semantic branch sees a smaller frame).
+    Source: MODNet, L_s (unweighted).
+    """
+    expected = (16 * pred.shape[-2], 16 * pred.shape[-1])
+    if alpha.shape[-2] > expected[0] or alpha.shape[-1] > expected[1]:
+        alpha = F.interpolate(alpha, expected, mode="area")
+    return F.mse_loss(pred.float(), semantic_target(alpha.float()))
+
+
+def detail_loss(pred: Tensor, alpha: Tensor, band: Tensor) -> Tensor:
+    """Absolute error of the detail matte inside the transition band, divided by all pixels.
+
+    Args:
+        pred: (N, 1, H, W) in [0, 1].
+        alpha: the same shape, the truth.
+        band: (N, 1, H, W) bool, the trimap's unknown band.
+    Source: MODNet, L_d (unweighted). The divisor counts all pixels, not the band's.
+    """
+    return ((pred - alpha).abs() * band).mean()
+
+
+def matte_loss(pred: Tensor, alpha: Tensor, tri: Tensor, image: Tensor) -> Tensor:
+    """Alpha error plus colour error, the transition band counted five times.
+
+    Args:
+        pred: (N, 1, H, W) in [0, 1].
+        alpha: the same shape, the truth.
+        tri: the same shape, trimap of 0, 0.5, 1.
+        image: (N, 3, H, W) normalised to [-1, 1], as the official code multiplies it.
+    Source: MODNet, L_alpha. On the known region the term |trimap − alpha| has no gradient but a value.
+    """
+    band = tri == 0.5
+    copied = torch.where(band, pred, tri)
+    alpha_part = (pred - alpha).abs().mean() + 4 * (copied - alpha).abs().mean()
+    colour = (image.abs() * (pred - alpha).abs()).mean() + 4 * (image.abs() * (copied - alpha).abs()).mean()
+    return alpha_part + colour
+
+
+def charbonnier(pred: Tensor, target: Tensor, weight: Tensor | float = 1.0, eps: float = 1e-6) -> Tensor:
+    """Weighted γ·√((pred − target)² + ε²), element by element, in float32 (ε² vanishes in half precision).
+
+    Source: MODNet-V, Eq. 7 and 8.
+    >>> charbonnier(torch.tensor([1.0]), torch.tensor([3.0]), weight=4.0)
+    tensor([8.])
+    """
+    return weight * torch.sqrt((pred.float() - target.float()) ** 2 + eps**2)
+
+
+def background_loss(pred: Tensor, background: Tensor, band: Tensor, where: Tensor | None) -> Tensor:
+    """Error of the image decoded from the restored background features.
+
+    Args:
+        pred: (N, 3, h, w) in [-1, 1], decoded on the grid of the features.
+        background: (N, 3, H, W) in [0, 1], the true background.
+        band: (N, 1, H, W) bool, the portrait's boundary; a cell with any such pixel counts four times.
+        where: (N, 1, h, w) 0/1, cells that count (the restored ones), or None for all.
+    Source: MODNet-V, Eq. 7. γ = 4 at portrait boundaries. The mean over cells is our choice (printed as a sum).
+    """
+    grid = pred.shape[-2:]
+    target = 2 * F.interpolate(background.float(), grid, mode="area") - 1
+    gamma = 1 + 3 * F.adaptive_max_pool2d(band.float(), grid)
+    error = charbonnier(pred, target, gamma)
+    if where is None:
+        return error.mean()
+    return (error * where).sum() / (3 * where.sum()).clamp(min=1)
+
+
+def flaw_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross entropy of the flaw map with a soft target, (N, 1, k, k) both; target in [0, 1].
+
+    Source: MODNet-V, section 3.4 names the map; what supervises it is our choice: the patch's mean error.
+    """
+    return F.binary_cross_entropy_with_logits(logits.float(), target.float())
+
+
+def soc_semantic_loss(semantic: Tensor, alpha: Tensor) -> Tensor:
+    """Mutual consistency of the semantic estimate and the reduced matte, each a pseudo target of the other.
+
+    Args:
+        semantic: (N, 1, h, w) in [0, 1].
+        alpha: (N, 1, H, W) in [0, 1], H = 16 h.
+    Source: MODNet's SOC, L_cons as in the published code (weight 100 there).
+    """
+    reduced = semantic_target(alpha)
+    wanted = (reduced * (reduced > 0.01)).detach()
+    mirror = (semantic * (semantic > 0.01)).detach()
+    return F.mse_loss(semantic, wanted) + F.mse_loss(reduced, mirror)
+
+
+def soc_band(alpha: Tensor, semantic: Tensor) -> Tensor:
+    """Boundary region in which SOC keeps details, (N, 1, H, W) in {0, 1}.
+
+    Source: MODNet's SOC: window of 5 % of the mean side around alpha > 0.1 gated by the enlarged semantic > 0.1.
+    """
+    gate = F.interpolate((semantic > 0.1).to(alpha.dtype), alpha.shape[-2:], mode="bilinear", align_corners=False)
+    mask = (alpha > 0.1) * gate
+    window = max(1, int(sum(alpha.shape[-2:]) / 2 * 0.05))
+    return (_dilate(mask, window) != 1 - _dilate(1 - mask, window)).to(alpha.dtype)
+
+
+def soc_detail_loss(pred: Tensor, teacher: Tensor, band: Tensor) -> Tensor:
+    """Absolute difference to the frozen copy inside the band, mean over samples; an empty band counts as 0.
+
+    Args:
+        pred: (N, 1, H, W), detail or alpha of the net that learns.
+        teacher: the same of the copy made at the start of the epoch.
+        band: (N, 1, H, W) in {0, 1}.
+    """
+    per_sample = ((pred - teacher).abs() * band).flatten(1).sum(1) / band.flatten(1).sum(1).clamp(min=1)
+    return per_sample.mean()

@@ -1,0 +1,149 @@
+"""The training loop that all models share; it knows none of them by name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from datamodules.batch import MattingBatch
+from lightning_modules.metrics import MAD, MSE, DtSSD
+from lightning_modules.nets.interface import MattingNet
+
+
+class NonFiniteLossError(ValueError):
+    """The loss became NaN or infinite; the message says at which step and on which clips."""
+
+
+class Objective(nn.Module):
+    """What one stage of a paper minimises; holds the parts that only training needs (decoders, teachers)."""
+
+    def forward(self, net: MattingNet, batch: MattingBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Loss terms of one step.
+
+        Args:
+            net: in train mode.
+            batch: composited clips.
+            generator: CPU generator of this step; every random choice is drawn from it.
+
+        Returns:
+            Scalars by name; "loss" is what is minimised, the others are logged.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def before_step(self, net: MattingNet, step: int) -> None:
+        """Called before step number `step` of the stage."""
+
+    def parameter_groups(self, net: MattingNet, learning_rate: float) -> list[dict[str, Any]]:
+        """Groups for the optimiser: by default all of net and objective at one rate."""
+        trained = [*net.parameters(), *self.parameters()]
+        return [{"params": [p for p in trained if p.requires_grad], "lr": learning_rate}]
+
+
+@dataclass
+class Recipe:
+    """How one stage is trained: objective, optimiser, schedule. Steps are the Trainer's `max_steps`.
+
+    Attributes:
+        objective: what is minimised.
+        optimizer: its name.
+        learning_rate: after warm-up.
+        momentum: of SGD, or beta1 of Adam.
+        weight_decay: as the optimiser defines it.
+        schedule: "step" multiplies by `gamma` at each milestone; "cosine" falls to zero.
+        milestones: as shares of the stage's steps (epoch 15 of 30 is 0.5).
+        gamma: factor at each milestone.
+        warmup: share of the stage's steps with linearly rising rate.
+        seed: of all random choices in the objective.
+    """
+
+    objective: Objective
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Literal["step", "cosine"] = "step"
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+    warmup: float = 0.0
+    seed: int = 0
+
+    def make_optimizer(self, net: MattingNet) -> torch.optim.Optimizer:
+        """The optimiser over the objective's parameter groups."""
+        groups = self.objective.parameter_groups(net, self.learning_rate)
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(groups, momentum=self.momentum, weight_decay=self.weight_decay)
+        adams = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        if self.optimizer not in adams:
+            raise ValueError(f"unknown optimizer {self.optimizer!r}; there are sgd, {', '.join(adams)}")
+        return adams[self.optimizer](groups, betas=(self.momentum, 0.999), weight_decay=self.weight_decay)
+
+    def rate(self, step: int, num_steps: int) -> float:
+        """Factor on the learning rate at a step.
+
+        >>> recipe = Recipe(Objective(), milestones=(0.5,), warmup=0.2)
+        >>> [round(recipe.rate(step, 10), 2) for step in range(10)]
+        [0.5, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.1, 0.1]
+        """
+        done = step / max(num_steps, 1)
+        rising = min(1.0, (step + 1) / max(1.0, self.warmup * num_steps))
+        if self.schedule == "cosine":
+            return rising * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        return rising * self.gamma ** sum(done >= milestone for milestone in self.milestones)
+
+
+class MattingModule(pl.LightningModule):
+    """Trains and validates any net by any recipe.
+
+    Args:
+        net: the net, plain torch.
+        recipe: objective, optimiser and schedule of one stage.
+    """
+
+    def __init__(self, net: MattingNet, recipe: Recipe) -> None:
+        super().__init__()
+        self.net = net
+        self.recipe = recipe
+        self.objective = recipe.objective
+        metrics = MetricCollection({"mad": MAD(), "mse": MSE(), "dtssd": DtSSD()})
+        self.val_metrics = metrics.clone(prefix="val/")
+        self.test_metrics = metrics.clone(prefix="test/")
+
+    def training_step(self, batch: MattingBatch, batch_idx: int) -> Tensor:
+        """One step of the objective; its random choices depend on (seed, batch_idx) alone."""
+        self.objective.before_step(self.net, self.global_step)
+        generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + batch_idx) & 0x7FFFFFFF)
+        terms = self.objective(self.net, batch, generator)
+        if not torch.isfinite(terms["loss"]):
+            bad = ", ".join(name for name, value in terms.items() if not torch.isfinite(value))
+            raise NonFiniteLossError(
+                f"the loss became {terms['loss'].item()} at step {self.global_step} (terms: {bad}; "
+                f"clips: {', '.join(batch.clip)}); lower recipe.stages.*.learning_rate or check the data"
+            )
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(batch))
+        return terms["loss"]
+
+    def validation_step(self, batch: MattingBatch, batch_idx: int) -> None:
+        """Scores whole clips from an empty state."""
+        self._score(batch, self.val_metrics)
+
+    def test_step(self, batch: MattingBatch, batch_idx: int) -> None:
+        """Scores whole clips from an empty state."""
+        self._score(batch, self.test_metrics)
+
+    def _score(self, batch: MattingBatch, metrics: MetricCollection) -> None:
+        alpha = self.net(batch.frames, background=batch.background).alpha
+        metrics.update(alpha.float().clamp(0, 1), batch.alpha)
+        self.log_dict(metrics, batch_size=len(batch))
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimiser with its rate set at every step."""
+        optimizer = self.recipe.make_optimizer(self.net)
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.recipe.rate(step, num_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,249 @@
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import plots, report
+from experiments.records import CellRecord, read_cells, write_table
+from experiments.report import write_report
+
+WITH, WITHOUT = {"model.brm": True}, {"model.brm": False}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a report with few resamples and gives its Markdown."""
+
+    def write_markdown(experiment, cells):
+        write_report(experiment, cells, tmp_path / "results", resamples=200)
+        return (tmp_path / "results" / "report.md").read_text()
+
+    return write_markdown
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """For tests of tables alone: figures are put together but not rendered, which takes most of the time."""
+    monkeypatch.setattr(plots, "_file", lambda *_, **__: b"image")
+
+
+def small(make_cell, arm, seed, **fields):
+    return make_cell(arm, seed, **({"strata": ("static", "pan"), "clips": 3, "frames": 4} | fields))
+
+
+def scores(tmp_path):
+    return pd.read_csv(tmp_path / "results" / "scores.csv").set_index(["arm", "metric", "stratum"])
+
+
+class Page(HTMLParser):
+    """What a browser would fetch or run."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.sources = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attributes if name in ("src", "href")]
+
+
+def test_a_full_report_holds_all_and_stands_alone(make_cell, experiment, tmp_path):
+    cells = [make_cell(arm, seed, effect=0.9 if arm is WITH else 1.0, media=True)
+             for arm in (WITH, WITHOUT) for seed in range(3)]  # fmt: skip
+    path = write_report(experiment, cells, tmp_path / "results", resamples=500)
+    assert path == tmp_path / "results" / "report.html"
+    assert {item.name for item in path.parent.iterdir()} == {
+        "report.html", "report.md", "report.tex", "scores.csv", "figures",
+    }  # fmt: skip
+    page = Page(path.read_text())
+    assert "script" not in page.tags
+    assert page.sources
+    assert all(source.startswith("data:image/") for source in page.sources)
+    assert path.stat().st_size < 3_000_000
+    markdown = path.with_suffix(".md").read_text()
+    for figure in re.findall(r"\]\((figures/[^)]+)\)", markdown):
+        assert (path.parent / figure).is_file()
+    assert len(re.findall(r"figures/panel_", markdown)) == 6
+    assert "with BRM against without BRM, 3 seeds: better in MAD and dtSSD" in markdown
+    assert "3 seeds are few" in markdown
+    row = scores(tmp_path).loc[("model.brm=true", "mad", "all")]
+    assert row["relative"] == pytest.approx(-0.1, abs=0.02)
+    assert row["verdict"] == "helps"
+    assert row["p"] == pytest.approx(2 / 2**4)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_means_go_from_frame_to_clip_to_stratum_to_all(make_cell, experiment, tmp_path, write):
+    cell = small(make_cell, WITHOUT, 0)
+    frames = [("a", "1", "x", 0, 1.0), ("a", "1", "x", 1, 3.0), ("b", "1", "x", 0, 4.0), ("c", "1", "y", 0, 9.0)]
+    table = pd.DataFrame(frames, columns=["clip", "scene", "stratum", "frame", "mad"])
+    write_table(cell.folder / "metrics.parquet", table.assign(mse=0.5, dtssd=table["frame"] * 0.5))
+    write(experiment, [cell])
+    means = scores(tmp_path)["mean"]
+    assert means[("model.brm=false", "mad", "all")] == pytest.approx(1e3 * ((2 + 4) / 2 + 9) / 2)
+    assert means[("model.brm=false", "dtssd", "x")] == pytest.approx(1e2 * (0.25 + 0) / 2)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_clips_of_one_frame_have_no_temporal_error_past_the_first(make_cell, experiment, tmp_path, write):
+    write(experiment, [small(make_cell, arm, seed, frames=1) for arm in (WITH, WITHOUT) for seed in range(2)])
+    means = scores(tmp_path)["mean"]
+    assert means[("model.brm=true", "dtssd", "all")] == 0
+    assert np.isnan(means[("model.brm=true", "dtssd_later", "all")])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_same_seed_gives_the_same_report(make_cell, experiment, tmp_path, write):
+    cells = [small(make_cell, arm, seed) for arm in (WITH, WITHOUT) for seed in range(2)]
+    first = write(experiment, cells)
+    table = (tmp_path / "results" / "scores.csv").read_bytes()
+    assert write(experiment, list(reversed(cells))) == first
+    assert (tmp_path / "results" / "scores.csv").read_bytes() == table
+
+
+def test_only_failed_cells_give_a_report_that_says_so(tmp_path, experiment, write):
+    failed = CellRecord(folder=tmp_path / "a", cell="seed=0", status="failed", error="RuntimeError: no memory | a")
+    running = CellRecord(folder=tmp_path / "b", cell="seed=1", scale="tiny")
+    text = write(experiment, [failed, running])
+    assert "No cell is complete" in text
+    assert "RuntimeError: no memory \\| a" in text
+    assert "not finished" in text
+    assert "No cell is complete" in write(experiment, [])
+
+
+def test_one_arm_alone_is_shown_without_a_comparison(make_cell, experiment, write):
+    text = write(experiment, [small(make_cell, WITHOUT, 0)])
+    assert "nothing to compare it with" in text
+    assert "## Differences" not in text
+
+
+def test_a_missing_baseline_is_named(make_cell, experiment, write):
+    text = write(experiment, [small(make_cell, WITH, 0)])
+    assert "The baseline model.brm=false has no complete cell" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_unequal_seeds_are_paired_on_the_common_ones(make_cell, experiment, tmp_path, write):
+    cells = [small(make_cell, WITH, seed) for seed in (0, 1, 2)] + [
+        small(make_cell, WITHOUT, seed) for seed in (1, 2, 5)
+    ]
+    assert "compared on 1, 2 only" in write(experiment, cells)
+    assert scores(tmp_path).loc[("model.brm=true", "mad", "all"), "paired_seeds"] == 2
+    assert "no seed in common" in write(experiment, [cells[0], cells[3]])
+
+
+def test_one_seed_claims_no_interval_over_seeds(make_cell, experiment, write):
+    text = write(experiment, [small(make_cell, WITH, 0), small(make_cell, WITHOUT, 0)])
+    assert "1 seed: interval over clips only" in text
+
+
+def test_one_seed_and_one_clip_get_no_verdict(make_cell, experiment, tmp_path, write):
+    cells = [small(make_cell, arm, 0, strata=("static",), clips=1) for arm in (WITH, WITHOUT)]
+    assert "1 seed and 1 clip: no interval can be had" in write(experiment, cells)
+    row = scores(tmp_path).loc[("model.brm=true", "mad", "all")]
+    assert row["verdict"] == "no verdict"
+    assert np.isnan(row["difference_low"])
+
+
+def test_nan_is_shown_and_never_averaged_away(make_cell, experiment, write):
+    cells = [small(make_cell, arm, seed) for arm in (WITH, WITHOUT) for seed in range(2)]
+    table = cells[0].read_frames()
+    table.loc[3, "mad"] = np.nan
+    write_table(cells[0].folder / "metrics.parquet", table)
+    text = write(experiment, cells)
+    assert "MAD of with BRM is NaN in 1 frames (seed 0)" in text
+    assert "no verdict in MAD" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_cells_of_another_test_set_are_left_out_and_named(make_cell, experiment, write):
+    cells = [small(make_cell, WITH, seed) for seed in range(2)]
+    cells += [small(make_cell, WITHOUT, 0), small(make_cell, WITHOUT, 1, frames=5)]
+    text = write(experiment, cells)
+    assert "tested on other clips or frames" in text
+    assert "compared on 0 only" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_of_two_cells_of_one_arm_and_seed_the_later_counts(make_cell, experiment, tmp_path, write):
+    old, new = small(make_cell, WITHOUT, 0), small(make_cell, {"again": 1}, 0, finished="2027", effect=2.0)
+    new.arm = WITHOUT
+    assert "run again later" in write(experiment, [old, new])
+    expected = new.read_frames().groupby(["stratum", "clip"])["mad"].mean().groupby("stratum").mean().mean()
+    assert scores(tmp_path).loc[("model.brm=false", "mad", "all"), "mean"] == pytest.approx(1e3 * expected)
+
+
+def test_hostile_text_stays_text(make_cell, experiment, tmp_path, write):
+    evil = "<script>alert(1)</script> a|b $x_$"
+    experiment |= {"question": evil, "claim": evil, "labels": {"model.brm=true": evil}}
+    text = write(experiment, [small(make_cell, arm, seed) for arm in (WITH, WITHOUT) for seed in range(2)])
+    assert "<script>" not in text
+    assert "a|b" not in text
+    page = (tmp_path / "results" / "report.html").read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_every_row_of_markdown_has_the_columns_of_its_head(make_cell, experiment, write):
+    cells = [small(make_cell, arm, seed) for arm in (WITH, WITHOUT) for seed in range(2)]
+    for block in re.findall(r"(?:^\|.*\n)+", write(experiment, cells), flags=re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_figures_of_an_earlier_report_go(make_cell, experiment, tmp_path, write):
+    cells = [small(make_cell, arm, seed, media=True) for arm in (WITH, WITHOUT) for seed in range(2)]
+    write(experiment, cells)
+    assert list((tmp_path / "results" / "figures").glob("panel_*"))
+    for path in cells[0].folder.glob("media/*"):
+        path.write_bytes(b"torn")
+    for path in cells[2].folder.glob("media/*"):
+        path.unlink()
+    write(experiment, cells)
+    assert not list((tmp_path / "results" / "figures").glob("panel_*"))
+
+
+def test_a_torn_strip_leaves_its_row_out(make_cell, experiment, tmp_path, write):
+    cell = small(make_cell, WITHOUT, 0, media=True)
+    (cell.folder / "media" / "pan__person_0__frame.png").write_bytes(b"torn")
+    write(experiment, [cell])
+    assert len(list((tmp_path / "results" / "figures").glob("panel_*"))) == 2
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_mattes_that_would_make_the_page_large_are_left_out_and_counted(make_cell, experiment, write, monkeypatch):
+    monkeypatch.setattr(report, "MAX_IMAGE_BYTES", 0)
+    text = write(experiment, [small(make_cell, WITHOUT, 0, media=True)])
+    assert "Mattes of 0 of 2 clips are shown" in text
+
+
+def test_a_grid_of_arms_is_sorted_by_value_with_the_baseline_first(make_cell, experiment, write):
+    arms = [{"model.prm_k": k, "model.prm_xi": xi} for k in (32, 8, 16) for xi in (0.01, 0.003)]
+    experiment |= {"baseline": {"model.prm_xi": 0.01, "model.prm_k": 16}, "labels": {}}
+    text = write(experiment, [small(make_cell, arm, seed, frames=3) for arm in arms for seed in range(2)])
+    labels = ("prm_k=16, prm_xi=0.01 (baseline)", "prm_k=8, prm_xi=0.003", "prm_k=8, prm_xi=0.01", "prm_k=32")
+    order = [text.index(f"\n| {label}") for label in labels]
+    assert order == sorted(order)
+    assert "MAD of 5 arms against prm_k=16, prm_xi=0.01" in text
+
+
+def test_bad_descriptions_are_refused_in_one_line(make_cell, experiment, write):
+    with pytest.raises(ValueError, match="primary metric madd is not known"):
+        write(experiment | {"primary": ["madd"]}, [])
+    with pytest.raises(ValueError, match="smoke, tiny"):
+        write(experiment, [small(make_cell, WITH, 0), small(make_cell, WITHOUT, 0, scale="smoke")])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_cells_read_from_disk_give_the_report(make_cell, experiment, tmp_path, write):
+    for seed in range(2):
+        small(make_cell, WITH, seed)
+    root = small(make_cell, WITHOUT, 0).folder.parent
+    (small(make_cell, WITHOUT, 1).folder / "record.json").write_text("{")
+    text = write(experiment, read_cells(root))
+    assert "compared on 0 only" in text
+    assert "record.json cannot be read" in text

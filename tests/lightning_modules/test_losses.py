@@ -1,0 +1,122 @@
+"""Losses: values worked by hand, zero at equality, gradients."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_modules import losses
+
+
+def disc(size: int = 64, radius: float = 20.0, edge: float = 4.0) -> Tensor:
+    axis = torch.arange(size) - size / 2 + 0.5
+    distance = (axis[:, None] ** 2 + axis**2).sqrt()
+    return ((radius - distance) / edge + 0.5).clamp(0, 1)[None, None]
+
+
+def test_trimap_marks_a_band_around_the_edge_and_nothing_else() -> None:
+    alpha = disc()
+    tri = losses.trimap(alpha, dilation=5, erosion=5)
+    assert set(tri.unique().tolist()) == {0.0, 0.5, 1.0}
+    assert (tri[(alpha > 0) & (alpha < 0.9)] == 0.5).all()
+    assert tri[0, 0, 32, 32] == 1
+    assert tri[0, 0, 0, 0] == 0
+
+
+def test_trimap_of_nobody_is_all_background() -> None:
+    assert (losses.trimap(torch.zeros(1, 1, 32, 32), 7, 7) == 0).all()
+
+
+def test_trimap_windows_keep_the_papers_proportion() -> None:
+    draws = [losses.trimap_windows(512, torch.Generator().manual_seed(seed)) for seed in range(50)]
+    assert all(20 <= window <= 40 for pair in draws for window in pair)
+    assert len(set(draws)) > 20
+
+
+def test_semantic_blur_has_the_mirrored_tails() -> None:
+    impulse = torch.zeros(1, 1, 5, 5)
+    impulse[..., 2, 2] = 1
+    kernel = losses.blur(impulse)[0, 0, 1:4, 1:4]
+    expected = torch.tensor([[0.0626106, 0.1249999, 0.0626106], [0.1249999, 0.2495581, 0.1249999]])
+    assert torch.allclose(kernel[:2], expected, atol=1e-5)
+
+
+def test_semantic_target_is_the_central_mean_of_each_cell() -> None:
+    alpha = torch.rand(1, 1, 16, 16)
+    expected = alpha[..., 7:9, 7:9].mean()
+    assert float(losses.semantic_target(alpha)) == pytest.approx(float(expected) * sum(losses.SEMANTIC_BLUR) ** 2)
+
+
+def test_semantic_loss_reduces_alpha_to_the_grid_of_a_smaller_semantic_branch() -> None:
+    alpha = disc(128, 40)
+    half = torch.nn.functional.interpolate(alpha, (64, 64), mode="area")
+    assert float(losses.semantic_loss(losses.semantic_target(half), alpha)) == pytest.approx(0, abs=1e-9)
+
+
+def test_detail_loss_has_no_gradient_outside_the_band_and_counts_all_pixels() -> None:
+    alpha = disc()
+    band = losses.trimap(alpha, 5, 5) == 0.5
+    pred = torch.zeros_like(alpha, requires_grad=True)
+    loss = losses.detail_loss(pred, alpha, band)
+    loss.backward()
+    assert pred.grad is not None
+    assert (pred.grad[~band] == 0).all()
+    assert float(loss) == pytest.approx(float(alpha[band].sum() / alpha.numel()))
+
+
+def test_matte_loss_weighs_the_band_five_times() -> None:
+    alpha = disc()
+    tri = losses.trimap(alpha, 5, 5)
+    pred = (alpha + 0.3).requires_grad_()
+    losses.matte_loss(pred, alpha, tri, torch.ones(1, 3, 64, 64)).backward()
+    assert pred.grad is not None
+    inside, outside = pred.grad[tri == 0.5], pred.grad[tri != 0.5]
+    assert torch.allclose(inside, inside[0].expand_as(inside))
+    assert float(inside[0] / outside[0]) == pytest.approx(5, rel=1e-5)
+
+
+def test_background_loss_counts_restored_cells_only_and_boundaries_four_times() -> None:
+    pred, background = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 16, 16)
+    band = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
+    where = torch.zeros(1, 1, 4, 4)
+    assert float(losses.background_loss(pred, background, band, where)) == 0
+    where[..., 0, :2] = 1
+    assert float(losses.background_loss(pred, background, band, where)) == pytest.approx(1)
+    band[..., 1, 1] = True  # one pixel makes its cell a boundary cell
+    assert float(losses.background_loss(pred, background, band, where)) == pytest.approx((4 + 1) / 2)
+    assert float(losses.background_loss(pred, background, band, None)) == pytest.approx((4 + 15) / 16)
+
+
+def test_charbonnier_passes_gradcheck_and_stays_finite_at_equality() -> None:
+    pred = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
+    equal = torch.zeros(3, requires_grad=True)
+    losses.charbonnier(equal, torch.zeros(3)).sum().backward()
+    assert equal.grad is not None
+    assert equal.grad.isfinite().all()
+    target = torch.rand(2, 3, dtype=torch.float64)
+    value = losses.charbonnier(pred, target, eps=1e-3)
+    assert torch.allclose(value.double(), ((pred - target) ** 2 + 1e-6).sqrt(), atol=1e-6)
+
+
+def test_flaw_loss_is_least_at_the_soft_target() -> None:
+    target = torch.full((1, 1, 4, 4), 0.2)
+    at_target = losses.flaw_loss(torch.logit(target), target)
+    for other in (0.1, 0.3):
+        assert losses.flaw_loss(torch.logit(torch.full_like(target, other)), target) > at_target
+
+
+def test_soc_gradient_reaches_both_heads_and_no_pseudo_target() -> None:
+    semantic = torch.rand(2, 1, 4, 4, requires_grad=True)
+    alpha = torch.rand(2, 1, 64, 64, requires_grad=True)
+    losses.soc_semantic_loss(semantic, alpha).backward()
+    assert semantic.grad is not None
+    assert alpha.grad is not None
+    expected = 2 * (semantic - losses.semantic_target(alpha)) / semantic.numel()
+    assert torch.allclose(semantic.grad, expected, atol=1e-6)
+    assert alpha.grad.abs().sum() > 0
+
+
+def test_soc_with_an_empty_band_is_finite_and_zero() -> None:
+    alpha, semantic = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 4, 4)
+    band = losses.soc_band(alpha, semantic)
+    assert band.sum() == 0
+    assert float(losses.soc_detail_loss(torch.rand(1, 1, 64, 64), alpha, band)) == 0

@@ -1,0 +1,124 @@
+"""The loop that all models share: schedule, optimisers, bad losses, trainer options that must work."""
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datamodules.batch import MattingBatch
+from lightning_modules.modnet_v import MODNetVObjective
+from lightning_modules.module import MattingModule, NonFiniteLossError, Objective, Recipe
+from lightning_modules.nets import build_net
+from lightning_modules.nets.interface import MattingNet
+
+
+def clip(seed: int, num_frames: int = 3, size: int = 64) -> MattingBatch:
+    draw = torch.Generator().manual_seed(seed)
+    foreground, background = torch.rand(2, 2, num_frames, 3, size, size, generator=draw)
+    alpha = (torch.rand(2, num_frames, 1, size, size, generator=draw) > 0.5).float()
+    frames = alpha * foreground + (1 - alpha) * background
+    return MattingBatch(frames, alpha, foreground, background, None, None, ["a", "b"], ["x", "y"], ["", ""])
+
+
+def loader(num_batches: int = 4) -> DataLoader[MattingBatch]:
+    return DataLoader([clip(seed) for seed in range(num_batches)], batch_size=None)  # type: ignore[arg-type]
+
+
+def small_module(**recipe: object) -> MattingModule:
+    net = build_net("modnet_v", width=0.25, hidden=8, prm=False)
+    net.reset_parameters(0)
+    return MattingModule(net, Recipe(MODNetVObjective(net), **recipe))  # type: ignore[arg-type]
+
+
+def fit(module: MattingModule, **options: object) -> pl.Trainer:
+    settings: dict[str, object] = {
+        "max_steps": 4,
+        "max_epochs": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+    }
+    trainer = pl.Trainer(**(settings | options))  # type: ignore[arg-type]
+    trainer.fit(module, loader(), DataLoader([clip(9)], batch_size=None))  # type: ignore[arg-type]
+    return trainer
+
+
+def test_training_changes_the_net_and_validation_gives_the_papers_metrics() -> None:
+    module = small_module()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    trainer = fit(module)
+    assert any(not torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert {"val/mad", "val/mse", "val/dtssd"} <= trainer.callback_metrics.keys()
+    assert 0 < float(trainer.callback_metrics["val/mad"]) <= 1000
+
+
+@pytest.mark.parametrize("options", [{"precision": "bf16-mixed"}, {"accumulate_grad_batches": 2, "max_steps": 2}])
+def test_trainer_options_work(options: dict[str, object]) -> None:
+    module = small_module()
+    assert fit(module, **options).global_step == options.get("max_steps", 4)
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
+def test_accumulated_batches_give_the_mean_gradient() -> None:
+    losses = {}
+    for options in ({"max_steps": 1, "accumulate_grad_batches": 4}, {"max_steps": 1}):
+        module = small_module(learning_rate=0.0)
+        trainer = fit(module, **options)
+        losses[len(options)] = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+    assert losses == {2: 4, 1: 1}
+
+
+def test_the_rate_rises_falls_at_milestones_and_follows_the_cosine() -> None:
+    steps = Recipe(Objective(), milestones=(0.5, 0.75), warmup=0.25)
+    assert [round(steps.rate(step, 8), 3) for step in range(8)] == [0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    cosine = Recipe(Objective(), schedule="cosine")
+    assert cosine.rate(0, 100) == pytest.approx(1, abs=0.01)
+    assert cosine.rate(50, 100) == pytest.approx(0.5, abs=0.01)
+    assert cosine.rate(100, 100) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_each_optimiser_takes_the_recipes_numbers(optimizer: str) -> None:
+    module = small_module(optimizer=optimizer, learning_rate=0.02, weight_decay=0.1)
+    group = module.recipe.make_optimizer(module.net).param_groups[0]
+    assert (group["lr"], group["weight_decay"]) == (0.02, 0.1)
+
+
+def test_unknown_optimiser_is_told() -> None:
+    module = small_module(optimizer="lamb")
+    with pytest.raises(ValueError, match=r"lamb.*sgd, adam, adamw"):
+        module.recipe.make_optimizer(module.net)
+
+
+class BadLoss(Objective):
+    """NaN from the third step on."""
+
+    def forward(self, net: MattingNet, batch: MattingBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        self.calls = getattr(self, "calls", 0) + 1
+        loss = net(batch.frames).alpha.mean()
+        return {"loss": loss * float("nan") if self.calls > 2 else loss, "matte": loss}
+
+
+def test_a_loss_that_is_not_finite_ends_training_with_step_and_clips() -> None:
+    net = build_net("modnet_v", width=0.25, hidden=8, prm=False)
+    with pytest.raises(NonFiniteLossError, match=r"nan at step 2 \(terms: loss; clips: a, b\)"):
+        fit(MattingModule(net, Recipe(BadLoss())))
+
+
+def test_random_choices_of_a_step_depend_on_seed_and_step_alone() -> None:
+    drawn: list[tuple[int, ...]] = []
+
+    class Watch(Objective):
+        def forward(self, net: MattingNet, batch: MattingBatch, generator: torch.Generator) -> dict[str, Tensor]:
+            drawn.append(tuple(torch.randint(100, (3,), generator=generator).tolist()))
+            return {"loss": net(batch.frames[:, :1]).alpha.mean()}
+
+    for seed in (0, 0, 1):
+        net = build_net("modnet_v", width=0.25, hidden=8, prm=False)
+        fit(MattingModule(net, Recipe(Watch(), seed=seed)))
+    assert drawn[:4] == drawn[4:8]
+    assert drawn[:4] != drawn[8:]
+    assert len(set(drawn[:4])) == 4

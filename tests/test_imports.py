@@ -1,0 +1,96 @@
+"""The arrows between rooms: who imports whom, read from the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("lightning_modules", "datamodules", "experiments")
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for room in ROOMS
+    for path in (ROOT / room).rglob("*.py")
+}
+
+
+def imports(module: str) -> set[str]:
+    """Modules of this project that a module imports when it is imported itself."""
+    found: set[str] = set()
+    for node in _executed(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found & MODULES.keys() - {module}
+
+
+def _executed(node: ast.AST) -> list[ast.AST]:
+    """All nodes outside functions, whose imports run later."""
+    inner = [] if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) else ast.iter_child_nodes(node)
+    return [node, *(deeper for child in inner for deeper in _executed(child))]
+
+
+def anywhere(module: str) -> set[str]:
+    """All names that a module imports, in functions too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("lightning_modules")])
+def test_lightning_modules_take_only_the_batch_type_from_data(module: str) -> None:
+    foreign = {name for name in anywhere(module) if name.startswith(("datamodules", "experiments"))}
+    assert foreign <= {"datamodules.batch"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("datamodules")])
+def test_data_knows_neither_nets_nor_experiments(module: str) -> None:
+    assert not {name for name in anywhere(module) if name.startswith(("lightning_modules", "experiments"))}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("lightning_modules.nets")])
+def test_nets_are_plain_torch(module: str) -> None:
+    forbidden = ("lightning.", "hydra", "omegaconf", "wandb", "lightning_modules.module", "lightning_modules.losses")
+    assert not {name for name in anywhere(module) if name.startswith(forbidden)}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("experiments")])
+def test_configs_are_read_in_experiments_only(module: str) -> None:
+    assert not {name for name in anywhere(module) if name.split(".")[0] in ("hydra", "omegaconf")}
+
+
+def test_optional_packages_are_imported_where_they_are_used() -> None:
+    late = {"decord", "av", "wandb", "albumentations", "cv2"}
+    for module, path in MODULES.items():
+        names = {
+            name.split(".")[0]
+            for node in _executed(ast.parse(path.read_text(encoding="utf-8")))
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        }
+        assert not names & late, f"{module} imports {names & late} at import time"
+
+
+def test_no_import_cycle() -> None:
+    graph = {module: imports(module) for module in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, f"cycle: {' → '.join((*trail[trail.index(module) :], module))}"
+        if module not in done:
+            for needed in graph[module]:
+                visit(needed, (*trail, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
