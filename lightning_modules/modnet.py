@@ -53,9 +53,7 @@ class MODNetObjective(Objective):
             ValueError: H or W is no multiple of 32, so that the semantic grid would not lie on the frame.
         """
         if frames.shape[-1] % 32 or frames.shape[-2] % 32:
-            raise ValueError(
-                f"training frames need sides that are multiples of 32, got {tuple(frames.shape[-2:])}"
-            )
+            raise ValueError(f"training frames need sides that are multiples of 32, got {tuple(frames.shape[-2:])}")
         alpha = fold(alpha)
         tri = losses.trimap(alpha, *windows)
         named = {

@@ -115,9 +115,7 @@ class PatchRefinementObjective(Objective):
     ) -> None:
         super().__init__()
         if net.prm is None:
-            raise ValueError(
-                "the refinement stage needs model.prm=true; else set recipe.stages.refinement=null"
-            )
+            raise ValueError("the refinement stage needs model.prm=true; else set recipe.stages.refinement=null")
         self.flaw_weight = flaw_weight
         self.random_share = random_share
         self.max_patches = max_patches

@@ -12,9 +12,7 @@ from torchmetrics import Metric
 def check_alphas(pred: Tensor, target: Tensor) -> None:
     """Raise ValueError unless both are (B, T, 1, H, W) of one shape."""
     if pred.shape != target.shape or pred.ndim != 5 or pred.shape[2] != 1:
-        raise ValueError(
-            f"expected (B, T, 1, H, W) twice, got pred {tuple(pred.shape)}, target {tuple(target.shape)}"
-        )
+        raise ValueError(f"expected (B, T, 1, H, W) twice, got pred {tuple(pred.shape)}, target {tuple(target.shape)}")
 
 
 def region_mean(values: Tensor, trimap: Tensor | None) -> Tensor:

@@ -44,6 +44,7 @@ class MattingNet(nn.Module):
             frames: (B, T, 3, H, W), RGB in [0, 1]; H, W ≥ 32.
             state: `MattingOutput.state` of the chunk before, or None at the start of a clip.
             background: (B, 1 or T, 3, H, W) in [0, 1], for nets that take a background plate.
+
         Raises:
             ValueError: frames are not (B, T, 3, H, W) or smaller than 32 pixels.
         """
@@ -69,8 +70,9 @@ class MattingNet(nn.Module):
 
     def initialise(self, module: nn.Module) -> None:
         """Set the start weights of one leaf module, as the paper of this net does."""
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
 
     def reset_parameters(self, seed: int) -> None:
         """Draw all start weights anew, each module's from `(seed, its name)` alone.

@@ -1,0 +1,31 @@
+"""The table of all nets."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from lightning_modules.nets.interface import MattingNet
+from lightning_modules.nets.modnet import MODNet
+from lightning_modules.nets.modnet_v import MODNetV
+
+NETS: dict[str, type[MattingNet]] = {
+    "modnet": MODNet,
+    "modnet_v": MODNetV,
+}
+
+
+def build_net(name: str, **options: Any) -> MattingNet:
+    """A fresh net by its name in `NETS`; downloads nothing unless `pretrained=True` asks for it.
+
+    Raises:
+        ValueError: no net has that name, or that net no such option.
+    >>> build_net("modnet", width=0.5).inference
+    False
+    """
+    if name not in NETS:
+        raise ValueError(f"no net is called {name!r}; there are: {', '.join(sorted(NETS))}")
+    known = inspect.signature(NETS[name]).parameters
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"net {name!r} has no option {', '.join(unknown)}; it has: {', '.join(known)}")
+    return NETS[name](**options)

@@ -1,0 +1,190 @@
+"""Background restoration (BRM) of MODNet-V: a memory of the background that the person uncovers.
+
+Source: Sun et al., 2021, arXiv 2109.11818, section on BRM, Eq. 6 and Algorithm 1. The paper leaves
+much open; what we chose is said where it is chosen.
+Shapes: N clips, C channels of the encoder's feature at stride 4 (e4), g = its grid (gh, gw).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.nets.blocks import ConvBlock, resize
+
+UPDATES = ("average", "overwrite", "first_sight", "ema", "count_mean")
+MODES = ("restored", "first_frame", "oracle")
+# In a count mean the weight of a new sighting never falls below 1 / (1 + this).
+_MAX_COUNT = 10.0
+
+
+class BRMState(NamedTuple):
+    """The memory, float32 also under mixed precision; all zeros before the first frame of a clip.
+
+    Attributes:
+        feature: (N, C, gh, gw), background feature; 0 where `mask` is 0.
+        mask: (N, 1, gh, gw), 1 where background has been seen, else 0.
+        count: (N, 1, gh, gw), frames that were stored in this cell.
+    """
+
+    feature: Tensor
+    mask: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody asks a state for
+
+
+class BackgroundRestoration(nn.Module):
+    """Gives the memory to the encoder (`fuse`) and stores newly seen background in it (`update`)."""
+
+    def __init__(
+        self,
+        channels: int,
+        update: str = "average",
+        threshold: float = 0.5,
+        erosion: int = 0,
+        hard: bool = False,
+        feed_mask: bool = False,
+        mode: str = "restored",
+        ema_beta: float = 0.1,
+    ) -> None:
+        """A memory for features of `channels` channels.
+
+        Args:
+            update: weight of background seen again: "average" 1/2 (paper), "overwrite" 1, "first_sight" 0,
+                "ema" `ema_beta`, "count_mean" 1 / (1 + sightings), never below 1/11.
+            threshold: a cell is background where 1 − semantic is above this (paper: 0.5).
+            erosion: cells by which the visible background is eroded before it is stored.
+            hard: store e4 as it is; the paper stores e4 · (1 − semantic).
+            feed_mask: `fuse` sees the mask too, so that "unknown" differs from a feature of zeros.
+            mode: "restored" (paper); "first_frame" stores frame 1 only; "oracle" never updates, since the
+                net fills the memory from the true background.
+            ema_beta: weight of a new sighting with `update="ema"`.
+
+        Raises:
+            ValueError: `update` or `mode` is not one of these.
+        """
+        super().__init__()
+        if update not in UPDATES:
+            raise ValueError(f"brm_update must be one of {', '.join(UPDATES)}, got {update!r}")
+        if mode not in MODES:
+            raise ValueError(f"brm_mode must be one of {', '.join(MODES)}, got {mode!r}")
+        self.channels, self.mode, self.update_rule = channels, mode, update
+        self.threshold, self.erosion, self.hard, self.feed_mask = threshold, erosion, hard, feed_mask
+        self.ema_beta = ema_beta
+        self.fuse_in = ConvBlock(2 * channels + 3 + feed_mask, 2 * channels, 3)
+        self.fuse_out = nn.Conv2d(2 * channels, channels, 1, bias=False)
+        self.fuse_norm = _ZeroNorm(channels)
+
+    def empty(self, like: Tensor, height: int, width: int) -> BRMState:
+        """The state before the first frame: `height` × `width` cells, batch and device of `like`."""
+        zeros = like.new_zeros((like.shape[0], self.channels + 2, height, width), dtype=torch.float32)
+        return BRMState(*zeros.split((self.channels, 1, 1), dim=1))
+
+    def fuse(self, e4: Tensor, frame_small: Tensor, state: BRMState) -> Tensor:
+        """The feature of this frame joined with the memory.
+
+        Args:
+            e4: (N, C, gh, gw).
+            frame_small: (N, 3, gh, gw) in [−1, 1], the frame on the same grid.
+            state: after the frame before.
+
+        Returns:
+            f4 (N, C, gh, gw) = e4 + a residual.
+        """
+        parts = [e4, state.feature.to(e4.dtype), frame_small]
+        if self.feed_mask:
+            parts.append(state.mask.to(e4.dtype))
+        return e4 + self.fuse_norm(self.fuse_out(self.fuse_in(torch.cat(parts, dim=1))))
+
+    def update(self, e4: Tensor, semantic: Tensor, state: BRMState) -> BRMState:
+        """The state after this frame: feature += V · β · (background of this frame − feature).
+
+        V are the cells visible as background, β is 1 in cells seen for the first time. With β = 1/2
+        elsewhere this is the paper's algorithm, line by line.
+
+        Args:
+            e4: (N, C, gh, gw), the feature before `fuse`: the memory must not feed on itself.
+            semantic: (N, 1, h, w) in [0, 1], at 1/16.
+            state: after the frame before.
+        """
+        if self.mode == "oracle":
+            return state
+        background = 1 - resize(semantic.float(), (e4.shape[-2], e4.shape[-1]))
+        visible = (background > self.threshold).float()
+        if self.erosion:
+            visible = 1 - F.max_pool2d(1 - visible, 2 * self.erosion + 1, stride=1, padding=self.erosion)
+        count = state.count + visible
+        if self.mode == "first_frame":
+            # Every cell counts as stored after frame 1, so that only that frame passes.
+            visible = visible * (state.count == 0)
+            count = torch.ones_like(count)
+        stored = e4.float() if self.hard else e4.float() * background
+        weight = visible * torch.where(state.mask > 0, self._weight_seen(state.count), 1.0)
+        return BRMState(torch.lerp(state.feature, stored, weight), torch.maximum(state.mask, visible), count)
+
+    def _weight_seen(self, count: Tensor) -> Tensor:
+        """β of cells that were seen before, (N, 1, gh, gw) or a scalar."""
+        if self.update_rule == "count_mean":
+            return 1 / (1 + count.clamp(max=_MAX_COUNT))
+        weights = {"average": 0.5, "overwrite": 1.0, "first_sight": 0.0, "ema": self.ema_beta}
+        return torch.full_like(count, weights[self.update_rule])
+
+
+class _ZeroNorm(nn.BatchNorm2d):
+    """Starts with weight 0: a fresh net does not see the memory, so pretrained encoder weights stay valid."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        nn.init.zeros_(self.weight)
+
+
+def reset_state(state: BRMState, where: Tensor) -> BRMState:
+    """Forget all in the clips where `where`, (N,) bool, is true: a cut, a new clip in this place of the batch."""
+    keep = ~where[:, None, None, None]
+    return BRMState(*(torch.where(keep, part, 0.0) for part in state))
+
+
+def warp_state(state: BRMState, affine: Tensor) -> BRMState:
+    """The memory moved with the background's known motion.
+
+    Cells that come from outside the picture are forgotten. Features are averaged over seen cells only,
+    so that the zeros of unseen ones do not bleed in.
+
+    Args:
+        state: after frame t − 1.
+        affine: (N, 2, 3), cell (x, y, 1) of frame t → the same background point in frame t − 1,
+            (0, 0) at the centre of the first cell.
+    """
+    height, width = state.mask.shape[-2:]
+    y, x = torch.meshgrid(
+        torch.arange(height, device=affine.device, dtype=torch.float32),
+        torch.arange(width, device=affine.device, dtype=torch.float32),
+        indexing="ij",
+    )
+    cells = torch.stack((x, y, torch.ones_like(x)), dim=-1)
+    source = torch.einsum("hwk,nck->nhwc", cells, affine.float())
+    size = source.new_tensor((width, height))
+    layers = torch.cat((state.mask * state.feature, state.mask, state.count), dim=1)
+    warped = F.grid_sample(layers, (2 * source + 1) / size - 1, padding_mode="zeros", align_corners=False)
+    feature, mask, count = warped.split((state.feature.shape[1], 1, 1), dim=1)
+    seen = (mask > 0.5).float()
+    return BRMState(seen * feature / mask.clamp(min=1e-3), seen, seen * count)
+
+
+class BackgroundDecoder(nn.Module):
+    """Background feature → picture, for the background loss and for viewing; owned by the training objective.
+
+    Small on purpose (3,907 parameters at 24 channels): a stronger one would inpaint by itself and hide
+    what the memory lacks.
+    """
+
+    def __init__(self, channels: int = 24) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 16, 3, padding=1)
+        self.head = nn.Conv2d(16, 3, 3, padding=1)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """(N, channels, gh, gw) → (N, 3, gh, gw), RGB in [−1, 1]."""
+        return torch.tanh(self.head(F.relu(self.conv(feature))))

@@ -1,0 +1,304 @@
+"""MODNet-V: portrait video matting by background restoration (Sun et al., 2021, arXiv 2109.11818).
+
+A reimplementation from the paper, whose code was never published; what it leaves open is our choice.
+Names: frame, the working frame (H × W, shorter side `working_size` at most); small, the frame that the
+semantic branch sees (semantic_scale · H × …); e2, e4 encoder features at strides 2, 4 **of small**;
+f4 is e4 joined with the background memory; lr8, hr2, f2 as in `modnet.py`; g the grid of e4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.nets.backbones import MobileNetV2
+from lightning_modules.nets.blocks import ConvBlock, crop, frozen_statistics, pad_to_multiple, resize, scale, to_image
+from lightning_modules.nets.brm import BackgroundRestoration, BRMState
+from lightning_modules.nets.interface import MattingNet, MattingOutput, check_frames
+from lightning_modules.nets.modnet import SEMANTIC_CHANNELS, DetailHead, FusionBranch, SemanticHead, initialise_modnet
+from lightning_modules.nets.prm import PatchRefinement
+
+# Encoder layers that are kept, and how much wider the pointwise layer behind them is (None: no such layer).
+_LAST_BLOCKS: dict[str, tuple[int, float | None]] = {"deleted": (14, 5), "narrow": (18, 0.5), "full": (19, None)}
+# Sides of the working frame must be multiples of this, so that small is one of 16 (of 32 if the 32x block stays).
+_MULTIPLES = {0.5: 32, 0.75: 64, 1.0: 32}
+
+
+class Coarse(NamedTuple):
+    """One frame before patch refinement, and what the refinement starts from.
+
+    Attributes:
+        alpha: (B, 1, H0, W0) in [0, 1], enlarged to the size of the frames.
+        small_alpha: (B, 1, H, W), the same at working size.
+        feature: (B, hidden, h, w), fused feature f2, covering the whole frame.
+        semantic: (B, 1, h/16, w/16) in [0, 1].
+        detail: (B, 1, H0, W0) in [0, 1], None in eval mode.
+        state: the memory after this frame, None without BRM.
+    """
+
+    alpha: Tensor
+    small_alpha: Tensor
+    feature: Tensor
+    semantic: Tensor
+    detail: Tensor | None
+    state: BRMState | None
+
+
+class MODNetV(MattingNet):
+    """MODNet-V: a third of MODNet, a background memory (BRM) and patch refinement (PRM) at full size.
+
+    `state` is a `BRMState`, or None without BRM. `aux`, each with (B, T) in front:
+        semantic (1, h, w) in [0, 1], at 1/16 of small;
+        detail (1, H, W) in [0, 1], in training mode;
+        background_feature (C, gh, gw) and background_mask (1, gh, gw): the memory after each frame, with BRM;
+        coarse_alpha (1, H, W), flaw_map (1, k, k) and refined_share () of the patches, where PRM ran.
+    """
+
+    def __init__(
+        self,
+        width: float = 1.0,
+        top: int | None = None,
+        hidden: int = 32,
+        semantic_scale: float = 0.5,
+        last_block: str = "deleted",
+        prior_to_d: str = "f4",
+        brm: bool = True,
+        brm_update: str = "average",
+        brm_threshold: float = 0.5,
+        brm_erosion: int = 0,
+        brm_hard: bool = False,
+        brm_mode: str = "restored",
+        brm_ema_beta: float = 0.1,
+        feed_mask: bool = False,
+        prm: bool = True,
+        prm_k: int | None = 16,
+        prm_xi: float = 0.01,
+        prm_mode: str = "threshold",
+        prm_top_share: float = 0.15,
+        prm_halo: int = 10,
+        prm_feather: int = 8,
+        working_size: int = 512,
+        pretrained: bool = False,
+    ) -> None:
+        """Build the net; with the default options it has 2,159,741 parameters.
+
+        Args:
+            width: multiplies the encoder's channels.
+            top: channels of the pointwise layer on the last encoder feature; None is 5 times that feature's
+                (480 at width 1), half with last_block="narrow". There is no such layer with "full".
+            hidden: channels of the detail and fusion branch.
+            semantic_scale: size of what the semantic branch sees against the working frame: 0.5, 0.75 or 1.
+            last_block: encoder blocks at stride 32: "deleted" (paper), "narrow" or "full".
+            prior_to_d: what the detail branch sees: "f4", with the memory, or "e4", without it.
+            brm: background restoration; `brm_…` and `feed_mask` are explained in `BackgroundRestoration`.
+            prm: patch refinement of frames longer than `working_size`; `prm_…` are explained in `PatchRefinement`.
+            working_size: shorter side that larger frames are reduced to.
+            pretrained: start the encoder from ImageNet weights (downloads them once).
+
+        Raises:
+            ValueError: an option has a value other than these.
+        """
+        super().__init__()
+        _check_choice("semantic_scale", semantic_scale, _MULTIPLES)
+        _check_choice("last_block", last_block, _LAST_BLOCKS)
+        _check_choice("prior_to_d", prior_to_d, ("f4", "e4"))
+        self.semantic_scale, self.prior_to_d, self.working_size = semantic_scale, prior_to_d, working_size
+        self.num_layers, widening = _LAST_BLOCKS[last_block]
+        self.deep_stride = 16 if last_block == "deleted" else 32
+        self.multiple = _MULTIPLES[semantic_scale] * (2 if self.deep_stride == 32 and semantic_scale < 1 else 1)
+        if working_size % self.multiple:
+            raise ValueError(f"working_size must be a multiple of {self.multiple} here, got {working_size}")
+
+        self.backbone = MobileNetV2(width, self.num_layers)
+        e2, e4 = (self.backbone.channels[layer] for layer in (1, 3))
+        deep = self.backbone.channels[self.num_layers - 1]
+        self.top: nn.Module = nn.Identity()
+        if widening is not None:
+            top = top or round(widening * deep)
+            self.top = nn.Sequential(nn.Conv2d(deep, top, 1, bias=False), nn.BatchNorm2d(top), nn.ReLU6(inplace=True))
+            deep = top
+        self.semantic = SemanticHead(deep)
+        self.detail = LightDetailBranch(e2, e4, hidden)
+        self.fusion = FusionBranch(hidden)
+        self.brm = (
+            BackgroundRestoration(
+                e4, brm_update, brm_threshold, brm_erosion, brm_hard, feed_mask, brm_mode, brm_ema_beta
+            )
+            if brm
+            else None
+        )
+        self.prm = (
+            PatchRefinement(hidden, prm_k, prm_xi, prm_mode, prm_top_share, prm_halo, prm_feather) if prm else None
+        )
+        self.apply(self.initialise)
+        if pretrained:
+            self.backbone.load_imagenet()
+
+    def forward(self, frames: Tensor, state: BRMState | None = None, background: Tensor | None = None) -> MattingOutput:
+        """Matte a clip; see `MattingNet.forward` and the class for what comes out.
+
+        Args:
+            frames: (B, T, 3, H, W), RGB in [0, 1].
+            state: of the chunk before, or None at the start of a clip.
+            background: (B, 1 or T, 3, H, W) in [0, 1], the true background; only for brm_mode="oracle".
+
+        Raises:
+            ValueError: wrong shapes, or no background in oracle mode.
+        """
+        check_frames(frames)
+        alphas: list[Tensor] = []
+        aux: dict[str, list[Tensor]] = {}
+        for t in range(frames.shape[1]):
+            plate = None if background is None else background[:, min(t, background.shape[1] - 1)]
+            coarse = self.coarse(frames[:, t], state, plate)
+            state = coarse.state
+            extras = {"semantic": coarse.semantic}
+            if coarse.detail is not None:
+                extras["detail"] = coarse.detail
+            if state is not None:
+                extras |= {"background_feature": state.feature, "background_mask": state.mask}
+            alpha = coarse.alpha
+            if self.prm is not None and self._refines(alpha):
+                refined = self.prm(frames[:, t], coarse.small_alpha, alpha, coarse.feature)
+                share = refined.selection.float().mean(dim=(1, 2))
+                extras |= {"coarse_alpha": alpha, "flaw_map": refined.flaw_map, "refined_share": share}
+                alpha = refined.alpha
+            alphas.append(alpha)
+            for name, value in extras.items():
+                aux.setdefault(name, []).append(value)
+        return MattingOutput(
+            torch.stack(alphas, dim=1),
+            state=state,
+            aux={name: torch.stack(values, dim=1) for name, values in aux.items()},
+        )
+
+    def coarse(self, frame: Tensor, state: BRMState | None = None, background: Tensor | None = None) -> Coarse:
+        """One frame (B, 3, H0, W0) in [0, 1] up to patch refinement, whose training starts from here."""
+        size = (frame.shape[-2], frame.shape[-1])
+        working = self._working_frame(frame)
+        memory = () if self.brm is None else self._memory(working, state, background)
+        alpha, semantic, detail, feature, *updated = self.run_step(working, *memory)
+        small_alpha = alpha
+        if min(size) > self.working_size:
+            alpha, detail = (None if x is None else resize(x, size) for x in (alpha, detail))
+        else:
+            small_alpha = alpha = crop(alpha, size)
+            detail = None if detail is None else crop(detail, size)
+            if self._refines(frame):
+                # So that feature and frame cover the same: enlarged by exactly 2, without the padding.
+                feature = crop(scale(feature, 2), size)
+        return Coarse(alpha, small_alpha, feature, semantic, detail, None if self.brm is None else BRMState(*updated))
+
+    def step(self, frame: Tensor, *memory: Tensor) -> tuple[Tensor | None, ...]:
+        """One working frame (N, 3, H, W) in [0, 1] and the three tensors of the state, none without BRM.
+
+        Returns:
+            alpha (N, 1, H, W), semantic (N, 1, h/16, w/16), detail (N, 1, H, W) or None in eval mode,
+            feature f2 (N, hidden, H/2, W/2), then the three tensors of the new state.
+        """
+        image = to_image(frame)
+        e2, f4, lr8, semantic, memory = self._semantics(image, memory)
+        hr2 = self.detail(image, e2, f4, lr8)
+        alpha, f2 = self.fusion(image, lr8, hr2)
+        detail = self.detail.predict(image, hr2) if self.training else None
+        return alpha, semantic, detail, f2, *memory
+
+    def advance(
+        self, frames: Tensor, state: BRMState | None = None, background: Tensor | None = None
+    ) -> BRMState | None:
+        """The memory after these frames without their mattes: the semantic branch alone, a fraction of the cost.
+
+        Args:
+            frames: (B, T, 3, H, W) in [0, 1]; T may be 0.
+            state: before them, or None at the start of a clip.
+            background: as in `forward`.
+        """
+        for t in range(frames.shape[1] if self.brm is not None else 0):
+            working = self._working_frame(frames[:, t])
+            plate = None if background is None else background[:, min(t, background.shape[1] - 1)]
+            state = BRMState(*self._semantics(to_image(working), self._memory(working, state, plate))[-1])
+        return state
+
+    def _semantics(
+        self, image: Tensor, memory: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+        """Image (N, 3, H, W) in [−1, 1] → e2, what the detail branch sees of e4, lr8, semantic, new memory."""
+        small = scale(image, self.semantic_scale) if self.semantic_scale != 1 else image
+        e2 = self.backbone(small, 0, 2)
+        f4 = e4 = self.backbone(e2, 2, 4)
+        if self.brm is not None:
+            state = BRMState(*memory)
+            f4 = self.brm.fuse(e4, resize(small, (e4.shape[-2], e4.shape[-1])), state)
+        lr8 = self.semantic(self.top(self.backbone(f4, 4, self.num_layers)), self.deep_stride)
+        semantic = self.semantic.predict(lr8)
+        if self.brm is not None:
+            memory = self.brm.update(e4, semantic, state)
+        return e2, f4 if self.prior_to_d == "f4" else e4, lr8, semantic, memory
+
+    def initialise(self, module: nn.Module) -> None:
+        """See `initialise_modnet`; what starts at zero here knows it by itself."""
+        initialise_modnet(module)
+
+    def _refines(self, frame: Tensor) -> bool:
+        """Whether a frame of this size goes through patch refinement."""
+        return self.prm is not None and self.prm.mode != "none" and max(frame.shape[-2:]) > self.working_size
+
+    def _working_frame(self, frame: Tensor) -> Tensor:
+        """The frame reduced to the working size, or padded; sides are multiples of `multiple`."""
+        height, width = frame.shape[-2:]
+        shorter = min(height, width)
+        if shorter <= self.working_size:
+            return pad_to_multiple(frame, self.multiple)
+        ratio = self.working_size / (shorter * self.multiple)
+        size = [max(1, round(side * ratio)) * self.multiple for side in (height, width)]
+        return F.interpolate(frame, size=size, mode="area")
+
+    def _memory(self, working: Tensor, state: BRMState | None, background: Tensor | None) -> BRMState:
+        """What `step` gets: the state so far, an empty one, or the true background's feature."""
+        assert self.brm is not None
+        if self.brm.mode == "oracle":
+            if background is None:
+                raise ValueError("brm_mode='oracle' needs the true background: net(frames, background=…)")
+            with torch.no_grad(), frozen_statistics(self.backbone):
+                small = scale(to_image(self._working_frame(background)), self.semantic_scale)
+                feature = self.backbone(small, 0, 4).float()
+            seen = feature.new_ones(feature.shape[0], 1, *feature.shape[2:])
+            return BRMState(feature, seen, seen)
+        if state is not None:
+            return state
+        side = self.semantic_scale / 4
+        return self.brm.empty(working, round(working.shape[-2] * side), round(working.shape[-1] * side))
+
+
+class LightDetailBranch(nn.Module):
+    """MODNet's detail branch without four of its convolutions; works on the working frame at 1/2 and 1/4."""
+
+    def __init__(self, e2: int, e4: int, hidden: int) -> None:
+        super().__init__()
+        self.to_e2 = ConvBlock(e2, hidden, 1)
+        self.conv_e2 = ConvBlock(hidden + 3, hidden, 3, stride=2)
+        self.to_e4 = ConvBlock(e4, hidden, 1)
+        self.conv_hr4 = nn.Sequential(
+            ConvBlock(2 * hidden + SEMANTIC_CHANNELS[1] + 3, 2 * hidden, 3), ConvBlock(2 * hidden, hidden, 3)
+        )
+        self.conv_hr2 = nn.Sequential(ConvBlock(2 * hidden, hidden, 3), ConvBlock(hidden, hidden, 3))
+        self.predict = DetailHead(hidden)
+
+    def forward(self, image: Tensor, e2: Tensor, f4: Tensor, lr8: Tensor) -> Tensor:
+        """Image (N, 3, H, W) in [−1, 1] and features of any size → hr2 (N, hidden, H/2, W/2)."""
+        half = (image.shape[-2] // 2, image.shape[-1] // 2)
+        quarter = (half[0] // 2, half[1] // 2)
+        e2 = resize(self.to_e2(e2), half)
+        x = self.conv_e2(torch.cat((scale(image, 1 / 2), e2), dim=1))
+        semantics = (resize(self.to_e4(f4), quarter), resize(lr8, quarter))
+        x = self.conv_hr4(torch.cat((x, *semantics, scale(image, 1 / 4)), dim=1))
+        return self.conv_hr2(torch.cat((scale(x, 2), e2), dim=1))
+
+
+def _check_choice(option: str, value: Any, known: Iterable[Any]) -> None:
+    if value not in known:
+        raise ValueError(f"{option} must be one of {', '.join(map(str, known))}, got {value!r}")

@@ -1,0 +1,96 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightning_modules.nets import blocks
+
+
+def reference_ib_norm(norm, x):
+    """BatchNorm on the first half, InstanceNorm on the second, as two library calls."""
+    half = norm.num_features
+    first = F.batch_norm(
+        x[:, :half], norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training, norm.momentum, norm.eps
+    )
+    return torch.cat((first, F.instance_norm(x[:, half:])), dim=1)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("channels", [8, 7])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_ib_norm_equals_batch_norm_and_instance_norm(training, channels, layout):
+    torch.manual_seed(0)
+    block = blocks.IBNorm(channels).double().train(training)
+    norm = block.batch_norm
+    for part in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        part.data.uniform_(0.5, 2)
+    twin = torch.nn.BatchNorm2d(channels // 2).double().train(training)
+    twin.load_state_dict(norm.state_dict())
+    x = (torch.randn(3, channels, 5, 6, dtype=torch.float64) * 2 + 4).contiguous(memory_format=layout)
+    grad = torch.randn_like(x)
+    x1, x2 = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y1, y2 = block(x1), reference_ib_norm(twin, x2)
+    torch.testing.assert_close(y1, y2)
+    y1.backward(grad)
+    y2.backward(grad)
+    torch.testing.assert_close(x1.grad, x2.grad)
+    torch.testing.assert_close(norm.weight.grad, twin.weight.grad)
+    torch.testing.assert_close(norm.bias.grad, twin.bias.grad)
+    torch.testing.assert_close(norm.running_mean, twin.running_mean)
+    torch.testing.assert_close(norm.running_var, twin.running_var)
+    assert norm.num_batches_tracked == int(training)
+
+
+def test_ib_norm_with_frozen_batch_norm_inside_a_training_net_leaves_its_statistics():
+    block = blocks.IBNorm(4).train()
+    block.batch_norm.eval()
+    block(torch.randn(2, 4, 3, 3) + 5).sum().backward()
+    assert torch.equal(block.batch_norm.running_mean, torch.zeros(2))
+    assert block.batch_norm.weight.grad is not None
+
+
+@settings(max_examples=30, deadline=None)
+@given(height=st.integers(1, 70), width=st.integers(1, 70), multiple=st.sampled_from([2, 32, 64]))
+def test_crop_undoes_padding(height, width, multiple):
+    x = torch.arange(height * width, dtype=torch.float32).view(1, 1, height, width)
+    padded = blocks.pad_to_multiple(x, multiple)
+    assert padded.shape[-2] % multiple == padded.shape[-1] % multiple == 0
+    assert padded.shape[-2] - height < multiple
+    assert torch.equal(blocks.crop(padded, (height, width)), x)
+    assert padded[0, 0, -1, -1] == x[0, 0, -1, -1]
+
+
+def test_unfolding_undoes_folding_and_keeps_the_frames_of_a_clip_together():
+    clip = torch.rand(2, 3, 1, 4, 5)
+    folded = blocks.fold_time(clip)
+    assert torch.equal(folded[1], clip[0, 1])
+    assert torch.equal(blocks.unfold_time(folded, 3), clip)
+
+
+def test_frozen_statistics_leaves_them_and_restores_the_momentum():
+    norms = torch.nn.Sequential(torch.nn.BatchNorm2d(2), blocks.IBNorm(4))
+    before = {key: value.clone() for key, value in norms.state_dict().items() if "running" in key}
+    with blocks.frozen_statistics(norms):
+        norms[0](torch.rand(2, 2, 3, 3))
+        norms[1](torch.rand(2, 4, 3, 3))
+    after = norms.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert norms[0].momentum == norms[1].batch_norm.momentum == 0.1
+
+
+class RecordingNorm(torch.nn.SyncBatchNorm):
+    """A synchronised norm of a single process, which torch runs on GPUs only."""
+
+    def forward(self, x):
+        self.seen = x.shape[1]
+        return F.batch_norm(x, None, None, self.weight, self.bias, training=True)
+
+
+def test_ibnorm_leaves_its_statistics_to_a_synchronised_norm():
+    norm = blocks.IBNorm(6)
+    x = torch.randn(2, 6, 5, 7)
+    expected = norm(x)
+    norm.batch_norm = RecordingNorm(3)
+    assert torch.allclose(norm(x), expected, atol=1e-5)
+    assert norm.batch_norm.seen == 3

@@ -1,0 +1,157 @@
+"""What holds for every net of the table."""
+
+import copy
+
+import pytest
+import torch
+
+from lightning_modules.nets import NETS, build_net
+
+CASES = [
+    pytest.param("modnet", {}, id="modnet"),
+    pytest.param("modnet_v", {"width": 0.5, "hidden": 16, "working_size": 64, "prm_mode": "all"}, id="modnet_v"),
+    pytest.param("modnet_v", {"width": 0.5, "hidden": 16, "brm": False, "prm": False}, id="modnet_v-plain"),
+]
+
+
+def clip(frames=2, height=40, width=72, batch=2, seed=0):
+    return torch.rand(batch, frames, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_every_net_of_the_table_has_a_case():
+    assert set(NETS) == {case.values[0] for case in CASES}
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_alpha_has_the_size_of_the_frames_and_lies_in_0_1(name, options):
+    net = build_net(name, **options).eval()
+    for height, width in ((32, 32), (33, 71), (97, 64)):
+        with torch.no_grad():
+            alpha = net(clip(1, height, width)).alpha
+        assert alpha.shape == (2, 1, 1, height, width)
+        assert alpha.min() >= 0
+        assert alpha.max() <= 1
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_chunked_clip_equals_whole_clip(name, options):
+    net = build_net(name, **options).eval()
+    net.reset_parameters(3)
+    make_memory_visible(net)
+    frames = clip(5)
+    with torch.no_grad():
+        whole = net(frames).alpha
+        state, parts = None, []
+        for t in range(5):
+            out = net(frames[:, t : t + 1], state)
+            state = out.state
+            parts.append(out.alpha)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_a_clip_leaves_nothing_behind_for_the_next(name, options):
+    net = build_net(name, **options).eval()
+    make_memory_visible(net)
+    with torch.no_grad():
+        alone = net(clip(2, seed=1)).alpha
+        net(clip(3, seed=2))
+        assert torch.equal(net(clip(2, seed=1)).alpha, alone)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_gradient_reaches_every_parameter(name, options):
+    net = build_net(name, **options).train()
+    make_memory_visible(net)
+    out = net(clip(2, 64, 96))
+    loss = out.alpha.square().mean()
+    loss = loss + sum(value.square().mean() for value in out.aux.values() if value.requires_grad)
+    loss.backward()
+    without = [key for key, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert without == []
+
+
+@pytest.mark.parametrize(("name", "options"), CASES[:2])
+def test_compiled_step_gives_the_same_and_its_copy_has_own_weights(name, options):
+    net = build_net(name, **options).eval()
+    frames = clip(2, 64, 64)
+    with torch.no_grad():
+        plain = net(frames).alpha
+        net.compile_step(backend="eager", fullgraph=True)
+        torch.testing.assert_close(net(frames).alpha, plain, atol=1e-6, rtol=0)
+        twin = copy.deepcopy(net)
+        twin.reset_parameters(7)
+        changed = twin(frames).alpha
+        torch.testing.assert_close(net(frames).alpha, plain, atol=1e-6, rtol=0)
+    assert (changed - plain).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_mixed_precision_is_close_and_keeps_the_state_in_float32(name, options):
+    net = build_net(name, **options).eval()
+    frames = clip(3, 64, 96)
+    with torch.no_grad():
+        exact = net(frames).alpha
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = net(frames)
+    assert out.alpha.dtype == torch.float32
+    assert all(part.dtype == torch.float32 for part in out.state or ())
+    assert (out.alpha - exact).abs().mean() < 0.03
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_start_weights_come_from_the_seed_alone(name, options):
+    first, second = build_net(name, **options), build_net(name, **options)
+    before = torch.random.get_rng_state()
+    first.reset_parameters(1)
+    second.reset_parameters(1)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    a, b = first.state_dict(), second.state_dict()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    second.reset_parameters(2)
+    assert not torch.equal(first.backbone.features[0][0].weight, second.backbone.features[0][0].weight)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+@pytest.mark.parametrize("shape", [(1, 3, 64, 64), (1, 1, 4, 64, 64), (1, 0, 3, 64, 64), (1, 1, 3, 31, 64)])
+def test_wrong_frames_are_refused_in_one_line(name, options, shape):
+    with pytest.raises(ValueError, match=r"frames must be .*got") as error:
+        build_net(name, **options)(torch.zeros(shape))
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_net_and_option_name_what_there_is():
+    with pytest.raises(ValueError, match=r"'modnett'.*modnet, modnet_v"):
+        build_net("modnett")
+    with pytest.raises(ValueError, match=r"no option bmr.*brm_update"):
+        build_net("modnet_v", bmr=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"brm_update": "mean"},
+        {"brm_mode": "magic"},
+        {"prm_mode": "some"},
+        {"prm_halo": 3},
+        {"semantic_scale": 0.3},
+        {"last_block": "half"},
+        {"prior_to_d": "f8"},
+        {"working_size": 500},
+        {"width": 0.5, "pretrained": True},
+    ],
+)
+def test_wrong_value_of_an_option_is_refused_in_one_line(options):
+    with pytest.raises(ValueError, match=r"must|needs") as error:
+        build_net("modnet_v", **options)
+    assert "\n" not in str(error.value)
+
+
+def make_memory_visible(net):
+    """Take what starts at zero away from zero: the fuse of BRM and the last layer of the patch refiner."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        if getattr(net, "brm", None) is not None:
+            net.brm.fuse_norm.weight.copy_(torch.rand(net.brm.fuse_norm.weight.shape, generator=generator) + 0.5)
+        if getattr(net, "prm", None) is not None:
+            net.prm.refiner.head.weight.copy_(torch.randn(net.prm.refiner.head.weight.shape, generator=generator) * 0.1)

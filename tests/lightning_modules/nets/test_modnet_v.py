@@ -1,0 +1,188 @@
+import pytest
+import torch
+
+from lightning_modules.nets import build_net
+from lightning_modules.nets.brm import BRMState
+
+SMALL = {"width": 0.5, "hidden": 16, "working_size": 64}
+PRM = 27_898
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, 2_159_741),
+        ({"prm": False}, 2_131_843),
+        ({"brm": False}, 2_136_413),
+        ({"feed_mask": True}, 2_159_741 + 432),
+        ({"semantic_scale": 0.75}, 2_159_741),
+        ({"semantic_scale": 1.0}, 2_159_741),
+        ({"top": 96}, 1_089_917),
+        ({"top": 384}, 1_878_461),
+        ({"width": 0.75}, 1_581_437),
+        ({"width": 0.5}, 1_058_013),
+        ({"width": 1.4}, 3_320_989),
+        ({"last_block": "full"}, 6_418_045),
+        ({"last_block": "narrow"}, 2_563_005),
+        # The plan's totals add the refiner of 32 channels to every row; ours reads `hidden` channels.
+        ({"hidden": 16, "prm": False}, 2_041_437 - PRM),
+        ({"hidden": 24, "prm": False}, 2_092_813 - PRM),
+        ({"hidden": 48, "prm": False}, 2_340_253 - PRM),
+        ({"width": 0.5, "hidden": 16, "prm": False}, 939_965 - PRM),
+    ],
+    ids=str,
+)
+def test_parameters_are_those_of_the_plan(options, expected):
+    assert count(build_net("modnet_v", **options)) == expected
+
+
+def test_parts_have_the_parameters_of_the_plan():
+    net = build_net("modnet_v")
+    assert count(net.brm) == 22_128 + 1_200
+    assert count(net.prm) == PRM
+    assert count(net.prm.refiner) == 27_593
+    assert count(net) - count(net.detail.predict) == 2_149_564
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "working"),
+    [(64, 64, (64, 64)), (50, 70, (64, 96)), (128, 256, (64, 128)), (301, 127, (160, 64)), (64, 200, (64, 224))],
+)
+def test_working_frame_has_the_shorter_side_at_most_and_fitting_sides(height, width, working):
+    net = build_net("modnet_v", **SMALL).eval()
+    frames = torch.rand(1, 1, 3, height, width)
+    with torch.no_grad():
+        out = net(frames)
+    assert out.alpha.shape == (1, 1, 1, height, width)
+    assert out.aux["semantic"].shape[-2:] == (working[0] // 32, working[1] // 32)
+    assert out.aux["background_mask"].shape[-2:] == (working[0] // 8, working[1] // 8)
+    assert ("flaw_map" in out.aux) == (max(height, width) > 64)
+
+
+@pytest.mark.parametrize("semantic_scale", [0.5, 0.75, 1.0])
+@pytest.mark.parametrize("last_block", ["deleted", "narrow", "full"])
+def test_every_scale_and_encoder_takes_odd_sizes(semantic_scale, last_block):
+    net = build_net("modnet_v", semantic_scale=semantic_scale, last_block=last_block, hidden=16).eval()
+    with torch.no_grad():
+        assert net(torch.rand(1, 2, 3, 45, 83)).alpha.shape == (1, 2, 1, 45, 83)
+
+
+def test_extras_of_training_and_evaluation():
+    net = build_net("modnet_v", **SMALL).train()
+    aux = net(torch.rand(2, 3, 3, 64, 72)).aux
+    assert aux["detail"].shape == (2, 3, 1, 64, 72)
+    assert aux["semantic"].shape == (2, 3, 1, 2, 3)
+    assert aux["background_feature"].shape == (2, 3, 16, 8, 12)
+    with torch.no_grad():
+        out = net.eval()(torch.rand(2, 3, 3, 64, 64))
+        assert set(out.aux) == {"semantic", "background_feature", "background_mask"}
+        assert torch.equal(out.aux["background_feature"][:, -1], out.state.feature)
+        plain = build_net("modnet_v", brm=False, **SMALL).eval()(torch.rand(1, 2, 3, 64, 64))
+    assert plain.state is None
+    assert set(plain.aux) == {"semantic"}
+
+
+def test_fresh_net_does_not_depend_on_its_memory():
+    net = build_net("modnet_v", **SMALL).eval()
+    frames = torch.rand(1, 1, 3, 64, 64)
+    full = BRMState(torch.randn(1, 16, 8, 8), torch.ones(1, 1, 8, 8), torch.ones(1, 1, 8, 8))
+    with torch.no_grad():
+        assert torch.equal(net(frames).alpha, net(frames, full).alpha)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_fresh_nets_with_and_without_memory_agree(training):
+    nets = [build_net("modnet_v", brm=brm, **SMALL).train(training) for brm in (True, False)]
+    for net in nets:
+        net.reset_parameters(5)
+    frames = torch.rand(2, 2, 3, 64, 64)
+    with torch.no_grad():
+        first, second = (net(frames).alpha for net in nets)
+    assert torch.equal(first, second)
+
+
+def test_memory_reaches_detail_through_f4_only():
+    frames = torch.rand(1, 3, 3, 64, 64)
+    alphas = []
+    for prior in ("f4", "e4"):
+        net = build_net("modnet_v", prior_to_d=prior, **SMALL).eval()
+        net.reset_parameters(1)
+        torch.nn.init.ones_(net.brm.fuse_norm.weight)
+        with torch.no_grad():
+            alphas.append(net(frames).alpha)
+    assert not torch.allclose(*alphas, atol=1e-5)
+
+
+@pytest.mark.parametrize("update", ["average", "count_mean"])
+def test_advance_gives_the_state_of_a_forward_pass(update):
+    net = build_net("modnet_v", brm_update=update, **SMALL).eval()
+    torch.nn.init.ones_(net.brm.fuse_norm.weight)
+    frames = torch.rand(2, 4, 3, 70, 90)
+    with torch.no_grad():
+        start = net(frames[:, :1]).state
+        for got, expected in zip(net.advance(frames[:, 1:], start), net(frames[:, 1:], start).state, strict=True):
+            torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+        assert net.advance(frames[:, :0], start) is start
+    assert build_net("modnet_v", brm=False, **SMALL).advance(frames) is None
+
+
+def test_state_of_another_frame_carries_no_gradient_over_once_detached():
+    net = build_net("modnet_v", **SMALL).train()
+    torch.nn.init.ones_(net.brm.fuse_norm.weight)
+    first = net(torch.rand(2, 1, 3, 64, 64).requires_grad_())
+    frame = torch.rand(2, 1, 3, 64, 64)
+    state = BRMState(*(part.detach() for part in first.state))
+    net(frame, state).alpha.mean().backward()
+    first.alpha.mean().backward()  # the graph of frame 1 is whole: nothing of it was freed
+
+
+def test_mixed_precision_trains():
+    net = build_net("modnet_v", **SMALL).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = net(torch.rand(2, 2, 3, 64, 64))
+    (out.alpha.mean() + out.aux["detail"].mean() + out.aux["background_feature"].mean()).backward()
+    trained = [p for name, p in net.named_parameters() if not name.startswith("prm.")]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
+
+
+def test_oracle_fills_the_memory_from_the_background_in_every_frame():
+    net = build_net("modnet_v", brm_mode="oracle", **SMALL).train()
+    frames, plates = torch.rand(2, 3, 3, 64, 64), torch.rand(2, 3, 3, 64, 64)
+    statistics = net.backbone.features[0][1].running_mean.clone()
+    moving = net(frames, background=plates)
+    assert moving.aux["background_mask"].all()
+    assert not torch.allclose(moving.aux["background_feature"][:, 0], moving.aux["background_feature"][:, 1])
+    assert not torch.equal(net.backbone.features[0][1].running_mean, statistics)
+    net.eval()
+    with torch.no_grad():
+        still = net(frames, background=plates[:, :1])
+    assert torch.equal(still.aux["background_feature"][:, 0], still.aux["background_feature"][:, 2])
+    with pytest.raises(ValueError, match="needs the true background"):
+        net(frames)
+
+
+def test_no_refinement_is_the_enlarged_alpha():
+    net = build_net("modnet_v", prm_mode="none", **SMALL).eval()
+    fresh = build_net("modnet_v", prm_mode="all", **SMALL).eval()
+    fresh.load_state_dict(net.state_dict())
+    frames = torch.rand(1, 1, 3, 130, 201)
+    with torch.no_grad():
+        plain, refined = net(frames), fresh(frames)
+    assert "flaw_map" not in plain.aux
+    assert torch.equal(refined.alpha, plain.alpha)
+    assert torch.equal(refined.aux["coarse_alpha"], plain.alpha)
+    assert refined.aux["refined_share"].tolist() == [[1.0]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(1080, 1920), (2160, 3840), (1079, 1917)])
+def test_full_size_frames_come_back_at_full_size(size):
+    net = build_net("modnet_v", width=0.5, hidden=16, prm_mode="topk", prm_k=None).eval()
+    with torch.inference_mode():
+        out = net(torch.rand(1, 1, 3, *size))
+    assert out.alpha.shape[-2:] == size
+    assert out.aux["flaw_map"].shape[-2:] == (16, 16)
