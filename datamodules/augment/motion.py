@@ -1,0 +1,180 @@
+"""Random camera paths, and the affines that show a source's canvas along them.
+
+Every affine maps an output pixel (x, y, 1) to a canvas pixel, so that a layer is resampled once. A path is
+(T, 5): rotation and shear in degrees, the shift (x, y) in units of the output's shorter side, the natural
+logarithm of the zoom.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+ROTATION, SHEAR, SHIFT_X, SHIFT_Y, LOG_ZOOM = range(5)
+
+
+def random_path(
+    num_frames: int,
+    generator: torch.Generator,
+    *,
+    speed: float = 1.0,
+    pan: float = 0.0,
+    shake_std: float = 0.0,
+    degrees: float = 5.0,
+    shear_degrees: float = 3.0,
+    shift: float = 0.08,
+    zoom: tuple[float, float] = (1.0, 1.25),
+    frames_per_move: int = 10,
+) -> Tensor:
+    """A camera's path: from one random pose to the next, with a random easing in each move.
+
+    Args:
+        num_frames: T.
+        generator: all draws; two paths of one generator state differ only by what the options say.
+        speed: factor of the way from the first pose; rotation, shear and zoom never grow beyond their
+            ranges. 0 stays in the first pose.
+        pan: constant shift per frame in a random direction, in sides.
+        shake_std: standard deviation of hand shake per frame, in sides.
+        degrees: largest rotation, either way.
+        shear_degrees: largest shear, either way.
+        shift: largest shift, either way, in sides.
+        zoom: its range.
+        frames_per_move: frames from one pose to the next, both included.
+
+    Returns:
+        (T, 5) float64.
+    Source: MODNet-V composes 10 frames on one still moved by translation and affine motion; the ranges are ours.
+    """
+    num_moves = max(1, math.ceil((num_frames - 1) / (frames_per_move - 1)))
+    angle = float(torch.rand((), generator=generator)) * 2 * math.pi
+    draws = torch.rand(num_moves + 1, 6, generator=generator, dtype=torch.float64)
+    shake = torch.randn(num_frames, 2, generator=generator, dtype=torch.float64) * shake_std
+    easings = [_EASINGS[int(draw * len(_EASINGS))] for draw in draws[1:, 5].tolist()]
+    low = torch.tensor([-degrees, -shear_degrees, -shift, -shift, math.log(zoom[0])], dtype=torch.float64)
+    high = torch.tensor([degrees, shear_degrees, shift, shift, math.log(zoom[1])], dtype=torch.float64)
+    poses = low + (high - low) * draws[:, :5]
+    turn = min(speed, 1.0)
+    poses = poses[:1] + (poses - poses[:1]) * torch.tensor([turn, turn, speed, speed, turn], dtype=torch.float64)
+
+    position = torch.arange(num_frames, dtype=torch.float64) / (frames_per_move - 1)
+    move = position.long().clamp(max=num_moves - 1)
+    progress = torch.tensor(
+        [easings[m](p) for m, p in zip(move.tolist(), (position - move).tolist(), strict=True)],
+        dtype=torch.float64,
+    )
+    path = torch.lerp(poses[move], poses[move + 1], progress[:, None])
+    direction = torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64)
+    path[:, SHIFT_X : SHIFT_Y + 1] += shake + pan * torch.arange(num_frames)[:, None] * direction
+    return path
+
+
+def nearer(path: Tensor, parallax: float) -> Tensor:
+    """The path as a nearer plane sees it: shifted `parallax` times as far from frame 0."""
+    near = path.clone()
+    shift = path[:, SHIFT_X : SHIFT_Y + 1]
+    near[:, SHIFT_X : SHIFT_Y + 1] = shift[:1] + parallax * (shift - shift[:1])
+    return near
+
+
+def path_matrices(path: Tensor, size: tuple[int, int]) -> Tensor:
+    """A path as matrices (T, 3, 3) float64: output pixel → pixel of a picture that lies still under the output.
+
+    Args:
+        path: (T, 5).
+        size: (height, width) of the output.
+    """
+    height, width = size
+    angle, shear = path[:, ROTATION].deg2rad(), path[:, SHEAR].deg2rad()
+    rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1).view(-1, 2, 2)
+    sheared = torch.eye(2, dtype=path.dtype).repeat(len(path), 1, 1)
+    sheared[:, 0, 1] = shear.tan()
+    linear = rotation @ sheared / path[:, LOG_ZOOM].exp()[:, None, None]
+    centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=path.dtype)
+    matrices = torch.eye(3, dtype=path.dtype).repeat(len(path), 1, 1)
+    matrices[:, :2, :2] = linear
+    matrices[:, :2, 2] = centre - linear @ centre + min(size) * path[:, SHIFT_X : SHIFT_Y + 1]
+    return matrices
+
+
+def cover(matrices: Tensor, size: tuple[int, int], canvas: tuple[int, int]) -> Tensor:
+    """Lay a canvas under the output so that no frame shows its border.
+
+    The canvas fills the output; if the path needs more room, the output shows a smaller piece of it.
+
+    Args:
+        matrices: (T, 3, 3), as `path_matrices` gives them.
+        size: (height, width) of the output.
+        canvas: (height, width) of the canvas.
+
+    Returns:
+        (3, 3) still picture under the output → canvas pixel; times `matrices` it is output → canvas.
+    """
+    height, width = size
+    corners = torch.tensor(
+        [[x, y, 1.0] for x in (-0.5, width - 0.5) for y in (-0.5, height - 0.5)], dtype=matrices.dtype
+    )
+    seen = (matrices @ corners.T)[:, :2]
+    low, high = seen.amin((0, 2)), seen.amax((0, 2))
+    extent = torch.tensor([canvas[1], canvas[0]], dtype=matrices.dtype)
+    output = torch.tensor([width, height], dtype=matrices.dtype)
+    scale = torch.minimum((extent / output).amin(), (extent / (high - low)).amin())
+    centred = (extent - 1) / 2 - scale * (output - 1) / 2
+    offset = torch.maximum(torch.minimum(centred, extent - 0.5 - scale * high), -0.5 - scale * low)
+    to_canvas = torch.eye(3, dtype=matrices.dtype)
+    to_canvas[0, 0] = to_canvas[1, 1] = scale
+    to_canvas[:2, 2] = offset
+    return to_canvas
+
+
+def place(
+    size: tuple[int, int], canvas: tuple[int, int], scale: float, position: tuple[float, float], flip: bool
+) -> Tensor:
+    """Where a foreground's canvas lies in the output.
+
+    A canvas larger than the output is cropped; a smaller one stands on the output's lower edge, since
+    half-body pictures end there.
+
+    Args:
+        size: (height, width) of the output.
+        canvas: (height, width) of the foreground's canvas.
+        scale: size of the canvas; at 1 it just covers the output.
+        position: (x, y) in [0, 1] of the crop, or of the smaller canvas along the edge (x).
+        flip: mirror left and right.
+
+    Returns:
+        (3, 3) float64, output → canvas pixel.
+    """
+    height, width = size
+    pixels = scale * max(height / canvas[0], width / canvas[1])
+    left = position[0] * (width - canvas[1] * pixels)
+    free = height - canvas[0] * pixels
+    # One pixel deeper, so that the interpolated lower end of the canvas is out of sight.
+    top = position[1] * free if free < 0 else free + 1
+    matrix = torch.eye(3, dtype=torch.float64) / pixels
+    matrix[0, 2] = (0.5 - left) / pixels - 0.5
+    matrix[1, 2] = (0.5 - top) / pixels - 0.5
+    matrix[2, 2] = 1
+    if flip:
+        matrix[0] = torch.tensor([0, 0, canvas[1] - 1], dtype=torch.float64) - matrix[0]
+    return matrix
+
+
+def _linear(p: float) -> float:
+    return p
+
+
+def _ease_in(p: float) -> float:
+    return p * p
+
+
+def _ease_out(p: float) -> float:
+    return p * (2 - p)
+
+
+def _ease_in_out(p: float) -> float:
+    return p * p * (3 - 2 * p)
+
+
+_EASINGS = (_linear, _ease_in, _ease_out, _ease_in_out)

@@ -1,0 +1,100 @@
+"""How hard the composited clips are: every range that a sample's draws come from, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, Self
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """What is drawn for a clip, and how wildly; the defaults follow MODNet and MODNet-V where these tell theirs.
+
+    Ranges are (low, high), drawn uniformly once a clip; shares are probabilities; lengths are in shorter
+    sides of the output.
+    """
+
+    frame_stride: tuple[int, int] = (1, 1)
+    """Source frames from one frame of the clip to the next, both ends included."""
+    reverse_share: float = 0.0
+    """Share of clips played backwards."""
+
+    foreground_scale: Range = (0.75, 1.5)
+    """Size of the person's canvas; at 1 it just covers the output. MODNet: 384 to 768 for 512."""
+    foreground_speed: Range = (0.0, 0.0)
+    """Own camera path of the foreground, as `background_speed`; 0 for none. Stills move only by it."""
+    flip_share: float = 0.5
+    """Share of foregrounds that are mirrored."""
+
+    background_speed: Range = (1.0, 1.0)
+    """Factor of the background's shift from pose to pose, a new pose every 10 frames (shift ±8 %, rotation ±5°,
+    zoom 1–1.25, shear ±3°; above 1 only the shift grows)."""
+    static_share: float = 0.3
+    """Share of clips whose background does not move at all."""
+    shake_share: float = 0.5
+    """Share of clips, of those that move, with hand shake."""
+    shake_std: float = 0.002
+    """Standard deviation of hand shake per frame, sides."""
+    pan: Range = (0.0, 0.0)
+    """Constant shift of the background per frame, in a random direction, sides."""
+    parallax: Range = (1.2, 1.8)
+    """How many times as far as the background a near plane shifts."""
+    cut_share: float = 0.0
+    """Share of clips in which a still background changes to another one in some frame."""
+
+    camouflage: Range = (0.0, 0.0)
+    """Share of the foreground's colour that is taken from its own background."""
+    gain: float = 0.1
+    """Colour factors of foreground and background, each channel in 1 ± this, fixed for a clip."""
+    light_change: Range = (0.0, 0.0)
+    """Amplitude of a slow change of the background's brightness; 0.2 means up to ±20 %."""
+    photometric: float = 0.0
+    """Strength in [0, 1] of colour jitter and gamma on decoded pixels; for real layers (takes time)."""
+    noise_std: Range = (0.0, 0.0)
+    """Standard deviation of Gaussian noise on the composite, in units of [0, 1]."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(item.default, tuple):
+                if not isinstance(value, Sequence) or len(value) != 2 or value[0] > value[1]:
+                    raise ValueError(f"difficulty: {item.name} must be (low, high) with low ≤ high, got {value}")
+                object.__setattr__(self, item.name, tuple(value))
+            elif item.name.endswith("_share") and not 0 <= value <= 1:
+                raise ValueError(f"difficulty: {item.name} must lie in [0, 1], got {value}")
+
+    @classmethod
+    def of(cls, options: Self | Mapping[str, Any]) -> Self:
+        """A difficulty from its options by name, or as it is."""
+        return options if isinstance(options, cls) else cls().but(options)
+
+    def but(self, changes: Any) -> Self:
+        """The same difficulty but for some options.
+
+        Raises:
+            ValueError: an option does not exist.
+        """
+        known = {item.name for item in fields(self)}
+        if unknown := sorted(set(changes) - known):
+            raise ValueError(f"difficulty: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        return replace(self, **changes)
+
+
+_PLAIN = {"camouflage": (0.0, 0.0)}
+_CAMOUFLAGED = {"camouflage": (0.8, 0.8)}
+_STATIC = {"static_share": 1.0}
+_SLOW = {"static_share": 0.0, "background_speed": (1.0, 1.0)}
+_FAST = {"static_share": 0.0, "background_speed": (4.0, 4.0)}
+
+STRATA = MappingProxyType(
+    {
+        f"{motion_name} {colour_name}": {**motion, **colour}
+        for colour_name, colour in (("plain", _PLAIN), ("camouflaged", _CAMOUFLAGED))
+        for motion_name, motion in (("static", _STATIC), ("slow", _SLOW), ("fast", _FAST))
+    }
+)
+"""Conditions of the default test set: how fast the background moves × whether the person looks like it."""

@@ -1,0 +1,201 @@
+"""All draws of one sample: which frames, where, how they move, which colours. Pixels are left as decoded."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from datamodules.augment.motion import cover, nearer, path_matrices, place, random_path
+from datamodules.augment.photometric import changing_light, jitter_colours, random_gain
+from datamodules.augment.temporal import choose_frames
+from datamodules.batch import Layers
+from datamodules.difficulty import Difficulty, Range
+from datamodules.sources.interface import BackgroundSource, ForegroundClip, ForegroundSource
+
+
+def seed_of(*key: int | str) -> int:
+    """A seed of 63 bits from numbers and words; the same on every machine.
+
+    >>> seed_of(0, "train", 7) == seed_of(0, "train", 7), seed_of(0, "train", 7) == seed_of(0, "test", 7)
+    (True, False)
+    """
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The dice of one sample. Every purpose has its own, so that two conditions share all draws but what they change.
+
+    Attributes:
+        key: what the sample is: seed, part, index.
+    """
+
+    key: tuple[int | str, ...]
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """The generator of one purpose, at its start."""
+        return torch.Generator().manual_seed(seed_of(*self.key, purpose))
+
+    def number(self, purpose: str, low_high: Range = (0.0, 1.0)) -> float:
+        """A uniform number."""
+        low, high = low_high
+        return low + (high - low) * float(torch.rand((), generator=self.generator(purpose)))
+
+    def happens(self, purpose: str, share: float) -> bool:
+        """True with a probability."""
+        return self.number(purpose) < share
+
+    def integer(self, purpose: str, low: int, high: int) -> int:
+        """A uniform whole number, both ends included."""
+        return low + min(int(self.number(purpose) * (high - low + 1)), high - low)
+
+
+def draw_layers(
+    foregrounds: ForegroundSource,
+    backgrounds: BackgroundSource,
+    clip: int,
+    scene: int,
+    num_frames: int,
+    size: tuple[int, int],
+    difficulty: Difficulty,
+    draws: Draws,
+    flow: bool = False,
+    stratum: str = "",
+) -> Layers:
+    """One sample before compositing, a pure function of its arguments.
+
+    Args:
+        foregrounds: the source of people.
+        backgrounds: the source of scenes.
+        clip: number of the person's clip in its source.
+        scene: number of the scene in its source.
+        num_frames: T.
+        size: (height, width) of the output that the affines lead from.
+        difficulty: ranges of all draws.
+        draws: the sample's dice.
+        flow: keep the source's motion.
+        stratum: name of the condition.
+
+    Raises:
+        ValueError: flow is asked for and unknown.
+    """
+    frames = choose_frames(
+        foregrounds.num_frames(clip),
+        num_frames,
+        draws.generator("frames"),
+        draws.integer("frame stride", *difficulty.frame_stride),
+        draws.happens("reverse", difficulty.reverse_share),
+    )
+    person = foregrounds.read(clip, frames)
+    fgr = person.fgr
+    pictures, bgr_index, near = _behind(backgrounds, scene, num_frames, difficulty, draws)
+    if difficulty.photometric > 0:
+        fgr = jitter_colours(fgr, seed_of(*draws.key, "foreground jitter"), difficulty.photometric)
+        pictures = jitter_colours(pictures, seed_of(*draws.key, "background jitter"), difficulty.photometric)
+    bgr_affine, near_affine = _background_affines(num_frames, size, _canvas(pictures), difficulty, draws)
+    fgr_gain, bgr_gain = _gains(num_frames, difficulty, draws)
+    camouflage = draws.number("camouflage", difficulty.camouflage)
+    shift = torch.rand(2, generator=draws.generator("camouflage shift")) - 0.5
+    return Layers(
+        fgr=fgr,
+        pha=person.pha,
+        bgr=pictures,
+        bgr_index=bgr_index,
+        fgr_affine=_foreground_affine(num_frames, size, _canvas(fgr), difficulty, draws),
+        bgr_affine=bgr_affine,
+        fgr_gain=fgr_gain,
+        bgr_gain=bgr_gain,
+        camouflage=torch.tensor(camouflage),
+        camouflage_shift=shift * min(size),
+        noise_std=torch.tensor(draws.number("noise", difficulty.noise_std)),
+        seed=torch.tensor(seed_of(*draws.key, "noise field")),
+        near=near,
+        near_affine=near_affine,
+        fgr_flow=_flow_to_previous(person, frames, foregrounds.name(clip)) if flow else None,
+        texture=person.texture if camouflage > 0 else None,
+        clip=foregrounds.name(clip),
+        scene=backgrounds.name(scene),
+        stratum=stratum,
+    )
+
+
+def _canvas(pictures: Tensor) -> tuple[int, int]:
+    return pictures.shape[-2], pictures.shape[-1]
+
+
+def _behind(
+    backgrounds: BackgroundSource, number: int, num_frames: int, difficulty: Difficulty, draws: Draws
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Background pictures (K, 3, Hb, Wb), which of them each frame shows (T,), and the near plane (4, Hb, Wb)."""
+    # At least 3 frames of a video, because two pictures are a still with a cut.
+    scene = backgrounds.read(number, max(num_frames, 3), draws.generator("scene"))
+    if scene.is_video:
+        return scene.pictures, torch.arange(num_frames), scene.near
+    index = torch.zeros(num_frames, dtype=torch.long)
+    if num_frames == 1 or len(backgrounds) == 1 or not draws.happens("cut", difficulty.cut_share):
+        return scene.pictures[:1], index, scene.near
+    index[draws.integer("cut frame", 1, num_frames - 1) :] = 1
+    other = (number + draws.integer("cut scene", 1, len(backgrounds) - 1)) % len(backgrounds)
+    after = backgrounds.read(other, 1, draws.generator("scene after the cut"))
+    # What stood near before the cut must not stay after it.
+    return torch.cat([scene.pictures[:1], after.pictures[:1]]), index, None
+
+
+def _gains(num_frames: int, difficulty: Difficulty, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Colour factors (T, 3) of the foreground, and of the background with its changing light."""
+    generator = draws.generator("gains")
+    foreground, background = (random_gain(generator, difficulty.gain) for _ in range(2))
+    amplitude = draws.number("light change", difficulty.light_change)
+    light = changing_light(num_frames, draws.generator("light"), amplitude)
+    return foreground.expand(num_frames, 3), background * light
+
+
+def _background_affines(
+    num_frames: int, size: tuple[int, int], canvas: tuple[int, int], difficulty: Difficulty, draws: Draws
+) -> tuple[Tensor, Tensor]:
+    """Output → canvas pixel (T, 2, 3) of the background and of a near plane in front of it."""
+    moves = not draws.happens("static", difficulty.static_share)
+    shakes = moves and draws.happens("shake", difficulty.shake_share)
+    path = random_path(
+        num_frames,
+        draws.generator("background path"),
+        speed=moves * draws.number("background speed", difficulty.background_speed),
+        pan=moves * draws.number("pan", difficulty.pan),
+        shake_std=shakes * difficulty.shake_std,
+    )
+    matrices = path_matrices(path, size)
+    near = path_matrices(nearer(path, draws.number("parallax", difficulty.parallax)), size)
+    to_canvas = cover(matrices, size, canvas)
+    return (to_canvas @ matrices)[:, :2].float(), (to_canvas @ near)[:, :2].float()
+
+
+def _foreground_affine(
+    num_frames: int, size: tuple[int, int], canvas: tuple[int, int], difficulty: Difficulty, draws: Draws
+) -> Tensor:
+    """Output → canvas pixel (T, 2, 3) of the foreground."""
+    position = torch.rand(2, generator=draws.generator("position")).tolist()
+    placed = place(
+        size,
+        canvas,
+        draws.number("foreground scale", difficulty.foreground_scale),
+        (position[0], position[1]),
+        draws.happens("flip", difficulty.flip_share),
+    )
+    speed = draws.number("foreground speed", difficulty.foreground_speed)
+    if speed == 0:
+        return placed[:2].float().expand(num_frames, 2, 3)
+    path = random_path(num_frames, draws.generator("foreground path"), speed=speed, zoom=(0.9, 1.1))
+    return (placed @ path_matrices(path, size))[:, :2].float()
+
+
+def _flow_to_previous(person: ForegroundClip, frames: list[int], name: str) -> Tensor:
+    """The source's motion (T, 2, Hs, Ws) from each frame to the one before it in the clip."""
+    steps = [frame - before for frame, before in zip(frames[1:], frames, strict=False)]
+    if person.flow is None or any(step not in (0, 1) for step in steps):
+        reason = "the source knows none" if person.flow is None else "the clip skips frames or runs backwards"
+        raise ValueError(f"true flow of clip {name} is unknown ({reason}): set flow=False or play it frame by frame")
+    moves = torch.tensor([0, *steps], dtype=person.flow.dtype)
+    return person.flow * moves[:, None, None, None]

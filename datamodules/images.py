@@ -1,0 +1,107 @@
+"""Pictures from files, and their way to a canvas."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def read_image(path: Path, with_alpha: bool = False) -> Tensor:
+    """A picture (3, H, W) uint8, RGB, turned as its EXIF tag says; with_alpha gives (4, H, W), RGBA.
+
+    Raises:
+        ValueError: the file is missing or no picture, or has no alpha channel although one is asked for.
+    """
+    import cv2
+
+    if not path.exists():
+        raise ValueError(f"cannot read {path}: no such file; check the path")
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED if with_alpha else cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ValueError(f"cannot read {path}: not a picture; replace or remove the file")
+    if not with_alpha:
+        return torch.from_numpy(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)).permute(2, 0, 1)
+    if pixels.ndim != 3 or pixels.shape[2] != 4 or pixels.dtype != "uint8":
+        raise ValueError(f"cannot read {path}: no 8-bit alpha channel in it; save as RGBA or add <stem>_pha.png")
+    return torch.from_numpy(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)).permute(2, 0, 1)
+
+
+def resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures (N, C, H, W) uint8 scaled to (height, width), antialiased."""
+    if pictures.shape[-2:] == size:
+        return pictures
+    return F.interpolate(pictures, size, mode="bilinear", antialias=True)
+
+
+def cover_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
+    """The smallest size of the same aspect that covers a canvas; all are (height, width).
+
+    >>> cover_size((1080, 1920), (128, 128))
+    (128, 228)
+    """
+    scale = max(canvas[0] / size[0], canvas[1] / size[1])
+    # Without the small number 128.00000001 would become 129.
+    return tuple(max(c, math.ceil(s * scale - 1e-6)) for s, c in zip(size, canvas, strict=True))  # type: ignore[return-value]
+
+
+def crop_centre(pictures: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """The middle of pictures (N, C, H, W) that cover the canvas."""
+    top, left = (pictures.shape[-2] - canvas[0]) // 2, (pictures.shape[-1] - canvas[1]) // 2
+    return pictures[..., top : top + canvas[0], left : left + canvas[1]]
+
+
+def crop_person(fgr: Tensor, pha: Tensor, canvas: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The window of a clip that shows the person: from above the head down, centred on the body; one for all frames.
+
+    Args:
+        fgr: (T, 3, H, W) uint8, covers the canvas.
+        pha: (T, 1, H, W) uint8.
+        canvas: (height, width).
+    """
+    height, width = fgr.shape[-2:]
+    rows, columns = pha.sum((0, 1, 3), dtype=torch.float64), pha.sum((0, 1, 2), dtype=torch.float64)
+    head = int((rows > 255).double().argmax()) - canvas[0] // 20
+    body = float((columns * torch.arange(width)).sum() / columns.sum().clamp_min(1)) - canvas[1] / 2
+    top = min(max(head, 0), height - canvas[0])
+    left = min(max(round(body), 0), width - canvas[1])
+    window = (..., slice(top, top + canvas[0]), slice(left, left + canvas[1]))
+    return fgr[window], pha[window]
+
+
+def estimate_foreground(images: Tensor, alpha: Tensor) -> Tensor:
+    """The person's own colours in whole photos, without what shines through hair: blur fusion.
+
+    Args:
+        images: (T, 3, H, W) uint8.
+        alpha: (T, 1, H, W) uint8.
+
+    Returns:
+        (T, 3, H, W) uint8.
+    Source: Forte, Approximate Fast Foreground Colour Estimation, ICIP 2021, two passes.
+    """
+    image, a = images.float() / 255, alpha.float() / 255
+    foreground, background = image, image
+    for radius in (max(images.shape[-2:]) // 6, 3):
+        blurred_a = _blur(a, radius)
+        smooth_F = _blur(foreground * a, radius) / (blurred_a + 1e-5)
+        background = _blur(background * (1 - a), radius) / (1 - blurred_a + 1e-5)
+        foreground = (smooth_F + a * (image - a * smooth_F - (1 - a) * background)).clamp(0, 1)
+    return (foreground * 255).round().to(torch.uint8)
+
+
+def _blur(pictures: Tensor, radius: int) -> Tensor:
+    """Box mean of pictures (N, C, H, W) over 2 · radius + 1 pixels each way, with repeated borders."""
+    import cv2
+
+    kernel = (2 * radius + 1, 2 * radius + 1)
+    blurred = [
+        cv2.blur(plane.numpy(), kernel, borderType=cv2.BORDER_REPLICATE)
+        for plane in pictures.flatten(0, 1).contiguous()
+    ]
+    return torch.stack([torch.from_numpy(plane) for plane in blurred]).view_as(pictures)

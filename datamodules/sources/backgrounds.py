@@ -1,0 +1,84 @@
+"""Backgrounds from folders: stills, videos, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from datamodules.augment.temporal import choose_frames
+from datamodules.images import IMAGE_SUFFIXES, cover_size, crop_centre, read_image, resize
+from datamodules.sources.interface import Scene
+from datamodules.sources.splits import split_names
+from datamodules.video import is_video, probe, read_frames
+
+
+class FolderBackgrounds:
+    """Pictures are stills, video files are videos, and a sub-folder of pictures is a video of these frames."""
+
+    def __init__(
+        self,
+        root: str | Path | Sequence[str | Path],
+        part: str,
+        size: int | tuple[int, int] = 512,
+        splits: str | Path | None = None,
+        shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+        place: str = ".+",
+        kinds: str = "all",
+    ) -> None:
+        """Find the scenes.
+
+        Args:
+            root: a folder, or several.
+            part: "train", "val" or "test".
+            size: canvas, (height, width) or one for both, pixels.
+            splits: folder with train.txt, val.txt, test.txt, lines like `FOLDER/NAME`; None divides by names.
+            shares: of the three parts, without lists.
+            place: regular expression; names for which it matches the same text show one place.
+            kinds: "stills", "videos" or "all".
+
+        Raises:
+            ValueError: a folder or the part is missing or empty, or kinds is none of the three.
+        """
+        if kinds not in ("stills", "videos", "all"):
+            raise ValueError(f"kinds of backgrounds must be stills, videos or all, got {kinds!r}")
+        roots = [Path(root)] if isinstance(root, (str, Path)) else [Path(each) for each in root]
+        found: dict[str, Path] = {}
+        for folder in roots:
+            if not folder.is_dir():
+                raise ValueError(f"{folder}: no such folder; set root to the folder of the backgrounds")
+            for path in sorted(folder.iterdir()):
+                if _kind(path) in ("stills", "videos") and kinds in ("all", _kind(path)):
+                    found[f"{folder.name}/{path.stem}"] = path
+        if not found:
+            raise ValueError(f"{', '.join(map(str, roots))}: no backgrounds of kind {kinds}; add pictures or videos")
+        names = split_names(list(found), part, roots[0], splits, shares, place)
+        self._paths = {name: found[name] for name in names}
+        self._names = names
+        self.canvas = (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, i: int) -> str:
+        """Name of scene i: FOLDER/NAME."""
+        return self._names[i]
+
+    def read(self, i: int, num_frames: int, generator: torch.Generator) -> Scene:
+        """Scene i; of a video a random run of frames."""
+        path = self._paths[self._names[i]]
+        if _kind(path) == "stills":
+            picture = read_image(path)[None]
+            size = cover_size((picture.shape[-2], picture.shape[-1]), self.canvas)
+            return Scene(crop_centre(resize(picture, size), self.canvas))
+        info = probe(path)
+        frames = choose_frames(info.num_frames, num_frames, generator)
+        size = cover_size((info.height, info.width), self.canvas)
+        return Scene(crop_centre(read_frames(path, frames, *size), self.canvas), is_video=True)
+
+
+def _kind(path: Path) -> str:
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        return "stills"
+    return "videos" if is_video(path) else ""

@@ -1,0 +1,112 @@
+"""Cut-out stills: clips of equal frames, which move only by the affines they are composited with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from datamodules.images import IMAGE_SUFFIXES, cover_size, crop_person, estimate_foreground, read_image, resize
+from datamodules.sources.interface import ForegroundClip
+from datamodules.sources.splits import split_names
+
+
+class ImageMattes:
+    """A folder of pictures with alpha, in one of three layouts.
+
+    `fgr/NAME.ext` + `pha/NAME.ext`: colours without background (Adobe, Distinctions-646, PhotoMatte85).
+    `NAME.ext` + `NAME_pha.png`: whole photos; their foreground colours are estimated.
+    `NAME.png`: RGBA with straight colours.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        part: str,
+        size: int | tuple[int, int] = 512,
+        splits: str | Path | None = None,
+        shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+        person: str = ".+",
+        unmix: bool = True,
+    ) -> None:
+        """Find the pictures.
+
+        Args:
+            root: the folder.
+            part: "train", "val" or "test".
+            size: canvas, (height, width) or one for both, pixels.
+            splits: folder with train.txt, val.txt, test.txt; None divides by names.
+            shares: of the three parts, without lists.
+            person: regular expression; names for which it matches the same text are one person.
+            unmix: estimate the foreground colours of whole photos.
+
+        Raises:
+            ValueError: the folder or the part is missing or empty.
+        """
+        self.root = Path(root)
+        self.canvas = (size, size) if isinstance(size, int) else (size[0], size[1])
+        if not self.root.is_dir():
+            raise ValueError(f"{self.root}: no such folder; set root to the folder of the pictures")
+        self._files = _find(self.root)
+        if not self._files:
+            raise ValueError(f"{self.root}: no pictures with alpha; expected fgr/ + pha/, NAME_pha.png or RGBA files")
+        self._names = split_names(list(self._files), part, self.root, splits, shares, person)
+        self._unmix = unmix and not (self.root / "fgr").is_dir()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, i: int) -> str:
+        """Name of picture i: its file's, without the ending."""
+        return self._names[i]
+
+    def num_frames(self, i: int) -> int:
+        """1: a still."""
+        return 1
+
+    def read(self, i: int, frames: list[int]) -> ForegroundClip:
+        """Picture i, once for each of the frames (all share one memory)."""
+        fgr, pha = self._read_pair(*self._files[self._names[i]])
+        num_frames, (height, width) = len(frames), self.canvas
+        return ForegroundClip(
+            fgr=fgr.expand(num_frames, -1, -1, -1),
+            pha=pha.expand(num_frames, -1, -1, -1),
+            flow=torch.zeros(1, 2, height, width).expand(num_frames, -1, -1, -1),
+        )
+
+    def _read_pair(self, picture: Path, alpha: Path | None) -> tuple[Tensor, Tensor]:
+        if alpha is None:
+            rgba = read_image(picture, with_alpha=True)[None]
+            fgr, pha = rgba[:, :3], rgba[:, 3:]
+        else:
+            fgr, pha = read_image(picture)[None], read_image(alpha)[None, :1]
+        if fgr.shape[-2:] != pha.shape[-2:]:
+            sizes = f"{tuple(pha.shape[-2:])} but its picture {tuple(fgr.shape[-2:])}"
+            raise ValueError(f"{alpha}: alpha is {sizes}; both must have one size")
+        size = cover_size((fgr.shape[-2], fgr.shape[-1]), self.canvas)
+        fgr, pha = resize(fgr, size), resize(pha, size)
+        if self._unmix and alpha is not None:
+            fgr = estimate_foreground(fgr, pha)
+        return crop_person(fgr, pha, self.canvas)
+
+
+def _find(root: Path) -> dict[str, tuple[Path, Path | None]]:
+    """The picture and, if it is a file of its own, the alpha of each name."""
+    two_folders = (root / "fgr").is_dir()
+    folder = root / "fgr" if two_folders else root
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    if two_folders:
+        return {file.stem: (file, _alpha_of(file, root / "pha", file.stem)) for file in files}
+    alphas = {file.stem.removesuffix("_pha") for file in files if file.stem.endswith("_pha")}
+    pictures = [file for file in files if not file.stem.endswith("_pha")]
+    if not alphas:
+        return {file.stem: (file, None) for file in pictures}
+    return {file.stem: (file, _alpha_of(file, root, f"{file.stem}_pha")) for file in pictures}
+
+
+def _alpha_of(picture: Path, folder: Path, stem: str) -> Path:
+    for suffix in (picture.suffix, ".png", *sorted(IMAGE_SUFFIXES)):
+        if (file := folder / f"{stem}{suffix}").is_file():
+            return file
+    raise ValueError(f"{picture}: no alpha {folder / stem}.png for it; add the alpha or remove the picture")

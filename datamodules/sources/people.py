@@ -1,0 +1,101 @@
+"""A person made by code: an identity drawn once, then any frames of it painted part by part, back to front."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.sources.canvas import Canvas, Stage
+from datamodules.sources.clothes import Outfit
+from datamodules.sources.face import Complexion, Face
+from datamodules.sources.hair import Hair
+from datamodules.sources.head import cast_shadow, paint_ears, paint_face
+from datamodules.sources.interface import ForegroundClip
+from datamodules.sources.limbs import hand_chart, paint_arm, paint_leg
+from datamodules.sources.poses import Build, Motion
+from datamodules.sources.surface import Light
+from datamodules.sources.trunk import paint_neck, paint_torso
+
+PIXELS_AT_ONCE = 300_000  # frames are painted in chunks that stay in a processor's cache
+
+
+class Person:
+    """One person and how they move during a clip.
+
+    Args:
+        rng: all draws come from it.
+        size: the canvas's side in pixels.
+        num_frames: length of the clip.
+        hair_fineness: in [0, 1]; 0 is a crisp edge, 1 a fringe of many loose hairs thinner than a pixel.
+        motion_speed: in [0, 3]; 0 stands still, 1 talks lively.
+        motion_blur: in [0, 1], share of the frame time that the shutter is open.
+        device: where to paint.
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        size: int,
+        num_frames: int,
+        hair_fineness: float = 0.5,
+        motion_speed: float = 1.0,
+        motion_blur: float = 0.4,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.size, self.num_frames, self.motion_blur, self.device = size, num_frames, motion_blur, torch.device(device)
+        # More pictures a frame where the shutter is long, or a fast hand would fall apart into copies.
+        self.num_shutter = 1 if motion_blur == 0 else 3 if motion_blur <= 0.5 else 5
+        self.build, self.look = Build.draw(rng), Complexion.draw(rng)
+        self.motion = Motion(rng, self.build, size, num_frames, motion_speed)
+        self.light = Light.draw(rng, device)
+        scale = self.motion.scale
+        self.skin = self.look.skin.to(device)
+        self.face = Face(rng, self.look, self.build, int(np.clip(1.3 * scale, 64, 512)), device)
+        self.outfit = Outfit(rng, self.look.skin, self.build.frame)
+        self.hair = Hair(rng, self.look, self.build, scale, hair_fineness, device)
+        # Tall hair must not touch the upper border.
+        self.motion.top += 0.5 * self.hair.style.top * self.hair.volume * scale
+        self.torso = self.outfit.torso_chart(int(np.clip(4.5 * scale, 96, 1024)), self.build).to(device)
+        arm, hand = int(np.clip(2.2 * scale, 48, 512)), int(np.clip(1.4 * scale, 48, 256))
+        self.sleeves = [self.outfit.arm_chart(arm, 2 * self.build.arm).to(device) for _ in range(2)]
+        self.hands = [hand_chart(rng, hand).to(device) for _ in range(2)]
+        self.leg = self.outfit.leg_chart(64).to(device)
+        self.upper_arm = int(rng.integers(2))
+
+    @torch.no_grad()
+    def render(self) -> ForegroundClip:
+        """All frames of the clip."""
+        step = max(1, PIXELS_AT_ONCE // (self.size**2 * self.num_shutter))
+        chunks = [self._render(range(t, min(t + step, self.num_frames))) for t in range(0, self.num_frames, step)]
+        return ForegroundClip(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+
+    def _render(self, frames: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Colour and alpha as bytes, flow and texture in half precision, of some frames."""
+        canvas = Canvas(len(frames), self.num_shutter, self.size, self.device)
+        times = torch.tensor([float(t) for t in frames])
+        shutter = (torch.arange(self.num_shutter) + 0.5) / self.num_shutter - 0.5
+        moments = ((times[:, None] + self.motion_blur * shutter).flatten(), (times - 1).clamp_min(0), 0 * times)
+        here, before, rest = (self.motion.at(moment).to(self.device) for moment in moments)
+        self._paint(Stage(canvas, self.light, self.build, here, before, rest))
+        colour, alpha, displacement = canvas.develop()
+        flow, texture = displacement[:, :2], displacement[:, 2:] + canvas.coordinates()
+        if frames.start == 0:
+            flow[0] = 0
+        image = [(t.clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu() for t in (colour, alpha)]
+        return image[0], image[1], flow.half().cpu(), (texture / self.size).half().cpu()
+
+    def _paint(self, stage: Stage) -> None:
+        """All parts, farthest first."""
+        self.hair.paint_back(stage)
+        for side in (-1, 1):
+            paint_leg(stage, self.leg, side)
+        paint_neck(stage, self.outfit)
+        paint_torso(stage, self.outfit, self.torso)
+        cast_shadow(stage)
+        paint_ears(stage, self.skin, front=False)
+        paint_face(stage, self.face)
+        paint_ears(stage, self.skin, front=True)
+        self.hair.paint_front(stage)
+        for side in (1 - self.upper_arm, self.upper_arm):
+            paint_arm(stage, self.sleeves[side], self.hands[side], self.skin, side, bare=self.outfit.sleeve < 1.2)

@@ -1,0 +1,71 @@
+"""Who belongs to train, val and test: decided from names alone, before anything is composited."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+PARTS = ("train", "val", "test")
+
+
+def split_names(
+    names: Sequence[str],
+    part: str,
+    where: Path,
+    lists: str | Path | None = None,
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    group: str = ".+",
+) -> list[str]:
+    """The names of one part, sorted; the three parts share no name and no group.
+
+    Args:
+        names: all names.
+        part: "train", "val" or "test".
+        where: the folder of the data, for messages.
+        lists: folder with train.txt, val.txt and test.txt, a name a line; None divides by a hash of the names.
+        shares: of train, val and test; a share above 0 gets at least one group if there are enough.
+        group: regular expression; names for which it matches the same text (one person) stay together.
+
+    Raises:
+        ValueError: the part is unknown or empty, or a list is missing or names what is not there.
+    """
+    if part not in PARTS:
+        raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
+    chosen = _listed(names, part, where, Path(lists)) if lists else _hashed(names, part, shares, group)
+    if not chosen:
+        raise ValueError(f"{where}: no names for {part} among {len(names)}; add data or change its share or list")
+    return sorted(chosen)
+
+
+def _listed(names: Sequence[str], part: str, where: Path, lists: Path) -> list[str]:
+    listed: dict[str, set[str]] = {}
+    for each in PARTS:
+        file = lists / f"{each}.txt"
+        if each == part and not file.is_file():
+            raise ValueError(f"{file}: no such split list; write one name a line")
+        listed[each] = set(file.read_text().split("\n")) - {""} if file.is_file() else set()
+    if unknown := sorted(listed[part] - set(names)):
+        raise ValueError(f"{lists / part}.txt: {unknown[0]!r} is not in {where}; correct the list or add the data")
+    for each in PARTS:
+        if each != part and (both := sorted(listed[each] & listed[part])):
+            raise ValueError(f"{lists}: {both[0]!r} is listed for {each} and for {part}; remove it from one")
+    return [name for name in names if name in listed[part]]
+
+
+def _hashed(names: Sequence[str], part: str, shares: tuple[float, float, float], group: str) -> list[str]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        match = re.match(group, name)
+        groups.setdefault(match.group() if match else name, []).append(name)
+    order = sorted(groups, key=lambda key: hashlib.sha256(key.encode()).digest())
+    by_share = sorted((k for k in range(3) if shares[k] > 0), key=lambda k: -shares[k])
+    # One for each, the largest part first; then what each lacks of its share, and the largest takes the rest.
+    counts = {each: int(k in by_share[: len(order)]) for k, each in enumerate(PARTS)}
+    for k in by_share[:0:-1]:
+        spare = len(order) - sum(counts.values())
+        counts[PARTS[k]] += min(spare, max(0, round(len(order) * shares[k] / sum(shares)) - 1))
+    counts[PARTS[by_share[0]]] += len(order) - sum(counts.values())
+    start = sum(counts[each] for each in PARTS[: PARTS.index(part)])
+    return [name for key in order[start : start + counts[part]] for name in groups[key]]

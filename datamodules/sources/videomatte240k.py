@@ -1,0 +1,135 @@
+"""Cut-out people in pairs of videos: the official VideoMatte240K, and any folder of such pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datamodules.images import cover_size, crop_person, estimate_foreground
+from datamodules.sources.interface import ForegroundClip
+from datamodules.sources.splits import split_names
+from datamodules.video import is_video, probe, read_frames
+
+# RVM's training notes move these out of the official train folder.
+VALIDATION_CLIPS = ("0000", "0100", "0200", "0300")
+
+
+class VideoMattes:
+    """A folder of `NAME_rgb.mp4` + `NAME_pha.mp4` (any video file, or a folder of frames, each)."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        part: str,
+        size: int | tuple[int, int] = 512,
+        splits: str | Path | None = None,
+        shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+        person: str = ".+",
+        unmix: bool = False,
+    ) -> None:
+        """Find the pairs.
+
+        Args:
+            root: the folder.
+            part: "train", "val" or "test".
+            size: canvas, (height, width) or one for both, pixels.
+            splits: folder with train.txt, val.txt, test.txt; None divides by names.
+            shares: of the three parts, without lists.
+            person: regular expression; names for which it matches the same text are one person.
+            unmix: the colour videos are whole pictures: estimate the foreground colours (takes time).
+
+        Raises:
+            ValueError: the folder or the part is missing or empty, or an alpha is missing.
+        """
+        root = _folder(root)
+        pairs = {
+            path.stem.removesuffix("_rgb"): (path, _partner(path, root, f"{path.stem.removesuffix('_rgb')}_pha"))
+            for path in sorted(root.iterdir())
+            if path.stem.endswith("_rgb") and is_video(path)
+        }
+        if not pairs:
+            raise ValueError(f"{root}: no pairs NAME_rgb.mp4 + NAME_pha.mp4 in it; check the layout")
+        names = split_names(list(pairs), part, root, splits, shares, person)
+        self._take({name: pairs[name] for name in names}, size, unmix)
+
+    def _take(self, pairs: dict[str, tuple[Path, Path]], size: int | tuple[int, int], unmix: bool) -> None:
+        """The colours and the alpha of each clip, by name."""
+        self._pairs, self._names, self._unmix = pairs, list(pairs), unmix
+        self.canvas = (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, i: int) -> str:
+        """Name of clip i."""
+        return self._names[i]
+
+    def num_frames(self, i: int) -> int:
+        """Frames of clip i.
+
+        Raises:
+            ValueError: the alpha has another size or fewer frames than the colours.
+        """
+        rgb, pha = self._pairs[self._names[i]]
+        colours, alpha = probe(rgb), probe(pha)
+        if alpha.num_frames < colours.num_frames:
+            counts = f"{alpha.num_frames} frames, {rgb.name} has {colours.num_frames}"
+            raise ValueError(f"{pha}: {counts}; fetch the pair again or cut both to one length")
+        if (alpha.height, alpha.width) != (colours.height, colours.width):
+            sizes = f"{alpha.width}×{alpha.height} pixels, {rgb.name} has {colours.width}×{colours.height}"
+            raise ValueError(f"{pha}: {sizes}; both must have one size")
+        return colours.num_frames
+
+    def read(self, i: int, frames: list[int]) -> ForegroundClip:
+        """Frames of clip i, scaled to cover the canvas and cropped to the person."""
+        rgb, pha = self._pairs[self._names[i]]
+        info = probe(rgb)
+        size = cover_size((info.height, info.width), self.canvas)
+        fgr = read_frames(rgb, frames, *size)
+        alpha = read_frames(pha, frames, *size)[:, :1]
+        if self._unmix:
+            fgr = estimate_foreground(fgr, alpha)
+        return ForegroundClip(*crop_person(fgr, alpha, self.canvas))
+
+
+class VideoMatte240K(VideoMattes):
+    """The official folders `train/{fgr,pha}` and `test/{fgr,pha}` with NAME.mp4 or NAME/00000.jpg each.
+
+    Validation takes RVM's four clips out of train, unless there is a folder `valid`.
+    """
+
+    def __init__(self, root: str | Path, part: str, size: int | tuple[int, int] = 512) -> None:
+        """Find the clips.
+
+        Args:
+            root: the folder that holds `train` and `test`.
+            part: "train", "val" or "test".
+            size: canvas, (height, width) or one for both, pixels.
+
+        Raises:
+            ValueError: a folder is missing or empty, or an alpha is missing.
+        """
+        root = _folder(root)
+        moved = (root / "valid").is_dir()
+        folder = {"train": "train", "val": "valid" if moved else "train", "test": "test"}.get(part, part)
+        colours, alphas = _folder(root / folder / "fgr"), _folder(root / folder / "pha")
+        clips = [path for path in sorted(colours.iterdir()) if is_video(path)]
+        if folder == "train":
+            clips = [path for path in clips if (path.stem in VALIDATION_CLIPS) == (part == "val")]
+        if not clips:
+            raise ValueError(f"{colours}: no clips for {part}; expected NAME.mp4 or NAME/00000.jpg")
+        pairs = {f"{folder}/{path.stem}": (path, _partner(path, alphas, path.stem)) for path in clips}
+        self._take(pairs, size, unmix=False)
+
+
+def _folder(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_dir():
+        raise ValueError(f"{path}: no such folder; set root to the folder of the clips")
+    return path
+
+
+def _partner(path: Path, folder: Path, stem: str) -> Path:
+    partner = folder / f"{stem}{path.suffix}"
+    if not partner.exists():
+        raise ValueError(f"{path}: no alpha {partner} for it; add the alpha or remove the clip")
+    return partner

@@ -1,0 +1,188 @@
+"""The data module of video matting: sources, splits, draws and workers, from one seed."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Mapping
+from typing import Any
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from datamodules.batch import Layers, MattingBatch
+from datamodules.composite import composite
+from datamodules.difficulty import STRATA, Difficulty
+from datamodules.samples import Collate, EvaluationSamples, TrainingBatches, TrainingSamples, prepare_worker
+from datamodules.sources import build_backgrounds, build_foregrounds
+from datamodules.sources.interface import BackgroundSource, ForegroundSource
+from datamodules.sources.splits import PARTS
+
+SourceSpec = str | Mapping[str, Any]
+"""A name; or {name, options…}; or one of these, or a ready source, for each of train, val, test."""
+
+
+class VideoMattingDataModule(LightningDataModule):
+    """Composited clips as `MattingBatch`; sample i under a seed is the same on every machine, worker and rank.
+
+    Args:
+        source: the people. Without an option `size` their canvas is 4/3 of the output's shorter side.
+        backgrounds: the scenes. Without an option `size` their canvas is twice that side: room for the camera.
+        clip_length: frames of a training clip; (fewest, most) draws a number for each batch.
+        size: of the output, (height, width) or one for both, pixels.
+        seed: of all training draws.
+        batch_size: training clips in a step, of all devices together.
+        num_steps: training steps; one epoch is all of them.
+        difficulty: ranges of all draws, or changes of the default ones.
+        val_strata: changes of the difficulty for each condition of validation; None for the difficulty as it is.
+        test_strata: the same for the test set.
+        val_clips: clips in each condition of validation.
+        test_clips: clips in each condition of the test set.
+        test_clip_length: frames of a validation or test clip.
+        evaluation_seed: of all validation and test draws, so that runs of several seeds share one test set.
+        flow: batches have the true flow.
+        num_workers: processes that load; 0 loads in this one.
+        device_compositing: workers hand over uint8 layers, which the device composites; same numbers.
+
+    Raises:
+        ValueError: an option is unknown or out of its range.
+    """
+
+    def __init__(
+        self,
+        source: SourceSpec = "procedural",
+        backgrounds: SourceSpec = "procedural",
+        clip_length: int | tuple[int, int] = 10,
+        size: int | tuple[int, int] = 96,
+        seed: int = 0,
+        *,
+        batch_size: int = 8,
+        num_steps: int = 1000,
+        difficulty: Difficulty | Mapping[str, Any] | None = None,
+        val_strata: Mapping[str, Mapping[str, Any]] | None = None,
+        test_strata: Mapping[str, Mapping[str, Any]] = STRATA,
+        val_clips: int = 4,
+        test_clips: int = 8,
+        test_clip_length: int = 24,
+        evaluation_seed: int = 0,
+        flow: bool = False,
+        num_workers: int = 0,
+        device_compositing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.source, self.backgrounds = source, backgrounds
+        self.clip_length = (clip_length,) * 2 if isinstance(clip_length, int) else (clip_length[0], clip_length[1])
+        self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
+        self.seed, self.evaluation_seed = seed, evaluation_seed
+        self.batch_size, self.num_steps = batch_size, num_steps
+        self.difficulty = Difficulty.of(difficulty or {})
+        self.strata = {
+            "val": {name: self.difficulty.but(changes) for name, changes in (val_strata or {"": {}}).items()},
+            "test": {name: self.difficulty.but(changes) for name, changes in test_strata.items()},
+        }
+        self.num_clips = {"val": val_clips, "test": test_clips}
+        self.test_clip_length, self.flow = test_clip_length, flow
+        self.num_workers, self.device_compositing = num_workers, device_compositing
+        self._sources: dict[str, tuple[ForegroundSource, BackgroundSource]] = {}
+        smallest = min(*self.clip_length, *self.size, batch_size, num_steps, val_clips, test_clips, test_clip_length)
+        if smallest < 1 or self.clip_length[0] > self.clip_length[1]:
+            raise ValueError(
+                f"lengths, sizes and counts must be at least 1, clip_length (low, high): got {clip_length}"
+            )
+
+    def prepare_data(self) -> None:
+        """Let sources that make their own pictures fill their caches."""
+        for pair in self._all_sources().values():
+            for source in pair:
+                if callable(prepare := getattr(source, "prepare", None)):
+                    prepare()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the sources and refuse a clip or a scene that two parts share."""
+        self._all_sources()
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Training batches; after a restart the ones that are still to come."""
+        foregrounds, backgrounds = self._all_sources()["train"]
+        rank, num_ranks, start = 0, 1, 0
+        if self.trainer is not None:
+            rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
+            start = self.trainer.global_step * self.trainer.accumulate_grad_batches % self.num_steps
+        samples = TrainingSamples(foregrounds, backgrounds, self.size, self.difficulty, self.seed, self.flow)
+        batches = TrainingBatches(self.num_steps, self.batch_size, self.clip_length, self.seed, start, rank, num_ranks)
+        return self._loader(samples, batch_sampler=batches)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The validation set, a clip a batch."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The test set, a clip a batch; of several ranks each has its share and no clip is repeated."""
+        return self._evaluation_loader("test")
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> MattingBatch:
+        """Composite on the device what the workers left as layers."""
+        return composite(batch, *self.size, flow=self.flow) if isinstance(batch, Layers) else batch
+
+    def _evaluation_loader(self, part: str) -> DataLoader[Any]:
+        foregrounds, backgrounds = self._all_sources()[part]
+        samples = EvaluationSamples(
+            foregrounds,
+            backgrounds,
+            self.size,
+            self.strata[part],
+            self.num_clips[part],
+            self.test_clip_length,
+            (self.evaluation_seed, part),
+            self.flow,
+        )
+        rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return self._loader(samples, sampler=range(rank, len(samples), num_ranks), batch_size=1)
+
+    def _loader(self, samples: Any, **order: Any) -> DataLoader[Any]:
+        if self.num_workers > 0:
+            # Forked workers inherit locks of decoders and loggers, and hang on them.
+            methods = multiprocessing.get_all_start_methods()
+            order["multiprocessing_context"] = "forkserver" if "forkserver" in methods else "spawn"
+        return DataLoader(
+            samples,
+            collate_fn=Collate(self.size, self.flow, composited=not self.device_compositing),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            worker_init_fn=prepare_worker,
+            **order,
+        )
+
+    def _all_sources(self) -> dict[str, tuple[ForegroundSource, BackgroundSource]]:
+        if not self._sources:
+            side = min(self.size)
+            sources = {
+                part: (
+                    _build(self.source, part, build_foregrounds, round(4 / 3 * side)),
+                    _build(self.backgrounds, part, build_backgrounds, 2 * side),
+                )
+                for part in PARTS
+            }
+            _refuse_shared_names("clip", {part: pair[0] for part, pair in sources.items()})
+            _refuse_shared_names("scene", {part: pair[1] for part, pair in sources.items()})
+            self._sources = sources
+        return self._sources
+
+
+def _build(spec: Any, part: str, build: Any, canvas: int) -> Any:
+    """The source of one part that a spec describes."""
+    if isinstance(spec, Mapping) and "name" not in spec:
+        if missing := [each for each in PARTS if each not in spec]:
+            raise ValueError(f"a source needs a name, or a source for each part; {', '.join(missing)} missing")
+        return _build(spec[part], part, build, canvas)
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    return build(**{"size": canvas, "part": part, **spec}) if isinstance(spec, Mapping) else spec
+
+
+def _refuse_shared_names(what: str, sources: Mapping[str, Any]) -> None:
+    owners: dict[str, str] = {}
+    for part, source in sources.items():
+        for name in {source.name(i) for i in range(len(source))}:
+            if name in owners:
+                raise ValueError(f"{what} {name!r} is in {owners[name]} and in {part}: split the source anew")
+            owners[name] = part

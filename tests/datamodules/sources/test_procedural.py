@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+
+from datamodules.sources.interface import BackgroundSource, ForegroundSource
+from datamodules.sources.procedural import ProceduralPeople, ProceduralRooms
+
+SMALL = {"num_clips": 3, "num_frames": 3, "size": 48, "seed": 5}
+
+
+def same(a: object, b: object) -> bool:
+    tensors = [(getattr(a, key), getattr(b, key)) for key in vars(a)]
+    return all(torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in tensors)
+
+
+def test_sources_keep_the_protocols() -> None:
+    assert isinstance(ProceduralPeople(**SMALL), ForegroundSource)
+    assert isinstance(ProceduralRooms(), BackgroundSource)
+
+
+def test_clip_is_a_function_of_seed_and_number_alone() -> None:
+    alone = ProceduralPeople(**SMALL).read(2, [0, 1, 2])
+    others_first = ProceduralPeople(**SMALL)
+    others_first.read(0, [0])
+    assert same(others_first.read(2, [0, 1, 2]), alone)
+    more = ProceduralPeople(**{**SMALL, "num_clips": 9})
+    assert same(more.read(2, [0, 1, 2]), alone)
+    assert not same(ProceduralPeople(**{**SMALL, "seed": 6}).read(2, [0, 1, 2]), alone)
+
+
+def test_clip_does_not_depend_on_the_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    clips = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            clips.append(ProceduralPeople(**SMALL).read(0, [0, 2]))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert same(*clips)
+
+
+def test_frames_come_in_the_order_asked_for() -> None:
+    source = ProceduralPeople(**SMALL)
+    forth, back = source.read(1, [0, 2]), source.read(1, [2, 0])
+    assert torch.equal(forth.fgr.flip(0), back.fgr)
+    assert torch.equal(forth.pha.flip(0), back.pha)
+
+
+def test_parts_show_different_people_and_places() -> None:
+    people = [ProceduralPeople(**SMALL, part=part) for part in ("train", "val", "test")]
+    rooms = [ProceduralRooms(size=40, part=part) for part in ("train", "val", "test")]
+    names = {source.name(i) for source in (*people, *rooms) for i in range(3)}
+    assert len(names) == 18
+    assert "person-test-0001" in names
+    pictures = [room.read(0, 1, torch.Generator()).pictures for room in rooms]
+    clips = [source.read(0, [0]) for source in people]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.equal(clips[a].fgr, clips[b].fgr)
+        assert not torch.equal(pictures[a], pictures[b])
+
+
+def test_cached_clip_equals_a_fresh_one(tmp_path) -> None:
+    fresh = ProceduralPeople(**SMALL).read(1, [0, 1, 2])
+    written = ProceduralPeople(**SMALL, cache_dir=tmp_path).read(1, [0, 1, 2])
+    files = list(tmp_path.rglob("person-train-0001.npz"))
+    assert len(files) == 1
+    reread = ProceduralPeople(**SMALL, cache_dir=tmp_path).read(1, [0, 1, 2])
+    assert same(fresh, written)
+    assert same(fresh, reread)
+
+
+def test_prepare_fills_the_cache_once_and_tells_how_far_it_is(tmp_path) -> None:
+    seen: list[tuple[int, int]] = []
+    source = ProceduralPeople(**SMALL, cache_dir=tmp_path)
+    source.prepare(lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    files = sorted(tmp_path.rglob("*.npz"))
+    assert len(files) == 3
+    times = [file.stat().st_mtime_ns for file in files]
+    ProceduralPeople(**SMALL, cache_dir=tmp_path).prepare()
+    assert [file.stat().st_mtime_ns for file in files] == times
+
+
+def test_other_options_use_another_folder(tmp_path) -> None:
+    ProceduralPeople(**SMALL, cache_dir=tmp_path).read(0, [0])
+    ProceduralPeople(**SMALL, hair_fineness=0.1, cache_dir=tmp_path).read(0, [0])
+    ProceduralRooms(size=40, cache_dir=tmp_path).read(0, 1, torch.Generator())
+    ProceduralRooms(size=40, clutter=1.0, cache_dir=tmp_path).read(0, 1, torch.Generator())
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
+    def stop(file, **arrays) -> None:
+        file.write(b"half a file")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", stop)
+    with pytest.raises(KeyboardInterrupt):
+        ProceduralPeople(**SMALL, cache_dir=tmp_path).read(0, [0])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_room_is_a_function_of_seed_and_number_alone(tmp_path) -> None:
+    options = {"num_scenes": 4, "size": (40, 56), "seed": 3, "parallax": 1.0}
+    scene = ProceduralRooms(**options).read(1, 7, torch.Generator())
+    others_first = ProceduralRooms(**options, cache_dir=tmp_path)
+    others_first.prepare()
+    assert same(others_first.read(1, 7, torch.Generator()), scene)
+    assert scene.pictures.shape == (1, 3, 40, 56)
+    assert scene.near is not None
+    assert scene.near.shape == (4, 40, 56)
+    assert not scene.is_video
+
+
+@pytest.mark.parametrize(
+    "options", [{"part": "dev"}, {"size": 8}, {"hair_fineness": 1.5}, {"motion_speed": -1}, {"num_frames": 0}]
+)
+def test_people_refuse_options_out_of_range(options) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        ProceduralPeople(**options)
+
+
+@pytest.mark.parametrize("options", [{"part": "dev"}, {"size": 8}, {"clutter": 1.5}, {"distractors": -1}])
+def test_rooms_refuse_options_out_of_range(options) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        ProceduralRooms(**options)
+
+
+def test_number_beyond_the_source_is_refused() -> None:
+    with pytest.raises(IndexError, match="3"):
+        ProceduralPeople(**SMALL).read(3, [0])

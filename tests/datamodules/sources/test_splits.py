@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datamodules.sources.splits import PARTS, split_names
+
+HERE = Path("data")
+
+
+@given(st.sets(st.text("abcxyz0123", min_size=1, max_size=6), min_size=3, max_size=60))
+def test_parts_are_disjoint_whole_and_never_empty(names: set[str]) -> None:
+    parts = [split_names(sorted(names), part, HERE) for part in PARTS]
+    assert sorted(parts[0] + parts[1] + parts[2]) == sorted(names)
+    assert all(parts)
+
+
+def test_order_of_the_listing_does_not_matter() -> None:
+    names = [f"clip{k}" for k in range(30)]
+    assert split_names(names, "val", HERE) == split_names(names[::-1], "val", HERE)
+
+
+def test_shares_are_kept() -> None:
+    names = [f"clip{k}" for k in range(200)]
+    assert [len(split_names(names, part, HERE)) for part in PARTS] == [160, 20, 20]
+    assert len(split_names(names, "test", HERE, shares=(0, 0, 1))) == 200
+
+
+def test_one_person_stays_in_one_part() -> None:
+    names = [f"{person}_{k:02d}" for person in "abcdefgh" for k in range(5)]
+    parts = [{name[0] for name in split_names(names, part, HERE, group=r"^.*?(?=_\d+$)")} for part in PARTS]
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+
+
+def test_lists_decide(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("a\nb\n")
+    (tmp_path / "test.txt").write_text("c\n")
+    assert split_names(["c", "b", "a", "d"], "train", HERE, tmp_path) == ["a", "b"]
+    assert split_names(["c", "b", "a", "d"], "test", HERE, tmp_path) == ["c"]
+
+
+def test_wrong_parts_and_lists_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="part must be one of"):
+        split_names(["a"], "dev", HERE)
+    with pytest.raises(ValueError, match="no names for test among 2"):
+        split_names(["a", "b"], "test", HERE)
+    with pytest.raises(ValueError, match=r"train\.txt: no such split list"):
+        split_names(["a"], "train", HERE, tmp_path)
+    (tmp_path / "train.txt").write_text("a\nz")
+    with pytest.raises(ValueError, match="'z' is not in data"):
+        split_names(["a"], "train", HERE, tmp_path)
+    (tmp_path / "train.txt").write_text("a")
+    (tmp_path / "test.txt").write_text("a")
+    with pytest.raises(ValueError, match="listed for test and for train"):
+        split_names(["a"], "train", HERE, tmp_path)

@@ -1,0 +1,26 @@
+import pytest
+
+from datamodules.difficulty import STRATA, Difficulty
+
+
+def test_options_change_by_name_and_lists_become_ranges() -> None:
+    changed = Difficulty.of({"pan": [0.0, 0.1]}).but({"cut_share": 0.5})
+    assert changed == Difficulty(pan=(0.0, 0.1), cut_share=0.5)
+    assert hash(changed) == hash(Difficulty(pan=(0.0, 0.1), cut_share=0.5))
+    assert Difficulty.of(changed) is changed
+
+
+@pytest.mark.parametrize("name", STRATA)
+def test_default_strata_are_known_options(name: str) -> None:
+    assert Difficulty().but(STRATA[name]) != Difficulty()
+
+
+def test_wrong_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown pann; known are background_speed"):
+        Difficulty().but({"pann": (0, 0)})
+    with pytest.raises(ValueError, match="pan must be"):
+        Difficulty(pan=(0.2, 0.1))
+    with pytest.raises(ValueError, match="pan must be"):
+        Difficulty(pan=0.2)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="cut_share must lie"):
+        Difficulty(cut_share=1.5)

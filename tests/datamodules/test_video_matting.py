@@ -1,0 +1,241 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+
+from datamodules.batch import MattingBatch
+from datamodules.video_matting import VideoMattingDataModule
+
+MakeData = Callable[..., VideoMattingDataModule]
+HARD = {
+    "noise_std": (0.01, 0.02), "camouflage": (0, 1), "photometric": 0.5, "cut_share": 0.3, "light_change": (0, 0.3),
+    "foreground_speed": (1, 1),
+}  # fmt: skip
+
+
+@pytest.fixture
+def make_data(people_folder: Path, rooms_folder: Path) -> MakeData:
+    def make(**options: Any) -> VideoMattingDataModule:
+        return VideoMattingDataModule(
+            **{
+                "source": {"name": "image_mattes", "root": str(people_folder)},
+                "backgrounds": {"name": "folder", "root": str(rooms_folder)},
+                "clip_length": 3, "size": (32, 40), "batch_size": 4, "num_steps": 4, "difficulty": HARD,
+                "val_clips": 2, "test_clips": 2, "test_clip_length": 3,
+                **options,
+            }
+        )  # fmt: skip
+
+    return make
+
+
+def assert_equal(first: MattingBatch, second: MattingBatch) -> None:
+    for name, value in vars(first).items():
+        other = getattr(second, name)
+        assert torch.equal(value, other) if isinstance(value, Tensor) else value == other, name
+
+
+def test_batches_have_the_promised_shapes_and_blend_exactly(make_data: MakeData) -> None:
+    batches = list(make_data(difficulty={}, flow=True).train_dataloader())
+    assert len(batches) == 4
+    for batch in batches:
+        assert isinstance(batch, MattingBatch)
+        assert batch.frames.shape == batch.foreground.shape == batch.background.shape == (4, 3, 3, 32, 40)
+        assert batch.alpha.shape == (4, 3, 1, 32, 40)
+        assert batch.flow is not None
+        assert batch.flow.shape == (4, 3, 2, 32, 40)
+        assert batch.background_affine is not None
+        assert batch.background_affine.shape == (4, 3, 2, 3)
+        blend = batch.alpha * batch.foreground + (1 - batch.alpha) * batch.background
+        assert (batch.frames - blend).abs().max() < 1e-6
+        assert len(batch.clip) == len(batch.scene) == len(batch) == 4
+        assert batch.stratum == [""] * 4
+        assert 0.02 < batch.alpha.mean() < 0.9
+
+
+def test_workers_give_the_same_batches_in_the_same_order(make_data: MakeData) -> None:
+    alone = list(make_data(clip_length=(1, 4)).train_dataloader())
+    shared = list(make_data(clip_length=(1, 4), num_workers=2).train_dataloader())
+    assert len({batch.frames.shape[1] for batch in alone}) > 1
+    for first, second in zip(alone, shared, strict=True):
+        assert_equal(first, second)
+    again = make_data(num_workers=1).train_dataloader()
+    assert_equal(next(iter(again)), next(iter(again)))  # workers persist, and nothing in them is used up
+
+
+def test_sample_does_not_depend_on_the_batch_size(make_data: MakeData) -> None:
+    small, large = make_data(batch_size=2), make_data(batch_size=8)
+    halves = list(small.train_dataloader())
+    whole = next(iter(large.train_dataloader()))
+    for n in range(8):
+        half = halves[n // 2]
+        assert torch.equal(half.frames[n % 2], whole.frames[n])
+        assert half.clip[n % 2] == whole.clip[n]
+
+
+def test_seed_changes_training_but_not_the_test_set(make_data: MakeData) -> None:
+    first, second = make_data(seed=1), make_data(seed=2)
+    assert not torch.equal(next(iter(first.train_dataloader())).frames, next(iter(second.train_dataloader())).frames)
+    for one, other in zip(first.test_dataloader(), second.test_dataloader(), strict=True):
+        assert_equal(one, other)
+    other_set = make_data(evaluation_seed=1).test_dataloader()
+    assert not torch.equal(next(iter(other_set)).frames, next(iter(first.test_dataloader())).frames)
+
+
+def test_device_compositing_gives_the_same_numbers(make_data: MakeData) -> None:
+    worker_side, device_side = make_data(flow=False), make_data(device_compositing=True)
+    for batch, layers in zip(worker_side.train_dataloader(), device_side.train_dataloader(), strict=True):
+        assert_equal(batch, device_side.on_after_batch_transfer(layers, 0))
+        assert worker_side.on_after_batch_transfer(batch, 0) is batch
+
+
+def test_evaluation_is_a_clip_a_batch_with_named_strata(make_data: MakeData) -> None:
+    data = make_data(test_strata={"easy": {}, "noisy": {"noise_std": (0.1, 0.1)}}, test_clips=3)
+    batches = list(data.test_dataloader())
+    assert [batch.stratum for batch in batches] == [["easy"]] * 3 + [["noisy"]] * 3
+    assert [batch.clip for batch in batches[:3]] == [batch.clip for batch in batches[3:]]
+    assert len(data.val_dataloader()) == 2
+    assert {len(batch) for batch in batches} == {1}
+
+
+def test_parts_share_no_clip_and_no_scene(make_data: MakeData) -> None:
+    data = make_data(num_steps=8, test_clips=4, val_clips=4)
+    seen = [
+        {name for batch in loader for name in (*batch.clip, *batch.scene)}
+        for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())
+    ]
+    assert not seen[0] & seen[1]
+    assert not seen[0] & seen[2]
+    assert not seen[1] & seen[2]
+
+
+@dataclass
+class FakeTrainer:
+    """What the data module asks its trainer for."""
+
+    global_rank: int = 0
+    world_size: int = 1
+    global_step: int = 0
+    accumulate_grad_batches: int = 1
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_ranks_see_every_sample_once(make_data: MakeData, part: str) -> None:
+    def samples(data: VideoMattingDataModule) -> list[tuple[str, float]]:
+        loader = data.train_dataloader() if part == "train" else data.test_dataloader()
+        return [
+            (name, float(frames.mean()))
+            for batch in loader
+            for name, frames in zip(batch.clip, batch.frames, strict=True)
+        ]
+
+    whole, ranks = samples(make_data()), []
+    for rank in range(2):
+        data = make_data()
+        data.trainer = FakeTrainer(rank, 2)  # type: ignore[assignment]
+        ranks.append(samples(data))
+    assert sorted(ranks[0] + ranks[1]) == sorted(whole)
+    assert abs(len(ranks[0]) - len(ranks[1])) <= 1
+
+
+class Recorder(lightning.LightningModule):
+    """Learns nothing; keeps the mean of each batch it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.seen: list[float] = []
+
+    def training_step(self, batch: MattingBatch, batch_idx: int) -> Tensor:
+        assert isinstance(batch, MattingBatch)
+        self.seen.append(float(batch.frames.double().mean()))
+        return self.layer(batch.alpha.mean().view(1)).sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def trainer(folder: Path, **options: Any) -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        max_epochs=1, default_root_dir=folder, use_distributed_sampler=False, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+@pytest.mark.parametrize("options", [{}, {"num_workers": 1}, {"device_compositing": True}])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_resumed_training_goes_on_with_the_next_sample(
+    make_data: MakeData, tmp_path: Path, options: dict[str, Any], accumulate: int
+) -> None:
+    options = {"num_steps": 8, "batch_size": 2, "clip_length": (1, 3), **options}
+    whole, after = Recorder(), Recorder()
+    keep = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=4 // accumulate, save_top_k=-1)
+    trainer(tmp_path, callbacks=[keep], accumulate_grad_batches=accumulate).fit(whole, make_data(**options))
+    resumed = trainer(tmp_path, accumulate_grad_batches=accumulate)
+    resumed.fit(after, make_data(**options), ckpt_path=tmp_path / f"step={4 // accumulate}.ckpt")
+    assert len(whole.seen) == 8
+    assert after.seen == whole.seen[4:]
+    assert resumed.global_step == 8 // accumulate
+
+
+@dataclass
+class Named:
+    """A source of which only the names are asked."""
+
+    names: list[str]
+    prepared: int = 0
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, i: int) -> str:
+        return self.names[i]
+
+    def prepare(self) -> None:
+        self.prepared += 1
+
+
+def test_name_that_two_parts_share_is_refused() -> None:
+    fine = {part: Named([part]) for part in ("train", "val", "test")}
+    leaking = {**fine, "test": Named(["train"])}
+    with pytest.raises(ValueError, match="clip 'train' is in train and in test"):
+        VideoMattingDataModule(leaking, fine).setup()
+    with pytest.raises(ValueError, match="scene 'train' is in train and in test"):
+        VideoMattingDataModule(fine, leaking).setup()
+
+
+def test_sources_that_render_are_prepared() -> None:
+    sources = {part: Named([part]) for part in ("train", "val", "test")}
+    VideoMattingDataModule(sources, {part: Named([part]) for part in sources}).prepare_data()
+    assert [source.prepared for source in sources.values()] == [1, 1, 1]
+
+
+def test_procedural_sources_need_no_data(tmp_path: Path) -> None:
+    people = {"name": "procedural", "num_clips": 2, "num_frames": 4, "cache_dir": tmp_path}
+    rooms = {"name": "procedural", "num_scenes": 2, "cache_dir": tmp_path}
+    data = VideoMattingDataModule(people, rooms, 2, 32, batch_size=2, num_steps=1, flow=True)
+    batch = next(iter(data.train_dataloader()))
+    assert batch.frames.shape == (2, 2, 3, 32, 32)
+    assert batch.flow.abs().max() > 0
+
+
+def test_wrong_options_are_refused(make_data: MakeData) -> None:
+    with pytest.raises(ValueError, match="no source named 'people'; known are procedural"):
+        make_data(source="people").setup()
+    with pytest.raises(ValueError, match=r"source image_mattes: .*'colour'"):
+        make_data(source={"name": "image_mattes", "root": ".", "colour": 1}).setup()
+    with pytest.raises(ValueError, match="val, test missing"):
+        make_data(source={"train": "procedural"}).setup()
+    with pytest.raises(ValueError, match="unknown wind"):
+        make_data(test_strata={"a": {"wind": 1}})
+    with pytest.raises(ValueError, match="at least 1"):
+        make_data(clip_length=0)
+    with pytest.raises(ValueError, match="at least 1"):
+        make_data(clip_length=(4, 2))
