@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from lightning import LightningDataModule
@@ -89,20 +90,20 @@ class VideoMattingDataModule(LightningDataModule):
                 f"lengths, sizes and counts must be at least 1, clip_length (low, high): got {clip_length}"
             )
 
-    def prepare_data(self) -> None:
-        """Let sources that make their own pictures fill their caches."""
-        for pair in self._all_sources().values():
+    def prepare_data(self, report: Callable[[str, int, int], None] | None = None) -> None:
+        """Let sources that make their own pictures fill their caches; `report(part, done, total)` hears of it."""
+        for part, pair in self.sources().items():
             for source in pair:
                 if callable(prepare := getattr(source, "prepare", None)):
-                    prepare()
+                    prepare(None if report is None else partial(report, part))
 
     def setup(self, stage: str | None = None) -> None:
         """Open the sources and refuse a clip or a scene that two parts share."""
-        self._all_sources()
+        self.sources()
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Training batches; after a restart the ones that are still to come."""
-        foregrounds, backgrounds = self._all_sources()["train"]
+        foregrounds, backgrounds = self.sources()["train"]
         rank, num_ranks, start = 0, 1, 0
         if self.trainer is not None:
             rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
@@ -124,7 +125,7 @@ class VideoMattingDataModule(LightningDataModule):
         return composite(batch, *self.size, flow=self.flow) if isinstance(batch, Layers) else batch
 
     def _evaluation_loader(self, part: str) -> DataLoader[Any]:
-        foregrounds, backgrounds = self._all_sources()[part]
+        foregrounds, backgrounds = self.sources()[part]
         samples = EvaluationSamples(
             foregrounds,
             backgrounds,
@@ -152,19 +153,24 @@ class VideoMattingDataModule(LightningDataModule):
             **order,
         )
 
-    def _all_sources(self) -> dict[str, tuple[ForegroundSource, BackgroundSource]]:
+    def sources(self) -> dict[str, tuple[ForegroundSource, BackgroundSource]]:
+        """People and scenes of train, val and test.
+
+        Raises:
+            ValueError: two parts share a clip or a scene.
+        """
         if not self._sources:
             side = min(self.size)
-            sources = {
+            opened = {
                 part: (
                     _build(self.source, part, build_foregrounds, round(4 / 3 * side)),
                     _build(self.backgrounds, part, build_backgrounds, 2 * side),
                 )
                 for part in PARTS
             }
-            _refuse_shared_names("clip", {part: pair[0] for part, pair in sources.items()})
-            _refuse_shared_names("scene", {part: pair[1] for part, pair in sources.items()})
-            self._sources = sources
+            _refuse_shared_names("clip", {part: pair[0] for part, pair in opened.items()})
+            _refuse_shared_names("scene", {part: pair[1] for part, pair in opened.items()})
+            self._sources = opened
         return self._sources
 
 

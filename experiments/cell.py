@@ -25,6 +25,7 @@ import torch
 import yaml
 
 from datamodules.video_matting import VideoMattingDataModule
+from experiments.data import make_data
 from experiments.evaluation import evaluate, evaluate_constant, measure_cost
 from experiments.loggers import make_logger
 from experiments.records import (
@@ -39,17 +40,6 @@ from experiments.stages import beat, make_recipe, train_stage
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet
 
-# What of config group `data` the data module takes; the rest is named there to be used within the group.
-DATA_KEYS = (
-    "source",
-    "backgrounds",
-    "difficulty",
-    "test_strata",
-    "test_clips",
-    "test_clip_length",
-    "val_clips",
-    "evaluation_seed",
-)
 BUSY = 75  # exit status: another process works on this cell
 
 
@@ -108,7 +98,7 @@ def _train_and_test(config: dict[str, Any], record: CellRecord) -> None:
     if not model.get("pretrained"):
         net.reset_parameters(seed)
     data = make_data(config, stage=None)
-    data.prepare_data()
+    data.prepare_data(lambda part, done, total: beat(folder / "progress", f"render {part}", done, total))
     data.setup("test")
     if not (folder / "baselines.parquet").is_file():
         _score_baselines(net, data, device, folder)
@@ -136,30 +126,6 @@ def _train_and_test(config: dict[str, Any], record: CellRecord) -> None:
     if logger:
         logger.log_metrics({f"test/{name}": value for name, value in summarise(frames).items()})
         logger.finalize("success")
-
-
-def make_data(config: dict[str, Any], stage: dict[str, Any] | None) -> VideoMattingDataModule:
-    """The data of one stage, or with `stage=None` that of the test."""
-    trainer = config["trainer"]
-    data = {key: config["data"][key] for key in DATA_KEYS}
-    test_size = config["data"]["test_size"]
-    sizes = (
-        {"size": test_size, "clip_length": (1, 1), "batch_size": 1, "num_steps": 1}
-        if stage is None
-        else {
-            "size": stage["size"],
-            "clip_length": tuple(stage["clip_length"]),
-            "batch_size": stage["batch_size"],
-            "num_steps": stage["steps"] * trainer["accumulate_grad_batches"],
-        }
-    )
-    return VideoMattingDataModule(
-        **data,
-        **sizes,
-        seed=config["seed"],
-        num_workers=trainer["num_workers"],
-        device_compositing=trainer["device_compositing"] and stage is not None,
-    )
 
 
 def _score_baselines(net: MattingNet, data: VideoMattingDataModule, device: torch.device, folder: Path) -> None:

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.records import CellRecord, config_hash, write_config
 
 # Overrides that say where and how to run, not what; they are in no cell's name.
-NEUTRAL = ("exp", "workers", "logger", "output_dir", "results_dir", "hydra")
+NEUTRAL = ("exp", "workers", "logger", "output_dir", "results_dir", "hydra", "data.cache_dir", "trainer.num_workers")
 # Settings that cannot change a cell's numbers; they are not in its hash.
 WITHOUT_EFFECT = ("cache_dir", "logger", "num_workers", "checkpoint_every")
 
@@ -50,7 +50,7 @@ class Study:
         shared = {
             name: value
             for name, value in given.items()
-            if name.split(".")[0] not in NEUTRAL and name not in self.arm and name not in ("seed", "scale")
+            if not _is_in(name, (*NEUTRAL, "seed", "scale")) and name not in self.arm
         }
         self.key = _join(shared)
         scale = {} if self.scale == "tiny" else {"scale": self.scale}
@@ -139,6 +139,15 @@ def _one_line(error: BaseException) -> str:
         cause = cause.__cause__
     told = [line for line in dict.fromkeys(lines) if "HYDRA_FULL_ERROR" not in line and "object_type" not in line]
     return "; ".join(told)[:600]
+
+
+def _is_in(name: str, places: Sequence[str]) -> bool:
+    """Whether a setting is one of these or lies below one.
+
+    >>> _is_in("logger.mode", ["logger"]), _is_in("loggers", ["logger"])
+    (True, False)
+    """
+    return any(name == place or name.startswith(f"{place}.") for place in places)
 
 
 def _value(config: DictConfig, hydra: HydraConf, axis: str) -> Any:

@@ -38,7 +38,7 @@ class Hair:
         hanging = np.array([style.hang > 0 or name in ("bun", "tail") for name, style in STYLES.items()])
         weights *= np.where(hanging, 1.6 if build.frame < 0.1 else 0.25, 0.6 if build.frame < 0.1 else 1.4)
         self.name = str(rng.choice(list(STYLES), p=weights / weights.sum()))
-        self.style, self.scale, self.device, self.build = STYLES[self.name], scale, device, build
+        self.style, self.scale, self.build = STYLES[self.name], scale, build
         self.colour = look.hair.to(device)
         self.volume = rng.uniform(0.8, 1.25)
         self.part = rng.uniform(-0.5, 0.5)
@@ -209,9 +209,9 @@ class Hair:
         box = canvas.box(torch.stack(place(here, zero, zero), -1), 0.4 * self.scale)
         if box is None:
             return
-        cx, cy = place(here, zero, zero)
-        px, py = canvas.pixels(box)
-        x, y = (px - cx) / self.scale, (py - cy) / self.scale
+        x, y = here.head.inverse(*canvas.pixels(box))
+        back = here.rotation[:, :, 2, None, None]
+        x, y = x + 0.2 * back[:, 0], y + 0.55 + 0.2 * back[:, 1]
         chart = lookup(self.curtain, torch.atan2(y, x + 0.05) / 4, torch.sqrt(x * x + y * y) * 3 - 1)
         distance = torch.sqrt(x * x + (y * 1.15) ** 2 + 1e-8) - 0.19 * self.volume - 0.012 * chart[:, 1]
         nx, ny = (4 * x).clamp(-0.9, 0.9), (4 * y).clamp(-0.9, 0.9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -89,10 +90,10 @@ class ProceduralPeople:
 
     def prepare(self, report: Callable[[int, int], None] | None = None) -> None:
         """Render what the cache lacks; `report(done, total)` is called after each clip."""
-        for i in range(self.num_clips):
+        for done, i in enumerate(_shared_order(self.num_clips), start=1):
             self._store.fill(self.name(i), lambda i=i: self._render(i))  # type: ignore[misc]
             if report is not None:
-                report(i + 1, self.num_clips)
+                report(done, self.num_clips)
 
     def _render(self, i: int) -> dict[str, np.ndarray]:
         with _one_thread():
@@ -156,10 +157,10 @@ class ProceduralRooms:
 
     def prepare(self, report: Callable[[int, int], None] | None = None) -> None:
         """Render what the cache lacks; `report(done, total)` is called after each scene."""
-        for i in range(self.num_scenes):
+        for done, i in enumerate(_shared_order(self.num_scenes), start=1):
             self._store.fill(self.name(i), lambda i=i: self._render(i))  # type: ignore[misc]
             if report is not None:
-                report(i + 1, self.num_scenes)
+                report(done, self.num_scenes)
 
     def _render(self, i: int) -> dict[str, np.ndarray]:
         with _one_thread():
@@ -219,6 +220,11 @@ class _Store:
 def _generator(kind: str, seed: int, part: str, i: int) -> np.random.Generator:
     """Independent streams for every kind, seed, part and number."""
     return np.random.default_rng([("person", "room").index(kind), seed % 2**63, PARTS.index(part), i])
+
+
+def _shared_order(count: int) -> list[int]:
+    """0 … count − 1 in an order of this process's own: several that fill one cache so share the work."""
+    return random.Random(os.getpid()).sample(range(count), count)
 
 
 @contextmanager

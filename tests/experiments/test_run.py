@@ -1,0 +1,225 @@
+"""The real command, with real processes: the whole ablation, kills, failures, bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from lightning_modules.nets import build_net
+
+SMOKE = ["scale=smoke", "logger=none"]
+
+
+def command(folder: Path, *overrides: str) -> list[str]:
+    places = [f"output_dir={folder}/outputs", f"results_dir={folder}/results", f"data.cache_dir={folder.parent}/cache"]
+    return [sys.executable, "-m", "experiments.run", *overrides, *places]
+
+
+def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    folder.mkdir(exist_ok=True)
+    return subprocess.run(command(folder, *overrides), capture_output=True, text=True, timeout=300, check=False)
+
+
+def cells(folder: Path, experiment: str = "brm_ablation") -> dict[str, dict[str, object]]:
+    records = (folder / "outputs" / experiment).glob("*/record.json")
+    return {path.parent.name: json.loads(path.read_text()) for path in records}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def ablation(root: Path) -> Path:
+    """The whole command at its smallest scale, W&B offline."""
+    result = run(root / "ablation", "+exp=brm_ablation", "scale=smoke", "seed=0,1")
+    assert result.returncode == 0, result.stderr
+    return root / "ablation"
+
+
+@pytest.mark.slow
+def test_the_whole_ablation_leaves_complete_records_and_a_report(ablation: Path) -> None:
+    records = cells(ablation)
+    assert len(records) == 4
+    for name, record in records.items():
+        folder = ablation / "outputs" / "brm_ablation" / name
+        assert record["status"] == "complete"
+        assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["brm"] == record["arm"]["model.brm"]
+        frames = pd.read_parquet(folder / "metrics.parquet")
+        assert len(frames) == 6 * 2 * 4  # conditions × clips × frames
+        assert not frames[["mad", "mse", "dtssd"]].isna().any().any()
+        assert ("coverage" in frames) == record["arm"]["model.brm"]
+    written = {path.name for path in (ablation / "results" / "brm_ablation" / "smoke").iterdir()}
+    assert {"report.html", "report.md", "report.tex", "scores.csv"} <= written
+
+
+@pytest.mark.slow
+def test_a_saved_model_rebuilds_its_net(ablation: Path) -> None:
+    path = next((ablation / "outputs" / "brm_ablation").glob("model.brm=true*seed=0/model.pt"))
+    saved = torch.load(path, weights_only=True)
+    options = dict(saved["model"])
+    net = build_net(options.pop("name"), **options)
+    net.load_state_dict(saved["state_dict"])
+
+
+@pytest.mark.slow
+def test_wandb_has_the_run_offline_without_an_account(ablation: Path) -> None:
+    runs = list((ablation / "outputs" / "brm_ablation").glob("*/wandb/offline-run-*/run-*.wandb"))
+    assert len(runs) == 4
+    assert all(path.stat().st_size > 1000 for path in runs)
+
+
+@pytest.mark.slow
+def test_complete_cells_are_skipped_and_a_changed_config_is_not_taken_for_complete(ablation: Path) -> None:
+    again = run(ablation, "+exp=brm_ablation", "scale=smoke", "seed=0,1")
+    assert again.returncode == 0
+    assert again.stdout.count("skip ") == 4
+    assert "start " not in again.stdout
+    folder = next((ablation / "outputs" / "brm_ablation").glob("model.brm=true*seed=0"))
+    record = json.loads((folder / "record.json").read_text()) | {"config_hash": "0123456789ab"}
+    (folder / "record.json").write_text(json.dumps(record))
+    changed = run(ablation, "+exp=brm_ablation", "hydra.mode=RUN", "model.brm=true", "seed=0", "scale=smoke")
+    assert changed.returncode == 0
+    assert "moved aside" in changed.stdout
+    assert folder.with_name(folder.name + "~0123456789ab").is_dir()
+
+
+@pytest.mark.slow
+def test_a_killed_cell_goes_on_and_ends_with_the_same_bits(root: Path) -> None:
+    one_cell = ["+exp=brm_ablation", "hydra.mode=RUN", "model.brm=true", *SMOKE]
+    settings = [*one_cell, "scale.steps=24", "trainer.checkpoint_every=5", "trainer.validate_every=10"]
+    assert run(root / "whole", *settings).returncode == 0
+    (root / "killed").mkdir()
+    process = subprocess.Popen(command(root / "killed", *settings), start_new_session=True)
+    checkpoints = root / "killed/outputs/brm_ablation"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("*/checkpoints/matting.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (record,) = cells(root / "killed").values()
+    assert record["status"] == "running"
+    assert not list(checkpoints.glob("*/model.pt"))
+    assert run(root / "killed", *settings).returncode == 0
+
+    whole, killed = (next((root / name / "outputs/brm_ablation").iterdir()) for name in ("whole", "killed"))
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(whole / "metrics.parquet"), pd.read_parquet(killed / "metrics.parquet"), check_exact=True
+    )
+    assert (whole / "history_matting.csv").read_text() == (killed / "history_matting.csv").read_text()
+    ours, theirs = (torch.load(folder / "model.pt", weights_only=True)["state_dict"] for folder in (whole, killed))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+@pytest.mark.slow
+def test_when_the_command_is_killed_its_cells_end_too(root: Path) -> None:
+    (root / "orphan").mkdir()
+    process = subprocess.Popen(command(root / "orphan", "+exp=brm_ablation", "seed=0", *SMOKE, "scale.steps=5000"))
+    outputs = root / "orphan/outputs/brm_ablation"
+    deadline = time.monotonic() + 120
+    while len(list(outputs.glob("*/progress"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = [int((path.parent / "lock").read_text()) for path in outputs.glob("*/progress")]
+    process.kill()  # the command alone, not its group
+    process.wait()
+    time.sleep(3)
+    assert len(children) == 2
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.slow
+def test_a_failing_cell_is_reported_and_stops_no_other(root: Path) -> None:
+    result = run(root / "failing", "+exp=brm_update", "model.brm_update=nonsense,average", "seed=0", *SMOKE)
+    assert result.returncode == 1
+    assert "brm_update must be one of" in result.stdout
+    status = {record["arm"]["model.brm_update"]: record for record in cells(root / "failing", "brm_update").values()}
+    assert status["average"]["status"] == "complete"
+    assert status["nonsense"]["status"] == "failed"
+    assert "brm_update must be one of" in str(status["nonsense"]["error"])
+    assert "nonsense" in next((root / "failing/results/brm_update").glob("*/report.md")).read_text()
+
+
+def save_pair(
+    folder: Path, name: str, size: tuple[int, int] = (64, 64), alpha_size: tuple[int, int] = (64, 64)
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((*size, 3), 90, np.uint8)).save(folder / f"{name}.jpg")
+    Image.fromarray(np.full(alpha_size, 200, np.uint8)).save(folder / f"{name}_pha.png")
+
+
+def bad_inputs(folder: Path) -> dict[str, list[str]]:
+    """Overrides of one cell each, and what its line must name."""
+    scenes = folder / "scenes"
+    scenes.mkdir(parents=True, exist_ok=True)
+    for index in range(8):
+        Image.fromarray(np.full((80, 80, 3), 20 * index, np.uint8)).save(scenes / f"place{index}.png")
+    for index in range(8):
+        save_pair(folder / "other_size", f"person{index}", alpha_size=(32, 64))
+    save_pair(folder / "one_person", "person0")
+    broken = folder / "broken"
+    broken.mkdir()
+    for index in range(8):
+        for kind in ("rgb", "pha"):
+            (broken / f"person{index}_{kind}.mp4").write_bytes(b"no video")
+    images, videos = "data=image_mattes", "data=video_mattes"
+    return {
+        "unknown key": ["model.bmr=true", "bmr"],
+        "missing folder": [images, f"data.root={folder}/nowhere", f"data.scenes={scenes}", "nowhere"],
+        "broken video": [videos, f"data.root={broken}", f"data.scenes={scenes}", "person"],
+        "alpha of another size": [images, f"data.root={folder}/other_size", f"data.scenes={scenes}", "person"],
+        "empty split": [images, f"data.root={folder}/one_person", f"data.scenes={scenes}", "no names for"],
+        "nan loss": [
+            "recipe.stages.matting.learning_rate=1e30",
+            "recipe.stages.matting.gradient_clip_norm=null",
+            "step",
+        ],
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case", ["unknown key", "missing folder", "broken video", "alpha of another size", "empty split", "nan loss"]
+)
+def test_bad_input_ends_with_one_clear_line(tmp_path: Path, root: Path, case: str) -> None:
+    *overrides, named = bad_inputs(tmp_path / "data")[case]
+    result = run(root / "bad", "+exp=brm_ablation", "hydra.mode=RUN", *SMOKE, "scale.steps=20", *overrides)
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    assert named in lines[0]
+    assert "Traceback" not in result.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_do_not_work_on_one_cell(root: Path) -> None:
+    (root / "twice").mkdir()
+    one_cell = command(root / "twice", "+exp=brm_ablation", "hydra.mode=RUN", *SMOKE, "scale.steps=5000")
+    first = subprocess.Popen(one_cell)
+    deadline = time.monotonic() + 120
+    while not list((root / "twice/outputs/brm_ablation").glob("*/progress")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    second = subprocess.run(one_cell, capture_output=True, text=True, timeout=100, check=False)
+    first.kill()
+    first.wait()
+    assert second.returncode == 75
+    assert "another process works on this cell" in second.stderr
+
+
+def test_help_says_what_the_command_does() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "experiments.run", "--help"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0
+    assert "+exp=brm_ablation" in result.stdout
+    assert "brm_update" in result.stdout
