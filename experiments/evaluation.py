@@ -136,11 +136,11 @@ def strip(frames: Tensor, size: Any) -> Tensor:
 
 
 def write_picture(path: Path, picture: Tensor) -> None:
-    """Write (3, H, W) in [0, 1] as an 8-bit PNG, atomically."""
+    """Write (3, H, W) in [0, 1] with 8 bits, in the format of the file's name (.png, .jpg), atomically."""
     import cv2
 
     pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    _, data = cv2.imencode(".png", pixels[..., ::-1])
+    _, data = cv2.imencode(path.suffix, pixels[..., ::-1])
     write_file(path, data.tobytes())
 
 

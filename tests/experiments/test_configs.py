@@ -1,0 +1,113 @@
+"""Every experiment composes, says what it asks, and its cells train, test and record at the smallest scale."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+import experiments
+from experiments.cell import run_cell
+from experiments.study import Study
+
+CONFIGS = Path(experiments.__file__).parent / "configs"
+EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "exp").glob("*.yaml"))
+PROMISED = {"brm_ablation", "brm_update", "background_loss", "backbone_width", "prm_grid"}
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("config", overrides=list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        return config
+
+
+def study(*overrides: str, axes: tuple[str, ...] = ()) -> Study:
+    config = composed(*overrides)
+    plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    return Study(plain, HydraConfig.get(), axes)
+
+
+def test_the_promised_experiments_exist() -> None:
+    assert set(EXPERIMENTS) >= PROMISED
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_asks_a_question_of_several_arms_and_seeds(name: str) -> None:
+    config = composed(f"+exp={name}")
+    experiment, params = config.experiment, config.hydra.sweeper.params
+    assert experiment.name == name
+    assert all(experiment[key] for key in ("question", "claim", "source", "baseline"))
+    assert len(str(params.seed).split(",")) >= 3
+    assert {key for key in params if key != "seed"} == set(experiment.baseline)
+    for axis, value in experiment.baseline.items():
+        values = [yaml.safe_load(each) for each in str(params[axis]).split(",")]
+        assert value in values
+        assert OmegaConf.select(config, axis, throw_on_missing=True) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_cell_of_each_experiment_runs_to_a_complete_record(
+    name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    cell = study(f"+exp={name}", "scale=smoke", "logger=none", f"data.cache_dir={cache}", "scale.test_clips=1")
+    cell.prepare()
+    assert run_cell(cell.config, cell.record()) == 0
+    assert cell.is_complete()
+
+
+def test_a_cell_is_named_for_its_arm_seed_and_overrides_whatever_their_order() -> None:
+    one = study("+exp=brm_ablation", "model.brm=false", "seed=3", "data.world=5")
+    other = study("+exp=brm_ablation", "data.world=5", "seed=3", "model.brm=false")
+    assert one.cell == other.cell == "data.world=5,model.brm=false,seed=3"
+    assert one.hash() == other.hash()
+    assert one.folder == Path("outputs/brm_ablation/data.world=5,model.brm=false,seed=3")
+    assert one.report == Path("results/brm_ablation/data.world=5,tiny")
+    assert one.key == "data.world=5"
+
+
+def test_where_a_cell_runs_changes_neither_its_name_nor_its_hash() -> None:
+    plain = study("+exp=brm_ablation")
+    moved = study(
+        "+exp=brm_ablation", "output_dir=/elsewhere", "data.cache_dir=/cache", "logger=none", "trainer.num_workers=2"
+    )
+    assert plain.cell == moved.cell == "model.brm=true,seed=0"
+    assert plain.hash() == moved.hash()
+
+
+@pytest.mark.parametrize("change", ["model.width=0.75", "data.clutter=0.9", "recipe.stages.matting.steps=7", "seed=1"])
+def test_what_changes_the_numbers_changes_the_hash(change: str) -> None:
+    assert study("+exp=brm_ablation", change).hash() != study("+exp=brm_ablation").hash()
+
+
+def test_a_setting_swept_on_the_command_line_is_a_part_of_the_arm() -> None:
+    cell = study("+exp=brm_ablation", "model.width=0.75", axes=("model.width",))
+    assert cell.arm == {"model.brm": True, "model.width": 0.75}
+    assert cell.key == ""
+
+
+def test_a_name_cannot_leave_the_output_folder() -> None:
+    cell = study("+exp=brm_ablation", "data=image_mattes", "data.root=../../people", "data.scenes=/rooms")
+    assert cell.folder.parent == Path("outputs/brm_ablation")
+    assert ".." not in cell.folder.parts
+
+
+def paper(stage: str) -> dict[str, Any]:
+    config = composed("scale=paper", "recipe=modnet_v")
+    return OmegaConf.to_container(config.recipe.stages[stage], resolve=True)  # type: ignore[return-value]
+
+
+def test_the_paper_scale_reads_like_the_papers_method_section() -> None:
+    matting, refinement = paper("matting"), paper("refinement")
+    assert (matting["optimizer"], matting["learning_rate"], matting["batch_size"]) == ("sgd", 0.01, 16)
+    assert [round(30 * milestone) for milestone in matting["milestones"]] == [15, 25]
+    assert matting["clip_length"] == [1, 10]
+    assert (refinement["optimizer"], refinement["learning_rate"], refinement["batch_size"]) == ("sgd", 0.001, 1)
+    model = composed("scale=paper", "recipe=modnet_v").model
+    assert (model.width, model.hidden, model.semantic_scale, model.prm_k, model.prm_xi) == (1.0, 32, 0.5, 16, 0.01)
