@@ -26,7 +26,7 @@ WIDTH_INCHES = 6.4
 MAX_LOSS_TERMS = 6
 MAX_PANELS = 8
 PER_FRAME_EXTRAS = {
-    "coverage": "share of background\ncells restored",
+    "coverage": "share of cells with\nrestored background",
     "background_psnr": "PSNR of restored\nbackground (dB)",
     "refined_share": "share of\npatches refined",
 }

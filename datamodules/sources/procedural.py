@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.painting.people import Person
+from datamodules.painting.rooms import paint_scene
 from datamodules.sources.interface import ForegroundClip, Scene
-from datamodules.sources.people import Person
-from datamodules.sources.rooms import paint_scene
 
 FORMAT = 2  # raise it whenever the same options give other pixels: old cache folders are then left alone
 PARTS = ("train", "val", "test")

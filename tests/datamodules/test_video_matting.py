@@ -198,7 +198,7 @@ class Named:
     def name(self, i: int) -> str:
         return self.names[i]
 
-    def prepare(self) -> None:
+    def prepare(self, report: object = None) -> None:
         self.prepared += 1
 
 

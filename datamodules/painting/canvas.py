@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.sources.poses import Build, Skeleton
-from datamodules.sources.surface import Light
+from datamodules.painting.poses import Build, Skeleton
+from datamodules.painting.surface import Light
 
 Box = tuple[slice, slice]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.sources.surface import smoothstep
+from datamodules.painting.surface import smoothstep
 
 # Angles of upper arm and forearm from straight down, outward positive, in radians, then how long each looks
 # (foreshortening).

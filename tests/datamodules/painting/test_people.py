@@ -3,8 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from datamodules.sources import hair
-from datamodules.sources.people import Person
+from datamodules.painting.people import Person
+from datamodules.painting import hair
 
 
 def render(number: int = 0, size: int = 64, num_frames: int = 3, **options):
@@ -128,7 +128,7 @@ def test_every_hair_style_renders(style, monkeypatch) -> None:
 
 def test_long_clip_is_painted_in_chunks_without_a_seam(monkeypatch) -> None:
     whole = render(2, size=32, num_frames=4)
-    monkeypatch.setattr("datamodules.sources.people.PIXELS_AT_ONCE", 1)
+    monkeypatch.setattr("datamodules.painting.people.PIXELS_AT_ONCE", 1)
     single = render(2, size=32, num_frames=4)
     assert (whole.pha.int() - single.pha.int()).abs().max() <= 1
     assert (whole.flow.float() - single.flow.float()).abs().max() < 0.02

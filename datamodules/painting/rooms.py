@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.sources.distractors import add_distractor, statue
-from datamodules.sources.furniture import FURNITURE, any_wood, lamp, plant
-from datamodules.sources.plate import Plate, bricks, hue, wood
-from datamodules.sources.surface import smoothstep
+from datamodules.painting.distractors import add_distractor, statue
+from datamodules.painting.furniture import FURNITURE, any_wood, lamp, plant
+from datamodules.painting.plate import Plate, bricks, hue, wood
+from datamodules.painting.surface import smoothstep
 
 
 def paint_scene(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.sources.surface import blur, fractal_noise, smoothstep
+from datamodules.painting.surface import blur, fractal_noise, smoothstep
 
 Colour = Tensor | np.ndarray | tuple[float, float, float]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from datamodules.sources.canvas import Stage
-from datamodules.sources.clothes import CHART_BOTTOM, CHART_TOP, REACH, Outfit
-from datamodules.sources.poses import Skeleton
-from datamodules.sources.surface import edge, lookup, smoothstep
+from datamodules.painting.canvas import Stage
+from datamodules.painting.clothes import CHART_BOTTOM, CHART_TOP, REACH, Outfit
+from datamodules.painting.poses import Skeleton
+from datamodules.painting.surface import edge, lookup, smoothstep
 
 
 def paint_neck(stage: Stage, outfit: Outfit) -> None:

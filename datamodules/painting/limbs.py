@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.sources.canvas import Stage
-from datamodules.sources.poses import Similarity, Skeleton
-from datamodules.sources.surface import edge, lookup, smoothstep
+from datamodules.painting.canvas import Stage
+from datamodules.painting.poses import Similarity, Skeleton
+from datamodules.painting.surface import edge, lookup, smoothstep
 
 Segment = tuple[Tensor, Tensor]  # both ends, (N, 2) px
 

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.sources.canvas import Stage
-from datamodules.sources.face import HALF_HEIGHT
-from datamodules.sources.hairstyles import Style
-from datamodules.sources.poses import Build, Skeleton
-from datamodules.sources.surface import smoothstep
+from datamodules.painting.canvas import Stage
+from datamodules.painting.face import HALF_HEIGHT
+from datamodules.painting.hairstyles import Style
+from datamodules.painting.poses import Build, Skeleton
+from datamodules.painting.surface import smoothstep
 
 THINNEST, THICKEST = 0.10, 0.34  # widths of a hair (or a wisp of a few) in pixels, whatever the canvas's size
 

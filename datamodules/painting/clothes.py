@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.sources.poses import Build
-from datamodules.sources.surface import blur, fractal_noise, slope, smoothstep
+from datamodules.painting.poses import Build
+from datamodules.painting.surface import blur, fractal_noise, slope, smoothstep
 
 PATTERNS = (
     "plain",

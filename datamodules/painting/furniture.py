@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from datamodules.sources.clothes import cloth_colour
-from datamodules.sources.plate import Plate, bricks, hue, wood
-from datamodules.sources.surface import smoothstep
+from datamodules.painting.clothes import cloth_colour
+from datamodules.painting.plate import Plate, bricks, hue, wood
+from datamodules.painting.surface import smoothstep
 
 WOODS = ((0.45, 0.30, 0.19), (0.62, 0.45, 0.28), (0.30, 0.19, 0.12), (0.78, 0.66, 0.50), (0.86, 0.84, 0.80))
 

@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.sources.canvas import Canvas, Stage
-from datamodules.sources.clothes import Outfit
-from datamodules.sources.face import Complexion, Face
-from datamodules.sources.hair import Hair
-from datamodules.sources.head import cast_shadow, paint_ears, paint_face
+from datamodules.painting.canvas import Canvas, Stage
+from datamodules.painting.clothes import Outfit
+from datamodules.painting.face import Complexion, Face
+from datamodules.painting.hair import Hair
+from datamodules.painting.head import cast_shadow, paint_ears, paint_face
+from datamodules.painting.limbs import hand_chart, paint_arm, paint_leg
+from datamodules.painting.poses import Build, Motion
+from datamodules.painting.surface import Light
+from datamodules.painting.trunk import paint_neck, paint_torso
 from datamodules.sources.interface import ForegroundClip
-from datamodules.sources.limbs import hand_chart, paint_arm, paint_leg
-from datamodules.sources.poses import Build, Motion
-from datamodules.sources.surface import Light
-from datamodules.sources.trunk import paint_neck, paint_torso
 
 PIXELS_AT_ONCE = 300_000  # frames are painted in chunks that stay in a processor's cache
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from datamodules.sources.canvas import Stage
-from datamodules.sources.face import HALF_HEIGHT, Face
-from datamodules.sources.poses import Build, Skeleton
-from datamodules.sources.surface import edge, lookup, pixel_distance, smoothstep
+from datamodules.painting.canvas import Stage
+from datamodules.painting.face import HALF_HEIGHT, Face
+from datamodules.painting.poses import Build, Skeleton
+from datamodules.painting.surface import edge, lookup, pixel_distance, smoothstep
 
 
 def globe(

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.sources.clothes import cloth_colour
-from datamodules.sources.face import SKINS
-from datamodules.sources.people import Person
-from datamodules.sources.plate import Plate, hue
+from datamodules.painting.clothes import cloth_colour
+from datamodules.painting.face import SKINS
+from datamodules.painting.people import Person
+from datamodules.painting.plate import Plate, hue
 
 
 def add_distractor(plate: Plate, floor: float) -> None:

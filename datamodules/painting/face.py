@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.sources.poses import Build
-from datamodules.sources.surface import blur, bump, fractal_noise, slope, smoothstep
+from datamodules.painting.poses import Build
+from datamodules.painting.surface import blur, bump, fractal_noise, slope, smoothstep
 
 HALF_HEIGHT = 0.5  # crown to chin is the unit of a person
 SKINS = ((0.98, 0.84, 0.76), (0.93, 0.75, 0.64), (0.85, 0.65, 0.52), (0.74, 0.54, 0.40), (0.58, 0.39, 0.28),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from datamodules.sources.surface import smoothstep
+from datamodules.painting.surface import smoothstep
 
 
 @dataclass(frozen=True)

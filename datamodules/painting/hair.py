@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.sources.canvas import Stage
-from datamodules.sources.face import Complexion
-from datamodules.sources.hairstyles import STYLES, WEIGHTS
-from datamodules.sources.head import globe, on_globe
-from datamodules.sources.poses import Build, Skeleton
-from datamodules.sources.strands import Strands
-from datamodules.sources.surface import edge, fractal_noise, lookup, pixel_distance, smoothstep
+from datamodules.painting.canvas import Stage
+from datamodules.painting.face import Complexion
+from datamodules.painting.hairstyles import STYLES, WEIGHTS
+from datamodules.painting.head import globe, on_globe
+from datamodules.painting.poses import Build, Skeleton
+from datamodules.painting.strands import Strands
+from datamodules.painting.surface import edge, fractal_noise, lookup, pixel_distance, smoothstep
 
 
 class Hair:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.sources import distractors, furniture, rooms
-from datamodules.sources.plate import Plate
+from datamodules.painting.plate import Plate
+from datamodules.painting import distractors, furniture, rooms
 
 THINGS = (
     *dict.fromkeys(furniture.FURNITURE),
