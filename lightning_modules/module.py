@@ -144,6 +144,10 @@ class MattingModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser with its rate set at every step."""
         optimizer = self.recipe.make_optimizer(self.net)
-        num_steps = int(self.trainer.estimated_stepping_batches)
+        # Not `estimated_stepping_batches` if it can be helped: it opens the training data before a checkpoint's
+        # step is restored, so that a resumed run would begin with the first batch again.
+        num_steps = self.trainer.max_steps
+        if num_steps < 0:
+            num_steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.recipe.rate(step, num_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

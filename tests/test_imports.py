@@ -22,6 +22,8 @@ def imports(module: str) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    # Importing a module imports its package first; its own package is under way already.
+    found |= {package for name in found if not module.startswith(package := name.rpartition(".")[0])}
     return found & MODULES.keys() - {module}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,9 +17,24 @@ from datamodules.painting.limbs import hand_chart, paint_arm, paint_leg
 from datamodules.painting.poses import Build, Motion
 from datamodules.painting.surface import Light
 from datamodules.painting.trunk import paint_neck, paint_torso
-from datamodules.sources.interface import ForegroundClip
 
 PIXELS_AT_ONCE = 300_000  # frames are painted in chunks that stay in a processor's cache
+
+
+class PaintedClip(NamedTuple):
+    """A person as painted, T frames of S × S pixels.
+
+    Attributes:
+        fgr: (T, 3, S, S) uint8, straight colour.
+        pha: (T, 1, S, S) uint8, alpha.
+        flow: (T, 2, S, S) half, pixels to the frame before, zero at t = 0.
+        texture: (T, 2, S, S) half, body-fixed coordinates in units of S.
+    """
+
+    fgr: Tensor
+    pha: Tensor
+    flow: Tensor
+    texture: Tensor
 
 
 class Person:
@@ -64,11 +81,11 @@ class Person:
         self.upper_arm = int(rng.integers(2))
 
     @torch.no_grad()
-    def render(self) -> ForegroundClip:
+    def render(self) -> PaintedClip:
         """All frames of the clip."""
         step = max(1, PIXELS_AT_ONCE // (self.size**2 * self.num_shutter))
         chunks = [self._render(range(t, min(t + step, self.num_frames))) for t in range(0, self.num_frames, step)]
-        return ForegroundClip(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+        return PaintedClip(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
 
     def _render(self, frames: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Colour and alpha as bytes, flow and texture in half precision, of some frames."""

@@ -98,8 +98,6 @@ class ProceduralPeople:
     def _render(self, i: int) -> dict[str, np.ndarray]:
         with _one_thread():
             clip = Person(_generator("person", self.seed, self.part, i), device=self.device, **self.options).render()  # type: ignore[arg-type]
-        assert clip.flow is not None
-        assert clip.texture is not None
         return {"fgr": clip.fgr.numpy(), "pha": clip.pha.numpy(), "flow": clip.flow.numpy(),
                 "texture": clip.texture.numpy()}  # fmt: skip
 

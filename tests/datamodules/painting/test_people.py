@@ -3,8 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from datamodules.painting.people import Person
 from datamodules.painting import hair
+from datamodules.painting.people import Person
 
 
 def render(number: int = 0, size: int = 64, num_frames: int = 3, **options):

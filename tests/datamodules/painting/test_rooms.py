@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.painting.plate import Plate
 from datamodules.painting import distractors, furniture, rooms
+from datamodules.painting.plate import Plate
 
 THINGS = (
     *dict.fromkeys(furniture.FURNITURE),
