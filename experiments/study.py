@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ class Study:
         experiment: config group `experiment`, plain.
         arm: what the experiment compares, setting → value.
         key: overrides that all cells of this comparison share, "" for none; another key is another comparison.
-        cell: name of the cell: arm, seed and shared overrides, sorted.
+        cell: name of the cell: shared overrides (shortened if they are long), then arm and seed.
         folder: OUTPUT_DIR/EXPERIMENT/CELL.
         report: RESULTS_DIR/EXPERIMENT/SCALE, and the shared overrides where there are any.
     """
@@ -54,10 +55,11 @@ class Study:
         }
         self.key = _join(shared)
         scale = {} if self.scale == "tiny" else {"scale": self.scale}
-        self.cell = _join(shared | self.arm | scale | {"seed": self.seed})
+        prefix = [short_name(self.key)] if shared else []
+        self.cell = ",".join([*prefix, _join(self.arm | scale | {"seed": self.seed})])
         name = self.experiment["name"]
-        self.folder = roots["output_dir"] / name / _file_name(self.cell)
-        self.report = roots["results_dir"] / name / _file_name(_join({self.scale: None} | shared))
+        self.folder = roots["output_dir"] / name / short_name(self.cell, 200)
+        self.report = roots["results_dir"] / name / ",".join([self.scale, *prefix])
 
     def record(self) -> CellRecord:
         """A new record that says who the cell is."""
@@ -164,14 +166,16 @@ def _join(settings: dict[str, Any]) -> str:
     return ",".join(name if value is None else f"{name}={written(value)}" for name, value in sorted(settings.items()))
 
 
-def _file_name(name: str) -> str:
-    """The name with path separators replaced, cut to what file systems take.
+def short_name(name: str, longest: int = 60) -> str:
+    """The name as a file system takes it: other characters replaced, a long end by a hash of the whole.
 
-    >>> _file_name("data.root=../people")
-    'data.root=.._people'
+    >>> short_name("data.world=5,model.width=0.75")
+    'data.world=5,model.width=0.75'
+    >>> short_name("data.root=../my people")
+    'data.root=.._my_people'
     """
-    name = name.replace("/", "_").replace("\\", "_")
-    return name if len(name) <= 200 else f"{name[:180]}…{config_hash({'name': name})}"
+    plain = re.sub(r"[^\w.,=+-]", "_", name)
+    return plain if len(plain) <= longest else f"{plain[: longest - 9]}+{config_hash({'name': name})[:8]}"
 
 
 def _load(folder: Path) -> CellRecord | None:
