@@ -1,7 +1,9 @@
 """The real command, with real processes: the whole ablation, kills, failures, bad input."""
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,15 +43,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ablation(root: Path) -> Path:
-    """The whole command at its smallest scale, W&B offline."""
-    result = run(root / "ablation", "+exp=brm_ablation", "scale=smoke", "seed=0,1")
-    assert result.returncode == 0, result.stderr
-    return root / "ablation"
+def ablation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole command at its smallest scale, W&B offline; run once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "ablation"
+    with (folder.parent / "ablation.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            result = run(folder, "+exp=brm_ablation", "scale=smoke", "seed=0,1")
+            assert result.returncode == 0, result.stderr
+    return folder
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ablation")
 def test_the_whole_ablation_leaves_complete_records_and_a_report(ablation: Path) -> None:
     records = cells(ablation)
     assert len(records) == 4
@@ -66,7 +72,6 @@ def test_the_whole_ablation_leaves_complete_records_and_a_report(ablation: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ablation")
 def test_a_saved_model_rebuilds_its_net(ablation: Path) -> None:
     path = next((ablation / "outputs" / "brm_ablation").glob("model.brm=true*seed=0/model.pt"))
     saved = torch.load(path, weights_only=True)
@@ -76,7 +81,6 @@ def test_a_saved_model_rebuilds_its_net(ablation: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ablation")
 def test_wandb_has_the_run_offline_without_an_account(ablation: Path) -> None:
     runs = list((ablation / "outputs" / "brm_ablation").glob("*/wandb/offline-run-*/run-*.wandb"))
     assert len(runs) == 4
@@ -84,16 +88,16 @@ def test_wandb_has_the_run_offline_without_an_account(ablation: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ablation")
-def test_complete_cells_are_skipped_and_a_changed_config_is_not_taken_for_complete(ablation: Path) -> None:
-    again = run(ablation, "+exp=brm_ablation", "scale=smoke", "seed=0,1")
+def test_complete_cells_are_skipped_and_a_changed_config_is_not_taken_for_complete(ablation: Path, root: Path) -> None:
+    shutil.copytree(ablation, root / "again")
+    again = run(root / "again", "+exp=brm_ablation", "scale=smoke", "seed=0,1")
     assert again.returncode == 0
     assert again.stdout.count("skip ") == 4
     assert "start " not in again.stdout
-    folder = next((ablation / "outputs" / "brm_ablation").glob("model.brm=true*seed=0"))
+    folder = next((root / "again/outputs/brm_ablation").glob("model.brm=true*seed=0"))
     record = json.loads((folder / "record.json").read_text()) | {"config_hash": "0123456789ab"}
     (folder / "record.json").write_text(json.dumps(record))
-    changed = run(ablation, "+exp=brm_ablation", "hydra.mode=RUN", "model.brm=true", "seed=0", "scale=smoke")
+    changed = run(root / "again", "+exp=brm_ablation", "hydra.mode=RUN", "model.brm=true", "seed=0", "scale=smoke")
     assert changed.returncode == 0
     assert "moved aside" in changed.stdout
     assert folder.with_name(folder.name + "~0123456789ab").is_dir()
