@@ -137,6 +137,8 @@ class VideoMattingDataModule(LightningDataModule):
             self.flow,
         )
         rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if len(samples) < num_ranks:
+            raise ValueError(f"{part}: {len(samples)} clips for {num_ranks} devices; raise {part}_clips or use fewer")
         return self._loader(samples, sampler=range(rank, len(samples), num_ranks), batch_size=1)
 
     def _loader(self, samples: Any, **order: Any) -> DataLoader[Any]:

@@ -23,6 +23,9 @@ from typing import Any
 
 import torch
 import yaml
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.data import make_data
@@ -53,6 +56,11 @@ def main() -> int:
         threading.Thread(target=_die_with_parent, daemon=True).start()
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     folder = path.parent
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning.pytorch.*|torch.utils.data.*")
+    if getattr(rank_zero_only, "rank", 0):
+        train(config, folder, None)  # a further process of a training on several devices
+        return 0
     with _lock(folder) as free:
         if not free:
             print(f"{folder}: another process works on this cell; wait for it or stop it", file=sys.stderr)
@@ -72,8 +80,6 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
     record.save()
     try:
         torch.set_num_threads(config["trainer"]["threads"])
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        warnings.filterwarnings("ignore", module="lightning.pytorch.*|torch.utils.data.*")
         record.hardware = describe_hardware()
         _train_and_test(config, record)
         record.status = "complete"
@@ -90,28 +96,40 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
     return 0 if record.status == "complete" else 1
 
 
+def train(config: dict[str, Any], folder: Path, logger: Logger | None) -> tuple[MattingNet, nn.Module | None]:
+    """The trained net, and the decoder of restored backgrounds if one was trained; resumes what was cut off."""
+    torch.set_num_threads(config["trainer"]["threads"])
+    net = make_net(config)
+    decoder = None
+    for name, stage in config["recipe"]["stages"].items():
+        if stage is not None:
+            recipe = make_recipe(stage, net, config["seed"])
+            train_stage(name, net, recipe, make_data(config, stage), stage, config["trainer"], folder, logger)
+            decoder = getattr(recipe.objective, "background_decoder", None) or decoder
+    return net, decoder
+
+
+def make_net(config: dict[str, Any]) -> MattingNet:
+    """The untrained net; its weights depend on the seed and on their names alone, unless they are pretrained."""
+    options = dict(config["model"])
+    net = build_net(options.pop("name"), **options)
+    if not options.get("pretrained"):
+        net.reset_parameters(config["seed"])
+    return net
+
+
 def _train_and_test(config: dict[str, Any], record: CellRecord) -> None:
-    folder, trainer, seed = record.folder, config["trainer"], config["seed"]
-    device = _device(trainer["accelerator"])
-    model = dict(config["model"])
-    net = build_net(model.pop("name"), **model)
-    if not model.get("pretrained"):
-        net.reset_parameters(seed)
+    folder = record.folder
+    device = _device(config["trainer"]["accelerator"])
     data = make_data(config, stage=None)
     data.prepare_data(lambda part, done, total: beat(folder / "progress", f"render {part}", done, total))
     data.setup("test")
     if not (folder / "baselines.parquet").is_file():
-        _score_baselines(net, data, device, folder)
+        _score_baselines(make_net(config), data, device, folder)
 
     begin = time.monotonic()
-    decoder = None
     logger = make_logger(config, record)
-    for name, stage in config["recipe"]["stages"].items():
-        if stage is None:
-            continue
-        recipe = make_recipe(stage, net, seed)
-        train_stage(name, net, recipe, make_data(config, stage), stage, trainer, folder, logger)
-        decoder = getattr(recipe.objective, "background_decoder", None) or decoder
+    net, decoder = train(config, folder, logger)
     save_model(folder / "model.pt", net, config["model"])
 
     trained = time.monotonic()
@@ -135,7 +153,6 @@ def _score_baselines(net: MattingNet, data: VideoMattingDataModule, device: torc
     mean_alpha = float(torch.stack([batch.alpha.mean() for batch in data.val_dataloader()]).mean())
     constant = evaluate_constant(data.test_dataloader(), mean_alpha).assign(method="constant alpha")
     untrained = evaluate(net, data.test_dataloader(), device).assign(method="untrained")
-    net.cpu()
     write_table(folder / "baselines.parquet", pd.concat([constant, untrained]))
 
 

@@ -114,6 +114,14 @@ class MattingModule(pl.LightningModule):
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
 
+    def setup(self, stage: str) -> None:
+        """Only what the objective trains asks for gradients; several processes could not agree on the rest."""
+        if stage == "fit":
+            groups = self.objective.parameter_groups(self.net, self.recipe.learning_rate)
+            trained = {id(parameter) for group in groups for parameter in group["params"]}
+            for parameter in self.parameters():
+                parameter.requires_grad_(id(parameter) in trained)
+
     def training_step(self, batch: MattingBatch, batch_idx: int) -> Tensor:
         """One step of the objective; its random choices depend on (seed, batch_idx) alone."""
         self.objective.before_step(self.net, self.global_step)

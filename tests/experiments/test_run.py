@@ -158,6 +158,15 @@ def test_a_failing_cell_is_reported_and_stops_no_other(root: Path) -> None:
     assert "nonsense" in next((root / "failing/results/brm_update").glob("*/report.md")).read_text()
 
 
+@pytest.mark.slow
+def test_two_processes_train_one_cell_together(root: Path) -> None:
+    ddp = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    result = run(root / "ddp", "+exp=brm_ablation", "hydra.mode=RUN", "model.brm=true", *SMOKE, *ddp)
+    assert result.returncode == 0, result.stderr
+    (record,) = cells(root / "ddp").values()
+    assert record["status"] == "complete"
+
+
 def save_pair(folder: Path, name: str, alpha_size: tuple[int, int] = (64, 64)) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(folder / f"{name}.jpg")
