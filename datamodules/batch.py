@@ -44,7 +44,7 @@ class Layers:
         camouflage: () in [0, 1], share of the foreground's colour that is drawn from the background.
         camouflage_shift: (2,) where on the background that colour is taken from, in output pixels.
         noise_std: () standard deviation of the sensor's noise on the composite.
-        seed: () int64, seed of all random fields made on the device (the noise).
+        seed: () int64, seed of all random fields made while compositing (the noise).
         clip: name of the foreground clip.
         scene: name of the background.
         stratum: name of the condition in a test set, "" in training.
@@ -88,7 +88,8 @@ class MattingBatch:
             The person's motion where alpha ≥ 0.5, the background's elsewhere.
         background_affine: (B, T, 2, 3) background pixel of frame t → the same point in frame t−1
             (identity at t = 0), in output pixel coordinates; the oracle of motion compensation.
-            None for backgrounds that are videos.
+            None for the whole batch if one of its backgrounds is a video. Over a cut (`cut_share` > 0) it
+            is the camera's step alone: the new picture has no counterpart in frame t−1.
         clip: names of the B foreground clips.
         scene: names of the B backgrounds.
         stratum: names of the B test conditions, "" in training.

@@ -25,15 +25,16 @@ def composite(layers: Layers, height: int, width: int, flow: bool = False) -> Ma
         layers: a batch, as `collate_layers` gives it.
         height: of the output, pixels.
         width: of the output, pixels.
-        flow: also give the true motion; needs foregrounds that know theirs and backgrounds that are stills.
+        flow: also give the true motion; needs foregrounds that know theirs and backgrounds that are stills
+            without a cut.
 
     Raises:
         ValueError: flow is asked for and unknown.
     """
     if flow and layers.fgr_flow is None:
         raise ValueError("the foreground source knows no flow: set flow=False or take a procedural source")
-    if flow and _is_video(layers):
-        raise ValueError("the motion inside background videos is not known: set flow=False or take stills")
+    if flow and layers.bgr.shape[1] > 1:
+        raise ValueError("the motion in background videos and over cuts is not known: set flow=False or take stills")
     background, near_alpha = _background(layers, height, width)
     alpha, foreground, texture, source_flow = _foreground(layers, height, width, flow)
     foreground = (foreground * _per_frame(layers.fgr_gain)).clamp_(0, 1)
@@ -226,20 +227,21 @@ def _camouflage(layers: Layers, foreground: Tensor, alpha: Tensor, background: T
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Mean (B, 1, C, 1, 1) of values (B, T, C, H, W) under weights (B, T, 1, H, W)."""
-    # Clip by clip, so that the order of summation, and with it the last bit, does not depend on the batch.
-    sums = [
-        (v * w).sum((0, 2, 3), keepdim=True) / w.sum().clamp_min(1e-6) for v, w in zip(values, weights, strict=True)
+    # Clip by clip and in float64: the order of summation, which hangs on the batch and the number of threads, is
+    # then lost in the rounding to float32.
+    means = [
+        (v * w).sum((0, 2, 3), keepdim=True, dtype=torch.float64) / w.sum(dtype=torch.float64).clamp_min(1e-6)
+        for v, w in zip(values, weights, strict=True)
     ]
-    return torch.stack(sums)
+    return torch.stack(means).to(values.dtype)
 
 
 def _add_noise(frames: Tensor, layers: Layers) -> Tensor:
-    """Frames with Gaussian noise, each clip's from its own seed."""
+    """Frames with Gaussian noise, each clip's from its own seed; drawn on the CPU, as devices draw differently."""
     for n, (seed, std) in enumerate(zip(layers.seed.tolist(), layers.noise_std.tolist(), strict=True)):
         if std > 0:
-            generator = torch.Generator(frames.device).manual_seed(seed)
-            noise = torch.empty_like(frames[n]).normal_(0, std, generator=generator)
-            frames[n] = (frames[n] + noise).clamp_(0, 1)
+            noise = torch.randn(frames.shape[1:], generator=torch.Generator().manual_seed(seed))
+            frames[n] = (frames[n] + std * noise.to(frames.device)).clamp_(0, 1)
     return frames
 
 

@@ -85,10 +85,10 @@ class Difficulty:
 
 
 _PLAIN = {"camouflage": (0.0, 0.0)}
-_CAMOUFLAGED = {"camouflage": (0.8, 0.8)}
+_CAMOUFLAGED = {"camouflage": (0.5, 0.5)}
 _STATIC = {"static_share": 1.0}
 _SLOW = {"static_share": 0.0, "background_speed": (1.0, 1.0)}
-_FAST = {"static_share": 0.0, "background_speed": (4.0, 4.0)}
+_FAST = {"static_share": 0.0, "background_speed": (3.0, 3.0)}
 
 STRATA = MappingProxyType(
     {

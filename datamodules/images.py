@@ -39,6 +39,21 @@ def resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(pictures, size, mode="bilinear", antialias=True)
 
 
+def resize_cutout(fgr: Tensor, pha: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Straight colours (N, 3, H, W) and alpha (N, 1, H, W), uint8, scaled to (height, width).
+
+    Colours are averaged by their alpha, so that nothing from outside the person (black, in many files) bleeds in.
+    """
+    if fgr.shape[-2:] == size:
+        return fgr, pha
+    weight = pha.float() / 255
+    stacked = F.interpolate(torch.cat([fgr.float() * weight, weight], dim=1), size, mode="bilinear", antialias=True)
+    colours, alpha = stacked[:, :3] / stacked[:, 3:].clamp_min(1e-6), resize(pha, size)
+    # Where nothing of the person is left there is nothing to average by.
+    colours = colours.clamp(0, 255).round().to(torch.uint8)
+    return torch.where(alpha > 0, colours, resize(fgr, size)), alpha
+
+
 def cover_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
     """The smallest size of the same aspect that covers a canvas; all are (height, width).
 

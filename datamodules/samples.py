@@ -61,7 +61,24 @@ class EvaluationSamples(Dataset[Layers]):
         key: tuple[int | str, ...],
         flow: bool = False,
     ) -> None:
-        """Sources, output (height, width), conditions by name, clips in each, frames of a clip, seed and part."""
+        """Take what a fixed set is made of.
+
+        Args:
+            foregrounds: the source of people.
+            backgrounds: the source of scenes.
+            size: (height, width) of the output, pixels.
+            strata: conditions by name.
+            num_clips: clips in each condition.
+            num_frames: of a clip.
+            key: seed and part.
+            flow: keep the source's motion.
+
+        Raises:
+            ValueError: there are fewer pairs of a clip and a scene than clips asked for.
+        """
+        if num_clips > (pairs := len(foregrounds) * len(backgrounds)):
+            made_of = f"{len(foregrounds)} clips and {len(backgrounds)} scenes make only {pairs} pairs"
+            raise ValueError(f"{key[-1]}: {made_of}; lower {key[-1]}_clips from {num_clips} or add data")
         self.foregrounds, self.backgrounds = foregrounds, backgrounds
         self.size, self.strata, self.num_clips, self.num_frames = size, dict(strata), num_clips, num_frames
         self.key, self.flow = key, flow
@@ -77,8 +94,8 @@ class EvaluationSamples(Dataset[Layers]):
             self.foregrounds,
             self.backgrounds,
             clip,
-            # Each lap over the clips starts one scene later, so that a clip meets another scene.
-            (i + lap) % len(self.backgrounds),
+            # One scene on with each lap over the clips: no clip meets a scene twice.
+            (clip + lap) % len(self.backgrounds),
             self.num_frames,
             self.size,
             self.strata[stratum],

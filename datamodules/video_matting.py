@@ -40,9 +40,10 @@ class VideoMattingDataModule(LightningDataModule):
         test_clips: clips in each condition of the test set.
         test_clip_length: frames of a validation or test clip.
         evaluation_seed: of all validation and test draws, so that runs of several seeds share one test set.
-        flow: batches have the true flow.
+        flow: batches have the true flow; needs still backgrounds without cuts.
         num_workers: processes that load; 0 loads in this one.
-        device_compositing: workers hand over uint8 layers, which the device composites; same numbers.
+        device_compositing: workers hand over uint8 layers, which the device composites; the same numbers
+            to float tolerance.
 
     Raises:
         ValueError: an option is unknown or out of its range.
@@ -89,6 +90,9 @@ class VideoMattingDataModule(LightningDataModule):
             raise ValueError(
                 f"lengths, sizes and counts must be at least 1, clip_length (low, high): got {clip_length}"
             )
+        conditions = [self.difficulty, *self.strata["val"].values(), *self.strata["test"].values()]
+        if flow and any(condition.cut_share > 0 for condition in conditions):
+            raise ValueError("flow=True needs still backgrounds and cut_share 0: motion over a cut is not known")
 
     def prepare_data(self, report: Callable[[str, int, int], None] | None = None) -> None:
         """Let sources that make their own pictures fill their caches; `report(part, done, total)` hears of it."""
@@ -159,7 +163,7 @@ class VideoMattingDataModule(LightningDataModule):
         """People and scenes of train, val and test.
 
         Raises:
-            ValueError: two parts share a clip or a scene.
+            ValueError: two parts share a clip or a scene, or flow is asked for and backgrounds are videos.
         """
         if not self._sources:
             side = min(self.size)
@@ -170,6 +174,10 @@ class VideoMattingDataModule(LightningDataModule):
                 )
                 for part in PARTS
             }
+            if self.flow and any(getattr(pair[1], "has_videos", False) for pair in opened.values()):
+                raise ValueError(
+                    "flow=True needs still backgrounds and cut_share 0: set kinds=stills for the backgrounds"
+                )
             _refuse_shared_names("clip", {part: pair[0] for part, pair in opened.items()})
             _refuse_shared_names("scene", {part: pair[1] for part, pair in opened.items()})
             self._sources = opened

@@ -58,8 +58,9 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
             own = draws[len(arm.seeds)]
             analysis.interquartile[arm.text, metric.key] = interquartile_mean(scores(arm, metric), matrix.clips, own)
             analysis.curves[arm.text, metric.key] = curve_over_time(scores_over_time(arm, metric), matrix.clips, own)
-            if arm is not matrix.baseline and matrix.paired_seeds(arm):
-                _compare(analysis, matrix, arm, metric, draws[len(matrix.paired_seeds(arm))], generator)
+            baseline, paired = matrix.baseline_of(arm), matrix.paired_seeds(arm)
+            if baseline and baseline is not arm and paired:
+                _compare(analysis, matrix, (arm, baseline), metric, draws[len(paired)], generator)
     family = [key for key in analysis.comparisons if METRICS[key[1]] in matrix.primary]
     adjusted = holm([analysis.comparisons[key].p_value for key in family])
     analysis.adjusted = dict(zip(family, adjusted, strict=True))
@@ -69,14 +70,14 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
 def _compare(
     analysis: Analysis,
     matrix: Matrix,
-    arm: Arm,
+    arms: tuple[Arm, Arm],
     metric: Metric,
     draws: Resamples | None,
     generator: np.random.Generator,
 ) -> None:
-    assert matrix.baseline is not None
+    arm, baseline = arms
     clips, seeds = matrix.clips, matrix.paired_seeds(arm)
-    one, other = scores(arm, metric, seeds), scores(matrix.baseline, metric, seeds)
+    one, other = scores(arm, metric, seeds), scores(baseline, metric, seeds)
     analysis.comparisons[arm.text, metric.key] = compare(one, other, clips, draws, generator)
     inside = {stratum: clips.stratum == stratum for stratum in clips.strata}
     every = all(can_resample(len(seeds), int(columns.sum())) for columns in inside.values())

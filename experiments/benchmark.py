@@ -22,6 +22,7 @@ from rich.progress import track
 from torch import Tensor
 
 from datamodules.sources.procedural import ProceduralPeople
+from experiments.command import ends_with_one_line
 from experiments.evaluation import measure_cost
 from lightning_modules.nets import NETS, build_net
 from lightning_modules.nets.modnet_v import MODNetV
@@ -78,7 +79,7 @@ def benchmark_prm(checkpoint: Path | None, device: torch.device) -> None:
         channels = prm.refiner.conv_feature.in_channels
         feature = torch.rand(1, channels, small.shape[-2] // 2, small.shape[-1] // 2, device=device)
         k = prm.num_patches(height, width)
-        flaw = prm.flaw_logits(small, k).sigmoid() if checkpoint else prm.flaw_target(coarse, alpha)
+        flaw = prm.flaw_logits(small, (height, width)).sigmoid() if checkpoint else prm.flaw_target(coarse, alpha)
         selection, everything = flaw[:, 0] > prm.xi, torch.ones(1, k, k, dtype=torch.bool, device=device)
         selected, full = (
             milliseconds(partial(prm.refine, frame, coarse, feature, chosen), device)
@@ -149,4 +150,4 @@ def _load(path: Path) -> MODNetV:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    ends_with_one_line(partial(main, sys.argv[1:]))

@@ -5,8 +5,6 @@ python -m experiments.cell outputs/EXP/CELL/config.yaml
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import io
 import logging
 import os
@@ -16,7 +14,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,10 +34,11 @@ from experiments.records import (
     describe_hardware,
     describe_versions,
     git_commit,
+    lock_cell,
     write_file,
     write_table,
 )
-from experiments.stages import beat, make_recipe, train_stage
+from experiments.stages import beat, make_recipe, pick_device, train_stage
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet
 
@@ -61,7 +60,7 @@ def main() -> int:
     if getattr(rank_zero_only, "rank", 0):
         train(config, folder, None)  # a further process of a training on several devices
         return 0
-    with _lock(folder) as free:
+    with lock_cell(folder) as free:
         if not free:
             print(f"{folder}: another process works on this cell; wait for it or stop it", file=sys.stderr)
             return BUSY
@@ -75,7 +74,7 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
         config: resolved and plain.
         record: who this cell is; is filled and saved.
     """
-    record.started = _now()
+    record.started = record.started or _now()
     record.versions, record.git_commit = describe_versions(), git_commit()
     record.save()
     try:
@@ -96,50 +95,61 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
     return 0 if record.status == "complete" else 1
 
 
-def train(config: dict[str, Any], folder: Path, logger: Logger | None) -> tuple[MattingNet, nn.Module | None]:
-    """The trained net, and the decoder of restored backgrounds if one was trained; resumes what was cut off."""
+def train(config: dict[str, Any], folder: Path, logger: Logger | None) -> tuple[MattingNet, nn.Module | None, float]:
+    """The trained net, the decoder of restored backgrounds if there is one, and seconds; resumes what was cut off."""
     torch.set_num_threads(config["trainer"]["threads"])
     net = make_net(config)
-    decoder = None
+    decoder, seconds = None, 0.0
     for name, stage in config["recipe"]["stages"].items():
         if stage is not None:
             recipe = make_recipe(stage, net, config["seed"])
-            train_stage(name, net, recipe, make_data(config, stage), stage, config["trainer"], folder, logger)
+            data = make_data(config, stage)
+            seconds += train_stage(name, net, recipe, data, stage, config["trainer"], folder, logger)
             decoder = getattr(recipe.objective, "background_decoder", None) or decoder
-    return net, decoder
+    return net, decoder, seconds
 
 
 def make_net(config: dict[str, Any]) -> MattingNet:
-    """The untrained net; its weights depend on the seed and on their names alone, unless they are pretrained."""
+    """The untrained net; its weights depend on the seed and on their names alone, but for a pretrained encoder."""
     options = dict(config["model"])
+    pretrained = options.pop("pretrained")
     net = build_net(options.pop("name"), **options)
-    if not options.get("pretrained"):
-        net.reset_parameters(config["seed"])
+    net.reset_parameters(config["seed"])
+    if pretrained:
+        encoder: Any = net.get_submodule("backbone")
+        encoder.load_imagenet()
     return net
 
 
 def _train_and_test(config: dict[str, Any], record: CellRecord) -> None:
     folder = record.folder
-    device = _device(config["trainer"]["accelerator"])
+    device = pick_device(config["trainer"]["accelerator"])
     data = make_data(config, stage=None)
     data.prepare_data(lambda part, done, total: beat(folder / "progress", f"render {part}", done, total))
     data.setup("test")
     if not (folder / "baselines.parquet").is_file():
         _score_baselines(make_net(config), data, device, folder)
 
-    begin = time.monotonic()
     logger = make_logger(config, record)
-    net, decoder = train(config, folder, logger)
+    net, decoder, seconds = train(config, folder, logger)
     save_model(folder / "model.pt", net, config["model"])
 
-    trained = time.monotonic()
+    begin = time.monotonic()
     clips = data.test_dataloader()
-    frames = evaluate(net, clips, device, decoder, folder / "media", _Beats(folder / "progress", "test", len(clips)))
+    frames = evaluate(
+        net,
+        clips,
+        device,
+        decoder,
+        folder / "media",
+        _Beats(folder / "progress", "test", len(clips)),
+        config["one_frame_delay"],
+    )
     write_table(folder / "metrics.parquet", frames)
     record.metrics = dict(summarise(frames))
     example = next(iter(clips))
     record.cost = measure_cost(net, example.frames[:1, :1].to(device))
-    record.durations = {"train_seconds": trained - begin, "test_seconds": time.monotonic() - trained}
+    record.durations = {"train_seconds": seconds, "test_seconds": time.monotonic() - begin}
     record.peak_memory_gib = _peak_memory_gib(device)
     if logger:
         logger.log_metrics({f"test/{name}": value for name, value in summarise(frames).items()})
@@ -181,33 +191,15 @@ class _Beats:
         beat(self.path, self.stage, self.done, self.total)
 
 
-def _device(accelerator: str) -> torch.device:
-    use_cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return torch.device("cuda" if use_cuda else "cpu")
-
-
 def _peak_memory_gib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Whether this process alone works in the folder; the system frees the lock however the process ends."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        file.write(str(os.getpid()))
-        file.flush()
-        yield True
 
 
 def _die_with_parent(exit_now: Callable[[int], None] = os._exit) -> None:

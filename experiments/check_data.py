@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
@@ -17,9 +16,9 @@ from torch import Tensor
 
 from datamodules.batch import MattingBatch
 from datamodules.video_matting import VideoMattingDataModule
+from experiments.command import ends_with_one_line, run_hydra
 from experiments.data import data_options
 from experiments.evaluation import strip, write_picture
-from experiments.study import ends_with_one_line
 
 NUM_TRAINING_CLIPS = 6
 NUM_FRAMES = 4
@@ -29,7 +28,6 @@ def main() -> int:
     """Check the data of the command line; 1 if a file is unusable."""
     faults: list[str] = []
 
-    @hydra.main(version_base="1.3", config_path="configs", config_name="check_data")
     def check(config: DictConfig) -> None:
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         data = VideoMattingDataModule(
@@ -46,7 +44,8 @@ def main() -> int:
             write_picture(Path(plain["sheet"]), contact_sheet(data))
             print(f"contact sheet: {plain['sheet']}")
 
-    check()
+    for error in run_hydra(check, "check_data"):
+        raise error
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0

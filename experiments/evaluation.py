@@ -19,6 +19,7 @@ from experiments.records import write_file
 from lightning_modules.metrics.error import mad, mse
 from lightning_modules.metrics.temporal import dtssd
 from lightning_modules.nets.interface import MattingNet, MattingOutput
+from lightning_modules.nets.modnet import one_frame_delay
 
 PANEL_FRAMES = 5
 
@@ -31,6 +32,7 @@ def evaluate(
     decoder: nn.Module | None = None,
     media: Path | None = None,
     progress: Callable[[int], None] | None = None,
+    smooth: bool = False,
 ) -> pd.DataFrame:
     """Score whole clips, each from an empty state.
 
@@ -41,6 +43,7 @@ def evaluate(
         decoder: decodes restored background features to an image, for its PSNR and its picture.
         media: folder for strips of the first clip of each stratum, or None.
         progress: called with the number of clips done.
+        smooth: MODNet's one-frame delay on the mattes before they are scored.
 
     Returns:
         Columns clip, scene, stratum, frame, mad, mse, dtssd (raw), and for nets that have them coverage
@@ -53,6 +56,8 @@ def evaluate(
     for batch in batches:
         batch = batch.to(device)
         output = net(batch.frames, background=batch.background)
+        if smooth:
+            output.alpha = one_frame_delay(output.alpha)
         restored = _restored_background(output, decoder)
         rows += _rows(batch, output, restored)
         if media is not None:

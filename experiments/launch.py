@@ -13,6 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from experiments.records import CellRecord
+
 
 @dataclass
 class Running:
@@ -92,7 +94,7 @@ class CellPool:
                 self.say(f"complete  {item.cell}")
             else:
                 self.failed.append(item.cell)
-                self.say(f"FAILED    {item.cell}: {last_line(item.folder / 'log.txt', status)}")
+                self.say(f"FAILED    {item.cell}: {why_ended(item.folder, status)}")
 
     def _show(self, item: Running) -> None:
         try:
@@ -118,12 +120,17 @@ def spawn_cell(config: Path, threads: int, gpu: int | None, log: object) -> subp
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)  # type: ignore[call-overload]
 
 
-def last_line(log: Path, status: int) -> str:
-    """Why a cell ended: the last line of its log, or the signal that ended it."""
+def why_ended(folder: Path, status: int) -> str:
+    """Why a cell ended: the error in its record, the signal that ended it, or its last words."""
+    log = folder / "log.txt"
     if status < 0:
         return f"ended by signal {-status}; the same command resumes it (log: {log})"
+    try:
+        told = CellRecord.load(folder).error
+    except ValueError:
+        told = ""
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return f"{lines[-1].strip() if lines else f'exit status {status}'} (log: {log})"
+    return f"{told or (lines[-1].strip() if lines else f'exit status {status}')} (log: {log})"
 
 
 def count_gpus() -> int:

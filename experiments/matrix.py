@@ -41,9 +41,6 @@ METRICS = {
         Metric("mse", "MSE", 1e3, "× 10⁻³", "mse"),
         Metric("dtssd", "dtSSD", 1e2, "× 10⁻²", "dtssd"),
         Metric("dtssd_later", "dtSSD without frame 0", 1e2, "× 10⁻²", "dtssd", skips_first=True),
-        Metric("sad", "SAD", 1e-3, "× 10³", "sad"),
-        Metric("grad", "Grad", 1e-3, "× 10³", "grad"),
-        Metric("conn", "Conn", 1e-3, "× 10³", "conn"),
     )
 }
 
@@ -76,8 +73,7 @@ class Matrix:
 
     Attributes:
         experiment: the description in the experiment's file: name, question, claim, source, baseline, primary, labels.
-        arms: the arms that have a complete cell, the baseline first.
-        baseline: the arm that the others are compared with, None if it has no complete cell.
+        arms: the arms that have a complete cell, those of one baseline together, the baseline first.
         clips: the test clips; of length 0 if no cell is complete.
         metrics: what was measured in every cell; `primary` those of the pre-declared family.
         unused: cells that are not in the figures, and why.
@@ -86,7 +82,6 @@ class Matrix:
 
     experiment: dict[str, Any]
     arms: list[Arm] = field(default_factory=list)
-    baseline: Arm | None = None
     clips: Clips = field(default_factory=lambda: Clips(np.array([], dtype=str), np.array([], dtype=str)))
     metrics: list[Metric] = field(default_factory=list)
     primary: list[Metric] = field(default_factory=list)
@@ -94,13 +89,40 @@ class Matrix:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def baseline_settings(self) -> dict[str, Any]:
+        """What the experiment's file calls the baseline; settings that it does not name are free."""
+        return self.experiment.get("baseline") or {}
+
+    def baseline_of(self, arm: Arm) -> Arm | None:
+        """The arm with the baseline's settings and, in all others, those of `arm`; None if it has no complete cell."""
+        text = arm_text(arm.settings | self.baseline_settings)
+        return next((one for one in self.arms if one.text == text), None)
+
+    def is_baseline(self, arm: Arm) -> bool:
+        """Whether `arm` is what others are compared with."""
+        return self.baseline_of(arm) is arm
+
+    @property
+    def baselines(self) -> list[Arm]:
+        """One an arm of the axes that the baseline does not name: one where it names them all."""
+        return [arm for arm in self.arms if self.is_baseline(arm)]
+
+    @property
     def others(self) -> list[Arm]:
-        """The arms that are not the baseline."""
-        return [arm for arm in self.arms if arm is not self.baseline]
+        """The arms that are no baseline."""
+        return [arm for arm in self.arms if not self.is_baseline(arm)]
+
+    @property
+    def baseline_name(self) -> str:
+        """What the arms are compared with, in words that hold for all of them."""
+        if len(self.baselines) == 1:
+            return self.baselines[0].label
+        return f"{arm_label(self.baseline_settings, self.experiment.get('labels') or {})} (all else alike)"
 
     def paired_seeds(self, arm: Arm) -> list[int]:
-        """Seeds that `arm` and the baseline both have; none without a baseline."""
-        return sorted(set(arm.seeds) & set(self.baseline.seeds)) if self.baseline else []
+        """Seeds that `arm` and its baseline both have; none without a baseline."""
+        baseline = self.baseline_of(arm)
+        return sorted(set(arm.seeds) & set(baseline.seeds)) if baseline else []
 
 
 def arm_text(settings: dict[str, Any]) -> str:
@@ -110,6 +132,22 @@ def arm_text(settings: dict[str, Any]) -> str:
     'model.brm=true,model.prm_k=8'
     """
     return ",".join(f"{key}={_value_text(value)}" for key, value in sorted(settings.items()))
+
+
+def arm_label(settings: dict[str, Any], labels: dict[str, str]) -> str:
+    """What a report calls an arm: the labels of its settings, the most specific first, then what has no label.
+
+    >>> arm_label({"model.width": 0.5, "model.brm": True}, {"model.brm=true": "with BRM"})
+    'with BRM, width=0.5'
+    """
+    left, words = [f"{key}={_value_text(value)}" for key, value in settings.items()], []
+    for text in sorted(labels, key=lambda text: -text.count(",")):
+        named = set(text.split(","))
+        if named <= set(left):
+            words.append(labels[text])
+            left = [one for one in left if one not in named]
+    words += [one.partition("=")[0].rpartition(".")[2] + "=" + one.partition("=")[2] for one in left]
+    return ", ".join(words) or "default"
 
 
 def _value_text(value: Any) -> str:
@@ -171,14 +209,14 @@ def build_matrix(experiment: dict[str, Any], cells: Sequence[CellRecord]) -> Mat
     absent = [METRICS[key].label for key in primary if METRICS[key] not in matrix.metrics]
     matrix.notes += [f"{label} was not measured in every cell." for label in absent]
     matrix.arms = _arms(tables, experiment.get("labels") or {})
-    baseline_text = arm_text(experiment.get("baseline") or {})
-    matrix.baseline = next((arm for arm in matrix.arms if arm.text == baseline_text), None)
-    matrix.arms.sort(key=lambda arm: (arm is not matrix.baseline, _natural(arm.settings)))
-    if matrix.baseline is None:
-        matrix.notes.append(
-            f"The baseline {baseline_text or '(none named)'} has no complete cell: nothing is compared."
-        )
-    matrix.notes += _nan_notes(matrix) + _seed_notes(matrix)
+    free = {
+        arm.text: {key: value for key, value in arm.settings.items() if key not in matrix.baseline_settings}
+        for arm in matrix.arms
+    }
+    matrix.arms = sorted(
+        matrix.arms, key=lambda arm: (_natural(free[arm.text]), not matrix.is_baseline(arm), _natural(arm.settings))
+    )
+    matrix.notes += _baseline_notes(matrix) + _nan_notes(matrix) + _seed_notes(matrix)
     return matrix
 
 
@@ -231,9 +269,8 @@ def _arms(tables: list[tuple[CellRecord, pd.DataFrame]], labels: dict[str, str])
     found = []
     for text, members in arms.items():
         settings = members[0][0].arm
-        short = ", ".join(f"{key.rpartition('.')[2]}={_value_text(value)}" for key, value in settings.items())
         frames = pd.concat([table for _, table in members], ignore_index=True)
-        found.append(Arm(text, labels.get(text, short or "default"), settings, [cell for cell, _ in members], frames))
+        found.append(Arm(text, arm_label(settings, labels), settings, [cell for cell, _ in members], frames))
     return found
 
 
@@ -241,6 +278,20 @@ def _natural(settings: dict[str, Any]) -> list[tuple[int, float, str]]:
     """Sort key: numbers by size, other values by name."""
     return [
         (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value)) for value in settings.values()
+    ]
+
+
+def _baseline_notes(matrix: Matrix) -> list[str]:
+    if not matrix.baseline_settings and len(matrix.arms) > 1:
+        return ["The experiment names no baseline: nothing is compared."]
+    alone = [arm for arm in matrix.arms if matrix.baseline_of(arm) is None]
+    missing: dict[str, list[str]] = {}
+    for arm in alone:
+        missing.setdefault(arm_text(arm.settings | matrix.baseline_settings), []).append(arm.label)
+    return [
+        f"The baseline {text} has no complete cell: "
+        + ("nothing is compared." if alone == matrix.arms else f"{'; '.join(labels)} cannot be compared.")
+        for text, labels in missing.items()
     ]
 
 
@@ -259,13 +310,15 @@ def _nan_notes(matrix: Matrix) -> list[str]:
 
 def _seed_notes(matrix: Matrix) -> list[str]:
     notes = []
-    for arm in matrix.others if matrix.baseline else []:
-        common = matrix.paired_seeds(arm)
+    for arm in matrix.others:
+        baseline, common = matrix.baseline_of(arm), matrix.paired_seeds(arm)
+        if baseline is None:
+            continue
         if not common:
-            notes.append(f"{arm.label} has no seed in common with the baseline: it is not compared.")
-        elif matrix.baseline and arm.seeds != matrix.baseline.seeds:
+            notes.append(f"{arm.label} has no seed in common with {baseline.label}: it is not compared.")
+        elif arm.seeds != baseline.seeds:
             seeds = ", ".join(str(seed) for seed in common)
-            notes.append(f"{arm.label} and the baseline have different seeds: they are compared on {seeds} only.")
+            notes.append(f"{arm.label} and {baseline.label} have different seeds: they are compared on {seeds} only.")
     return notes
 
 

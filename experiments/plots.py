@@ -130,7 +130,7 @@ def seeds_of_arms(matrix: Matrix, metrics: Sequence[Metric]) -> Figure:
 
 
 def strata_forest(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric]) -> Figure:
-    """Relative change against the baseline in each stratum and on all clips, with 95 % intervals."""
+    """Relative change against each arm's baseline in each stratum and on all clips, with 95 % intervals."""
     strata = ["all clips", *(matrix.clips.strata)]
     arms = [arm for arm in matrix.others if (arm.text, metrics[0].key) in analysis.comparisons]
     figure = _figure(0.9 + len(strata) * (0.22 + 0.12 * len(arms)))
@@ -141,7 +141,7 @@ def strata_forest(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric])
             found = [analysis.comparisons[arm.text, metric.key]]
             found += [analysis.strata[arm.text, metric.key, stratum] for stratum in strata[1:]]
             y = np.arange(len(strata), dtype=np.float64) + 0.7 * ((place + 0.5) / len(arms) - 0.5)
-            _whiskers(axes, [one.relative for one in found], y, place + 1, arm.label)
+            _whiskers(axes, [one.relative for one in found], y, matrix.arms.index(arm), arm.label)
         axes.axhline(0.5, color="#999999", linewidth=0.8)
         axes.set_xlabel(f"change of {metric.label} (%), left is better")
         _tidy(axes)

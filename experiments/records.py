@@ -1,12 +1,14 @@
 """Run records: what one cell of an experiment leaves on disk, and how it is read back.
 
-`outputs/EXP/CELL/` holds `config.yaml`, `record.json`, `metrics.parquet`, `baselines.parquet`, `history.csv`
+`outputs/EXP/CELL/` holds `config.yaml`, `record.json`, `metrics.parquet`, `baselines.parquet`, `history_STAGE.csv`
 and `media/`. Every file is written under a temporary name and moved into place, so a reader sees the old file
 or the new one, never half of one.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import math
@@ -15,6 +17,7 @@ import platform
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -162,6 +165,21 @@ def _read_table(path: Path) -> pd.DataFrame:
     if missing or table.empty:
         raise ValueError(f"{path} has no {', '.join(missing) or 'rows'}; run the cell again")
     return table
+
+
+@contextlib.contextmanager
+def lock_cell(folder: Path) -> Iterator[bool]:
+    """Whether this process alone works in the folder; the system frees the lock however the process ends."""
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield True
 
 
 def write_file(path: Path, data: bytes) -> None:

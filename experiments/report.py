@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
 import jinja2
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments import plots, tables
 from experiments.analysis import Analysis, analyse
+from experiments.command import ends_with_one_line, run_hydra, swept
 from experiments.matrix import Matrix, build_matrix
 from experiments.records import CellRecord, read_cells, write_file
-from experiments.study import Study, ends_with_one_line, swept
+from experiments.study import Study
 from experiments.verdicts import headline
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -186,19 +186,23 @@ def main() -> int:
     kept = [each for each in arguments if each.partition("=")[0].lstrip("+") not in axes]
     sys.argv = [sys.argv[0], *kept, "hydra.mode=RUN"]
 
-    @hydra.main(version_base="1.3", config_path="configs", config_name="config")
     def report(config: DictConfig) -> None:
         study = Study(config, HydraConfig.get(), axes)
-        cells = read_cells(study.folder.parent)
-        # A record too torn to be read says neither; it is shown, as failed.
-        cells = [cell for cell in cells if cell.study in ("", study.key) and cell.scale in ("", study.scale)]
+        cells = [cell for cell in read_cells(study.folder.parent) if _belongs(cell, study)]
         if not cells:
             raise ValueError(f"{study.folder.parent}: no cells of this comparison; run experiments.run first")
-        path = write_report(study.experiment, cells, study.report)
-        print(f"report    {path}")
+        print(f"report    {write_report(study.experiment, cells, study.report)}")
 
-    report()
+    for error in run_hydra(report):
+        raise error
     return 0
+
+
+def _belongs(cell: CellRecord, study: Study) -> bool:
+    """Whether a cell is of this comparison; one too torn to say so is shown, as failed."""
+    if not cell.config_hash:
+        return True
+    return (cell.study, cell.scale, set(cell.arm)) == (study.key, study.scale, set(study.arm))
 
 
 if __name__ == "__main__":

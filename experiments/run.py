@@ -14,64 +14,79 @@ import os
 import subprocess
 import sys
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from experiments.command import ends_with_one_line, one_line, run_hydra, swept
 from experiments.launch import CellPool, count_gpus, spawn_cell
-from experiments.study import Study, ends_with_one_line, move_stale_aside, swept
-
-POOL: list[CellPool] = []  # one, once the first cell of a multirun is known
+from experiments.study import Study, move_stale_aside
 
 
-@hydra.main(version_base="1.3", config_path="configs", config_name="config")
-def main(config: DictConfig) -> int | None:
-    """One cell: skip it if complete, else start its process."""
-    study = Study(config, HydraConfig.get(), swept(sys.argv[1:]))
-    if move_stale_aside(study):
-        print(f"changed   {study.cell}: the record of another config was moved aside")
-    multirun = HydraConfig.get().mode == RunMode.MULTIRUN
-    if multirun and not POOL:
-        gpus = count_gpus() if config.trainer.accelerator in ("auto", "gpu", "cuda") else 0
-        workers = config.workers if config.workers != "auto" else gpus or min(4, os.cpu_count() or 1)
-        POOL.append(CellPool(int(workers), gpus))
-    if study.is_complete():
-        (POOL[0].say if POOL else print)(f"skip      {study.cell}: complete")
-        return 0
-    path = study.prepare()
-    if multirun:
-        POOL[0].start(study.cell, study.folder, path, config.trainer.threads)
-        return None
-    status = spawn_cell(path, config.trainer.threads, None, None).wait()
-    if status:
-        sys.exit(status if status > 0 else 1)
-    return status
+def main() -> int:
+    """Run the cells of the command line; 0 if all are complete."""
+    arguments = sys.argv[1:]
+    axes = swept(arguments)
+    pools: list[CellPool] = []  # one, once the first cell of a multirun is known
+    statuses: list[int] = []  # of a single cell
 
+    def run_cell(config: DictConfig) -> None:
+        study = Study(config, HydraConfig.get(), axes)
+        multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+        if multirun and not pools:
+            pools.append(make_pool(config))
+        say = pools[0].say if multirun else print
+        if move_stale_aside(study):
+            say(f"changed   {study.cell}: the record of another config was moved aside")
+        if study.is_complete():
+            say(f"skip      {study.cell}: complete")
+            return
+        path = study.prepare()
+        if multirun:
+            pools[0].start(study.cell, study.folder, path, config.trainer.threads)
+        else:
+            statuses.append(spawn_cell(path, config.trainer.threads, None, None).wait())
 
-def finish() -> int:
-    """Wait for the cells of a multirun and write the report; 1 if a cell failed."""
-    if not POOL:
-        return 0
-    failed = POOL[0].finish()
-    overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    report = subprocess.run([sys.executable, "-m", "experiments.report", *overrides], check=False)
-    if failed:
-        print(f"{len(failed)} cell(s) failed: {', '.join(failed)}; the others are kept", file=sys.stderr)
-    return 1 if failed or report.returncode else 0
-
-
-def command() -> int:
-    """The whole command."""
     try:
-        main()
-        return finish()
+        errors = run_hydra(run_cell)
+        if errors and not pools:
+            raise errors[0]
+        return finish(pools[0], arguments, errors) if pools else max(map(abs, statuses), default=0)
     except KeyboardInterrupt:
-        for pool in POOL:
+        for pool in pools:
             pool.stop()
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
 
 
+def make_pool(config: DictConfig) -> CellPool:
+    """One cell at a time on each GPU, or on each core up to four; `workers` overrides it.
+
+    Raises:
+        ValueError: `workers` is neither "auto" nor a number from 1 on.
+    """
+    one_device = config.trainer.devices == 1
+    gpus = count_gpus() if one_device and config.trainer.accelerator in ("auto", "gpu", "cuda") else 0
+    workers = config.workers
+    if workers == "auto":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = (gpus or min(4, cores)) if one_device else 1
+    if not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers must be auto or a number from 1 on, got {workers!r}")
+    return CellPool(workers, gpus)
+
+
+def finish(pool: CellPool, arguments: list[str], errors: list[Exception]) -> int:
+    """Wait for the cells of a multirun and write the report; 1 if a cell failed."""
+    failed = pool.finish()
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    report = subprocess.run([sys.executable, "-m", "experiments.report", *overrides], check=False)
+    for error in errors:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+    if failed:
+        print(f"{len(failed)} cell(s) failed: {', '.join(failed)}; the others are kept", file=sys.stderr)
+    return 1 if failed or errors or report.returncode else 0
+
+
 if __name__ == "__main__":
-    ends_with_one_line(command)
+    ends_with_one_line(main)

@@ -51,14 +51,17 @@ class ResumePoint(Callback):
     def __init__(self, path: Path, every: int) -> None:
         self.path = path
         self.every = every
-        self.written = -1
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Write at every `every`-th optimiser step, once."""
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
+        """Write at every `every`-th optimiser step, the last excepted."""
         step = trainer.global_step
-        if step % self.every == 0 and step != self.written and step < trainer.max_steps:
-            self.written = step
+        if _has_stepped(trainer, batch[-1]) and step % self.every == 0 and step < trainer.max_steps:
             save_checkpoint(trainer, self.path)
+
+
+def _has_stepped(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether an optimiser step ended with this batch, and not within a window of accumulated batches."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
 def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
@@ -70,36 +73,51 @@ def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
 
 
 class History(Callback):
-    """Collects the logged losses; saved with the checkpoint, so a resumed run has no step twice."""
+    """Collects losses, validation scores and seconds; saved with the checkpoint, so that no step counts twice."""
 
     def __init__(self, path: Path, every: int) -> None:
         self.path = path
         self.every = every
         self.rows: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self.begin = 0.0
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_start(self, *_: Any) -> None:
+        """Start the clock."""
+        self.begin = time.monotonic() - self.seconds
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
         """Keep the step's losses."""
-        step = trainer.global_step
-        if step % self.every == 0 and (not self.rows or self.rows[-1]["step"] != step):
-            named = {k.removeprefix("train/"): v for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
-            self.rows.append({"step": step} | {name: float(value) for name, value in named.items()})
+        if _has_stepped(trainer, batch[-1]) and trainer.global_step % self.every == 0:
+            self._keep(trainer, "train/")
+
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Keep the scores of the validation clips."""
+        self._keep(trainer, "val/")
+
+    def _keep(self, trainer: pl.Trainer, kind: str) -> None:
+        if not self.rows or self.rows[-1]["step"] != trainer.global_step:
+            self.rows.append({"step": trainer.global_step})
+        named = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(kind)}
+        self.rows[-1] |= {name.removeprefix("train/"): value for name, value in named.items()}
 
     def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Write the collected rows as CSV."""
+        """Stop the clock and write the collected rows as CSV."""
+        self.seconds = time.monotonic() - self.begin
         if self.rows and trainer.is_global_zero:
             text = io.StringIO()
-            writer = csv.DictWriter(text, fieldnames=list(self.rows[0]))
+            writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in self.rows for name in row)))
             writer.writeheader()
             writer.writerows(self.rows)
             write_file(self.path, text.getvalue().encode())
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far."""
-        return {"rows": self.rows}
+        """Rows and seconds so far."""
+        return {"rows": self.rows, "seconds": time.monotonic() - self.begin}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the rows of the checkpoint."""
-        self.rows = list(state_dict["rows"])
+        """Go on after those of the checkpoint."""
+        self.rows, self.seconds = list(state_dict["rows"]), state_dict["seconds"]
 
 
 class Heartbeat(Callback):
@@ -118,6 +136,12 @@ class Heartbeat(Callback):
             beat(self.path, self.stage, trainer.global_step, trainer.max_steps, f"loss {loss:.3f}")
 
 
+def pick_device(accelerator: str) -> torch.device:
+    """CUDA if it is asked for or there, else the CPU: scores are kept in float64, which other accelerators lack."""
+    wants_cuda = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if wants_cuda else "cpu")
+
+
 def beat(path: Path, stage: str, done: int, total: int, note: str = "") -> None:
     """Write "stage<TAB>done<TAB>total<TAB>note" in place of the old line."""
     temporary = path.with_suffix(".tmp")
@@ -134,7 +158,7 @@ def train_stage(
     trainer: dict[str, Any],
     folder: Path,
     logger: Logger | None,
-) -> None:
+) -> float:
     """Train `net` by `recipe` for the stage's steps, from where an earlier process was cut off.
 
     Afterwards `folder/checkpoints/NAME.pt` holds the weights of net and objective; if it is there at the
@@ -148,19 +172,27 @@ def train_stage(
         trainer: config group `trainer`.
         folder: of the cell.
         logger: a Lightning logger, or None.
+
+    Returns:
+        Seconds of training, those of earlier processes included.
     """
+    if trainer["channels_last"]:
+        net.to(memory_format=torch.channels_last)
+    if trainer["compile"]:
+        net.compile_step()
     weights = folder / "checkpoints" / f"{name}.pt"
     if weights.is_file():
         saved = torch.load(weights, map_location="cpu", weights_only=True)
         net.load_state_dict(saved["net"])
         recipe.objective.load_state_dict(saved["objective"])
-        return
+        return float(saved["seconds"])
     resume = folder / "checkpoints" / f"{name}.ckpt"
     resume.parent.mkdir(parents=True, exist_ok=True)
     module = MattingModule(net, recipe)
+    history = History(folder / f"history_{name}.csv", every=max(1, stage["steps"] // 100))
     average = [] if stage["average_decay"] is None else [EMAWeightAveraging(decay=stage["average_decay"])]
     fit = pl.Trainer(
-        accelerator=trainer["accelerator"],
+        accelerator=pick_device(trainer["accelerator"]).type,
         devices=trainer["devices"],
         num_nodes=trainer["num_nodes"],
         strategy=trainer["strategy"],
@@ -171,11 +203,11 @@ def train_stage(
         max_epochs=1,
         callbacks=[
             *average,
-            History(folder / f"history_{name}.csv", every=max(1, stage["steps"] // 100)),
+            history,
             Heartbeat(folder / "progress", name),
             ResumePoint(resume, trainer["checkpoint_every"]),
         ],
-        val_check_interval=min(trainer["validate_every"] * trainer["accumulate_grad_batches"], stage["steps"]),
+        val_check_interval=min(trainer["validate_every"], stage["steps"]) * trainer["accumulate_grad_batches"],
         num_sanity_val_steps=0,
         log_every_n_steps=10,
         logger=logger or False,
@@ -185,14 +217,12 @@ def train_stage(
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
-    if trainer["channels_last"]:
-        net.to(memory_format=torch.channels_last)
-    if trainer["compile"]:
-        net.compile_step()
     fit.fit(module, datamodule=data, ckpt_path=resume if resume.is_file() else None, weights_only=True)
     if fit.is_global_zero:
         buffer = io.BytesIO()
-        torch.save({"net": net.state_dict(), "objective": recipe.objective.state_dict()}, buffer)
+        saved = {"net": net.state_dict(), "objective": recipe.objective.state_dict(), "seconds": history.seconds}
+        torch.save(saved, buffer)
         write_file(weights, buffer.getvalue())
         resume.unlink(missing_ok=True)
     fit.strategy.barrier()
+    return history.seconds

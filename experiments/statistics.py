@@ -22,9 +22,11 @@ FloatArray = NDArray[np.float64]
 MAX_EXACT_FOREGROUNDS = 20
 SAMPLED_SIGN_FLIPS = 100_000
 EQUIVALENCE_MARGIN = 0.02
+# 97.5 % quantile of Student's t by number of seeds (degrees of freedom: one less).
+T_QUANTILES = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 # How often the 95 % interval of a mean holds the truth when all of its noise is that of training, by number of
-# seeds: a bootstrap cannot see beyond the few seeds it has. Measured by simulation; a test repeats it.
-SEED_COVERAGE = {2: 0.49, 3: 0.75, 4: 0.80, 5: 0.84}
+# seeds. Measured by simulation; a test repeats it.
+SEED_COVERAGE = {2: 0.92, 3: 0.94, 4: 0.94, 5: 0.95}
 
 
 class Estimate(NamedTuple):
@@ -100,8 +102,10 @@ class Resamples:
         return cls(seeds, _draw_clips(clips, resamples, generator))
 
     def mean(self, values: FloatArray) -> FloatArray:
-        """(resamples,) means of `values` (seeds, clips)."""
-        return ((self.seeds @ values) * self.clips).sum(axis=1)
+        """(resamples,) means of `values` (seeds, clips), the spread of seeds stretched by `seed_stretch`."""
+        centre = values.mean(axis=0)
+        by_clip = centre + seed_stretch(len(values)) * (self.seeds @ values - centre)
+        return (by_clip * self.clips).sum(axis=1)
 
     def take(self, columns: NDArray[np.bool_]) -> Resamples:
         """The same draws on some whole strata.
@@ -113,6 +117,18 @@ class Resamples:
         if not can_resample(self.seeds.shape[1], clips.shape[1]):
             raise ValueError(f"no interval from {self.seeds.shape[1]} seed and {clips.shape[1]} clip")
         return Resamples(self.seeds, clips / clips.sum(axis=1, keepdims=True))
+
+
+def seed_stretch(num_seeds: int) -> float:
+    """How much wider than its bootstrap the interval of a mean of so few seeds must be.
+
+    The bootstrap divides by S where a variance asks for S − 1, and knows nothing of Student's t: with 3 seeds its
+    95 % interval holds the truth in 72 % of cases. Past 10 seeds the t of 10 is kept, which errs on the safe side.
+    """
+    if num_seeds == 1:
+        return 1.0
+    t = T_QUANTILES[min(num_seeds, max(T_QUANTILES))]
+    return float(np.sqrt(num_seeds / (num_seeds - 1)) * t / 1.96)
 
 
 def can_resample(num_seeds: int, num_clips: int) -> bool:
@@ -154,7 +170,10 @@ def overall_mean(values: FloatArray, clips: Clips) -> FloatArray:
 
 
 def interquartile_mean(values: FloatArray, clips: Clips, draws: Resamples | None) -> Estimate:
-    """Mean of the middle half of all `values` (seeds, clips), strata weighing the same."""
+    """Mean of the middle half of all `values` (seeds, clips), strata weighing the same.
+
+    Its interval is that of the plain bootstrap: `seed_stretch` is for means.
+    """
     order = np.argsort(values, axis=None)
     ordered = values.ravel()[order]
     equal = np.broadcast_to(clips.weights / len(values), values.shape).reshape(1, -1)[:, order]

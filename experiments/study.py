@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra.conf import HydraConf
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from experiments.records import CellRecord, config_hash, write_config
+from experiments.records import CellRecord, config_hash, lock_cell, write_config
 
 # Overrides that say where and how to run, not what; they are in no cell's name.
-NEUTRAL = ("exp", "workers", "logger", "output_dir", "results_dir", "hydra", "data.cache_dir", "trainer.num_workers")
+NEUTRAL = (
+    *("exp", "workers", "logger", "output_dir", "results_dir", "hydra"),
+    *("data.cache_dir", "trainer.num_workers", "trainer.checkpoint_every"),
+)
 # Settings that cannot change a cell's numbers; they are not in its hash.
 WITHOUT_EFFECT = ("cache_dir", "logger", "num_workers", "checkpoint_every")
 
@@ -43,14 +42,14 @@ class Study:
         self.experiment = self.config.pop("experiment")
         roots = {name: Path(self.config.pop(name)) for name in ("output_dir", "results_dir")}
         self.config.pop("workers")
-        given = dict(override.lstrip("+~").partition("=")[::2] for override in hydra.overrides.task)
+        given = [override.lstrip("+~").partition("=")[0] for override in hydra.overrides.task]
         axes = [*(hydra.sweeper.get("params") or {}), *axes]
         self.arm = {axis: _value(config, hydra, axis) for axis in dict.fromkeys(axes) if axis != "seed"}
         self.seed = self.config["seed"]
         self.scale = self.config["scale"]["name"]
         shared = {
-            name: value
-            for name, value in given.items()
+            name: _value(config, hydra, name)  # as resolved: an override's text has several forms
+            for name in given
             if not _is_in(name, (*NEUTRAL, "seed", "scale")) and name not in self.arm
         }
         self.key = _join(shared)
@@ -82,13 +81,22 @@ class Study:
     def is_complete(self) -> bool:
         """Whether the folder holds a complete record of just this config."""
         record = _load(self.folder)
-        return record is not None and record.status == "complete" and record.config_hash == self.hash()
+        if record is None or record.status != "complete" or record.config_hash != self.hash():
+            return False
+        try:
+            record.read_frames()
+        except ValueError:
+            return False
+        return True
 
     def prepare(self) -> Path:
         """Write the cell's config and its record as running; the config's path."""
         path = self.folder / "config.yaml"
+        record, earlier = self.record(), _load(self.folder)
+        if earlier is not None:  # of the same config, else it was moved aside
+            record.started = earlier.started
         write_config(path, self.config)
-        self.record().save()
+        record.save()
         return path
 
 
@@ -99,48 +107,21 @@ def _effective(settings: Any) -> Any:
 
 
 def move_stale_aside(study: Study) -> Path | None:
-    """Rename the folder of a cell whose config has changed since, so that nothing is lost; its new path."""
-    record = _load(study.folder)
-    if record is None or record.config_hash in ("", study.hash()):
-        return None
-    aside = study.folder.with_name(f"{study.folder.name}~{record.config_hash}")
-    number = 0
-    while aside.exists():
-        number += 1
-        aside = aside.with_name(f"{study.folder.name}~{record.config_hash}.{number}")
-    study.folder.rename(aside)
-    return aside
+    """Rename the folder of a cell whose config has changed since, so that nothing is lost; its new path.
 
-
-def swept(arguments: list[str]) -> list[str]:
-    """Settings to which the command line gives several values.
-
-    >>> swept(["+exp=brm_ablation", "seed=0,1", "model.width=1.0"])
-    ['seed']
+    A folder whose record cannot be read goes too: nobody knows what its checkpoints are of.
     """
-    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    return [override.key_or_group for override in parsed if override.is_sweep_override()]
-
-
-def ends_with_one_line(main: Callable[[], int]) -> NoReturn:
-    """Exit with what `main` returns; bad input is told in one line, with status 2."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
-    try:
-        sys.exit(main())
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        sys.exit(2)
-
-
-def _one_line(error: BaseException) -> str:
-    lines: list[str] = []
-    cause: BaseException | None = error
-    while cause is not None:
-        lines += [line.strip() for line in str(cause).splitlines() if line.strip()]
-        cause = cause.__cause__
-    told = [line for line in dict.fromkeys(lines) if "HYDRA_FULL_ERROR" not in line and "object_type" not in line]
-    return "; ".join(told)[:600]
+    record = _load(study.folder)
+    if not study.folder.exists() or (record is not None and record.config_hash == study.hash()):
+        return None
+    with lock_cell(study.folder) as free:
+        if not free:
+            raise ValueError(f"{study.folder}: another process works on this cell with other settings; wait or stop it")
+        stem = f"{study.folder.name}~{record.config_hash if record else 'unreadable'}"
+        names = (stem, *(f"{stem}.{number}" for number in range(1, 10_000)))
+        aside = next(path for name in names if not (path := study.folder.with_name(name)).exists())
+        study.folder.rename(aside)
+    return aside
 
 
 def _is_in(name: str, places: Sequence[str]) -> bool:

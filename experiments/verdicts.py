@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from experiments.analysis import Analysis
 from experiments.matrix import Arm, Matrix, Metric
 from experiments.statistics import SEED_COVERAGE, Comparison
@@ -22,11 +24,12 @@ def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
     """What the experiment found, the answer first and then what limits it."""
     if not matrix.arms:
         return ["No cell is complete: there is no result yet."]
-    if matrix.baseline is None:
+    if not matrix.baselines:
         return [f"{_cells(len(matrix.arms), 'arm')} complete, but not the baseline: no comparison can be made."]
     arms = [arm for arm in matrix.others if (arm.text, matrix.metrics[0].key) in analysis.comparisons]
     if not arms:
-        return [f"Only {matrix.baseline.label} can be shown: there is nothing to compare it with."]
+        shown = "; ".join(arm.label for arm in matrix.arms)
+        return [f"Only {shown} can be shown: there is nothing to compare it with."]
     if len(arms) <= MAX_ARMS_TOLD_ALONE:
         told = [sentence for arm in arms for sentence in _about_arm(matrix, analysis, arm)]
     else:
@@ -35,7 +38,8 @@ def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
 
 
 def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
-    assert matrix.baseline is not None
+    baseline = matrix.baseline_of(arm)
+    assert baseline is not None
     by_phrase: dict[str, list[str]] = {}
     figures = []
     for metric in matrix.primary:
@@ -43,7 +47,7 @@ def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
         by_phrase.setdefault(_phrase(found), []).append(metric.label)
         figures.append(f"{metric.label} {with_interval(found.difference)} {metric.unit}, {percent(found.relative)}")
     verdicts = "; ".join(f"{phrase} in {' and '.join(labels)}" for phrase, labels in by_phrase.items())
-    first = f"{arm.label} against {matrix.baseline.label}, {_cells(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."
+    first = f"{arm.label} against {baseline.label}, {_cells(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."
     told = [first, f"Differences with 95 % intervals: {'; '.join(figures)}."]
     if len(matrix.clips.strata) == 1:
         return told
@@ -69,7 +73,6 @@ def _about_strata(matrix: Matrix, analysis: Analysis, arm: Arm, metric: Metric) 
 
 
 def _about_metric(matrix: Matrix, analysis: Analysis, metric: Metric, arms: list[Arm]) -> str:
-    assert matrix.baseline is not None
     by_verdict: dict[str, list[str]] = {}
     for arm in arms:
         by_verdict.setdefault(analysis.comparisons[arm.text, metric.key].verdict, []).append(arm.label)
@@ -77,7 +80,7 @@ def _about_metric(matrix: Matrix, analysis: Analysis, metric: Metric, arms: list
         f"{len(labels)} {VERDICTS[verdict]} ({'; '.join(labels)})"
         for verdict, labels in sorted(by_verdict.items(), key=lambda item: list(VERDICTS).index(item[0]))
     ]
-    return f"{metric.label} of {len(arms)} arms against {matrix.baseline.label}: {', '.join(told)}."
+    return f"{metric.label} of {len(arms)} arms against {matrix.baseline_name}: {', '.join(told)}."
 
 
 def _limits(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[str]:
@@ -91,7 +94,15 @@ def _limits(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[str]:
     if doubtful:
         told = "; ".join(doubtful) if len(doubtful) <= MAX_ARMS_TOLD_ALONE else f"{len(doubtful)} of these differences"
         foregrounds = _cells(matrix.clips.num_foregrounds, "foreground")
-        limits.append(f"After Holm's correction the sign-flip test over {foregrounds} does not confirm {told}.")
+        tests = sum(not math.isnan(p) for p in analysis.adjusted.values())
+        smallest = tests * 2 / 2**matrix.clips.num_foregrounds
+        if smallest > SIGNIFICANCE:
+            limits.append(
+                f"By the sign-flip test {told} cannot be confirmed with {foregrounds}: after Holm's correction for "
+                f"{_cells(tests, 'test')} the smallest possible p is {min(1.0, smallest):.3f}."
+            )
+        else:
+            limits.append(f"After Holm's correction the sign-flip test over {foregrounds} does not confirm {told}.")
     fewest = min(len(matrix.paired_seeds(arm)) for arm in arms)
     if fewest == 1 and len(matrix.clips) == 1:
         limits.append("1 seed and 1 clip: no interval can be had, so there is no verdict.")
@@ -100,8 +111,8 @@ def _limits(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[str]:
     elif fewest < SEEDS_FOR_A_CLAIM:
         share = f"{100 * SEED_COVERAGE[fewest]:.0f} %"
         limits.append(
-            f"{fewest} seeds are few: where noise of training dominates, such an interval holds the truth in about "
-            f"{share} of cases, not 95 %. A claim asks for {SEEDS_FOR_A_CLAIM}."
+            f"{fewest} seeds are few: the intervals are stretched for it; where noise of training dominates, simulated "
+            f"ones hold the truth in {share} of cases. A claim asks for {SEEDS_FOR_A_CLAIM}."
         )
     return limits
 

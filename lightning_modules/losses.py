@@ -55,16 +55,23 @@ def semantic_target(alpha: Tensor) -> Tensor:
     Down16 is bilinear without antialiasing (MODNet, section 3 of the code's losses).
     """
     height, width = (-(-side // 16) for side in alpha.shape[-2:])
-    alpha = F.pad(alpha, (0, 16 * width - alpha.shape[-1], 0, 16 * height - alpha.shape[-2]), mode="replicate")
+    alpha = F.pad(_wide(alpha), (0, 16 * width - alpha.shape[-1], 0, 16 * height - alpha.shape[-2]), mode="replicate")
     return blur(F.interpolate(alpha, scale_factor=1 / 16, mode="bilinear", align_corners=False))
 
 
 def blur(alpha: Tensor) -> Tensor:
     """MODNet's 3 × 3 blur with mirrored borders; (N, 1, h, w) → (N, 1, h, w)."""
-    line = alpha.new_tensor(SEMANTIC_BLUR)
     mode = "reflect" if min(alpha.shape[-2:]) > 1 else "replicate"
-    padded = F.pad(alpha, (1, 1, 1, 1), mode=mode)
-    return F.conv2d(padded, torch.outer(line, line)[None, None])
+    x = F.pad(_wide(alpha), (1, 1, 1, 1), mode=mode)
+    # Sums and no convolution, which mixed precision would run in half precision.
+    before, middle, after = SEMANTIC_BLUR
+    x = before * x[..., :-2, :] + middle * x[..., 1:-1, :] + after * x[..., 2:, :]
+    return before * x[..., :-2] + middle * x[..., 1:-1] + after * x[..., 2:]
+
+
+def _wide(x: Tensor) -> Tensor:
+    """`x` in float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def semantic_loss(pred: Tensor, alpha: Tensor) -> Tensor:
@@ -112,13 +119,13 @@ def matte_loss(pred: Tensor, alpha: Tensor, tri: Tensor, image: Tensor) -> Tenso
 
 
 def charbonnier(pred: Tensor, target: Tensor, weight: Tensor | float = 1.0, eps: float = 1e-6) -> Tensor:
-    """Weighted γ·√((pred − target)² + ε²), element by element, in float32 (ε² vanishes in half precision).
+    """Weighted γ·√((pred − target)² + ε²), element by element, in float32 at least (ε² vanishes in half precision).
 
     Source: MODNet-V, Eq. 7 and 8.
     >>> charbonnier(torch.tensor([1.0]), torch.tensor([3.0]), weight=4.0)
     tensor([8.])
     """
-    return weight * torch.sqrt((pred.float() - target.float()) ** 2 + eps**2)
+    return weight * torch.sqrt((_wide(pred) - _wide(target)) ** 2 + eps**2)
 
 
 def background_loss(pred: Tensor, background: Tensor, band: Tensor, where: Tensor | None) -> Tensor:

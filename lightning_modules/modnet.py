@@ -11,12 +11,8 @@ from torch import Tensor, nn
 from datamodules.batch import MattingBatch
 from lightning_modules import losses
 from lightning_modules.module import Objective
+from lightning_modules.nets.blocks import fold_time
 from lightning_modules.nets.interface import MattingNet
-
-
-def fold(clip: Tensor) -> Tensor:
-    """(B, T, C, H, W) → (B·T, C, H, W)."""
-    return clip.flatten(0, 1)
 
 
 class MODNetObjective(Objective):
@@ -34,6 +30,7 @@ class MODNetObjective(Objective):
         self, net: MattingNet, semantic_weight: float = 10.0, detail_weight: float = 10.0, matte_weight: float = 1.0
     ) -> None:
         super().__init__()
+        self.multiple = net.multiple
         self.semantic_weight = semantic_weight
         self.detail_weight = detail_weight
         self.matte_weight = matte_weight
@@ -50,16 +47,19 @@ class MODNetObjective(Objective):
         """The three terms and their weighted sum for predicted and true alpha (B, T, 1, H, W).
 
         Raises:
-            ValueError: H or W is no multiple of 32, so that the semantic grid would not lie on the frame.
+            ValueError: the net would pad the frames, so that its grids would not lie on the truth's.
         """
-        if frames.shape[-1] % 32 or frames.shape[-2] % 32:
-            raise ValueError(f"training frames need sides that are multiples of 32, got {tuple(frames.shape[-2:])}")
-        alpha = fold(alpha)
+        if frames.shape[-1] % self.multiple or frames.shape[-2] % self.multiple:
+            size = tuple(frames.shape[-2:])
+            raise ValueError(
+                f"training frames of this net need sides that are multiples of {self.multiple}, got {size}"
+            )
+        alpha = fold_time(alpha)
         tri = losses.trimap(alpha, *windows)
         named = {
-            "semantic": losses.semantic_loss(fold(aux["semantic"]), alpha),
-            "detail": losses.detail_loss(fold(aux["detail"]), alpha, tri == 0.5),
-            "matte": losses.matte_loss(fold(pred), alpha, tri, 2 * fold(frames) - 1),
+            "semantic": losses.semantic_loss(fold_time(aux["semantic"]), alpha),
+            "detail": losses.detail_loss(fold_time(aux["detail"]), alpha, tri == 0.5),
+            "matte": losses.matte_loss(fold_time(pred), alpha, tri, 2 * fold_time(frames) - 1),
         }
         loss = (
             self.semantic_weight * named["semantic"]
@@ -106,12 +106,12 @@ class SOCObjective(Objective):
         with torch.no_grad():
             taught = self.teacher(batch.frames)
         output = net(batch.frames)
-        alpha, semantic = fold(output.alpha), fold(output.aux["semantic"])
+        alpha, semantic = fold_time(output.alpha), fold_time(output.aux["semantic"])
         band = losses.soc_band(alpha.detach(), semantic.detach())
         named = {
             "semantic": losses.soc_semantic_loss(semantic, alpha),
-            "detail": losses.soc_detail_loss(fold(output.aux["detail"]), fold(taught.aux["detail"]), band)
-            + losses.soc_detail_loss(alpha, fold(taught.alpha), band),
+            "detail": losses.soc_detail_loss(fold_time(output.aux["detail"]), fold_time(taught.aux["detail"]), band)
+            + losses.soc_detail_loss(alpha, fold_time(taught.alpha), band),
         }
         return {
             "loss": self.semantic_weight * named["semantic"] + self.detail_weight * named["detail"],

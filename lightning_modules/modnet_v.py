@@ -26,7 +26,7 @@ class MODNetVObjective(Objective):
         net: MODNet-V; without a BRM there is no background term.
         background_weight: of L_bg; 0 leaves the term and its decoder out.
         background_domain: cells that L_bg counts: only the restored ones, or all (the literal reading).
-        backprop_frames: frames before the last one that share its graph; 1 is the paper.
+        backprop_frames: last frames that share one graph; 1, the last alone, is the paper.
         semantic_weight, detail_weight, matte_weight: MODNet's.
     Source: MODNet-V, sections 3.5 and 4.2, Eq. 7. The means over frames and cells are our choice.
     """
@@ -44,6 +44,8 @@ class MODNetVObjective(Objective):
         super().__init__()
         if background_domain not in ("restored", "everywhere"):
             raise ValueError(f"background_domain must be 'restored' or 'everywhere', got {background_domain!r}")
+        if backprop_frames < 1:
+            raise ValueError(f"backprop_frames must be at least 1, got {backprop_frames}")
         self.matting = MODNetObjective(net, semantic_weight, detail_weight, matte_weight)
         self.background_weight = background_weight
         self.background_domain = background_domain
@@ -146,7 +148,7 @@ class PatchRefinementObjective(Objective):
         with torch.no_grad():
             state = net.advance(batch.frames[:, :-1], None, background=batch.background)
             coarse = net.coarse(frame, state, batch.background[:, -1])
-        logits = net.prm.flaw_logits(coarse.small_alpha, net.prm.num_patches(*frame.shape[-2:]))
+        logits = net.prm.flaw_logits(coarse.small_alpha, (frame.shape[-2], frame.shape[-1]))
         target = net.prm.flaw_target(coarse.alpha, alpha)
         flawed = logits.detach().sigmoid() > net.prm.xi
         selection = self._select(flawed | (target > net.prm.xi), generator)

@@ -73,6 +73,10 @@ class Recipe:
     warmup: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.schedule not in ("step", "cosine"):
+            raise ValueError(f"schedule must be step or cosine, got {self.schedule!r}")
+
     def make_optimizer(self, net: MattingNet) -> torch.optim.Optimizer:
         """The optimiser over the objective's parameter groups."""
         groups = self.objective.parameter_groups(net, self.learning_rate)
@@ -110,9 +114,7 @@ class MattingModule(pl.LightningModule):
         self.net = net
         self.recipe = recipe
         self.objective = recipe.objective
-        metrics = MetricCollection({"mad": MAD(), "mse": MSE(), "dtssd": DtSSD()})
-        self.val_metrics = metrics.clone(prefix="val/")
-        self.test_metrics = metrics.clone(prefix="test/")
+        self.val_metrics = MetricCollection({"mad": MAD(), "mse": MSE(), "dtssd": DtSSD()}, prefix="val/")
 
     def setup(self, stage: str) -> None:
         """Only what the objective trains asks for gradients; several processes could not agree on the rest."""
@@ -138,16 +140,9 @@ class MattingModule(pl.LightningModule):
 
     def validation_step(self, batch: MattingBatch, batch_idx: int) -> None:
         """Scores whole clips from an empty state."""
-        self._score(batch, self.val_metrics)
-
-    def test_step(self, batch: MattingBatch, batch_idx: int) -> None:
-        """Scores whole clips from an empty state."""
-        self._score(batch, self.test_metrics)
-
-    def _score(self, batch: MattingBatch, metrics: MetricCollection) -> None:
         alpha = self.net(batch.frames, background=batch.background).alpha
-        metrics.update(alpha.float().clamp(0, 1), batch.alpha)
-        self.log_dict(metrics, batch_size=len(batch))
+        self.val_metrics.update(alpha.float().clamp(0, 1), batch.alpha)
+        self.log_dict(self.val_metrics, batch_size=len(batch))
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser with its rate set at every step."""

@@ -10,7 +10,7 @@ import torch
 from datamodules.augment.temporal import choose_frames
 from datamodules.images import IMAGE_SUFFIXES, cover_size, crop_centre, read_image, resize
 from datamodules.sources.interface import Scene
-from datamodules.sources.splits import split_names
+from datamodules.sources.splits import files_by_name, split_names
 from datamodules.video import is_video, probe, read_frames
 
 
@@ -39,24 +39,26 @@ class FolderBackgrounds:
             kinds: "stills", "videos" or "all".
 
         Raises:
-            ValueError: a folder or the part is missing or empty, or kinds is none of the three.
+            ValueError: a folder or the part is missing or empty, two files have one name, or kinds is unknown.
         """
         if kinds not in ("stills", "videos", "all"):
             raise ValueError(f"kinds of backgrounds must be stills, videos or all, got {kinds!r}")
         roots = [Path(root)] if isinstance(root, (str, Path)) else [Path(each) for each in root]
-        found: dict[str, Path] = {}
+        named: list[tuple[str, Path]] = []
         for folder in roots:
             if not folder.is_dir():
                 raise ValueError(f"{folder}: no such folder; set root to the folder of the backgrounds")
             for path in sorted(folder.iterdir()):
                 if _kind(path) in ("stills", "videos") and kinds in ("all", _kind(path)):
-                    found[f"{folder.name}/{path.stem}"] = path
+                    named.append((f"{folder.name}/{path.stem}", path))
+        found = files_by_name(named)
         if not found:
             raise ValueError(f"{', '.join(map(str, roots))}: no backgrounds of kind {kinds}; add pictures or videos")
         names = split_names(list(found), part, roots[0], splits, shares, place)
         self._paths = {name: found[name] for name in names}
         self._names = names
         self.canvas = (size, size) if isinstance(size, int) else (size[0], size[1])
+        self.has_videos = any(_kind(path) == "videos" for path in self._paths.values())
 
     def __len__(self) -> int:
         return len(self._names)

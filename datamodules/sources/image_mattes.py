@@ -7,9 +7,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datamodules.images import IMAGE_SUFFIXES, cover_size, crop_person, estimate_foreground, read_image, resize
+from datamodules.images import (
+    IMAGE_SUFFIXES,
+    cover_size,
+    crop_person,
+    estimate_foreground,
+    read_image,
+    resize,
+    resize_cutout,
+)
 from datamodules.sources.interface import ForegroundClip
-from datamodules.sources.splits import split_names
+from datamodules.sources.splits import files_by_name, split_names
 
 
 class ImageMattes:
@@ -42,7 +50,7 @@ class ImageMattes:
             unmix: estimate the foreground colours of whole photos.
 
         Raises:
-            ValueError: the folder or the part is missing or empty.
+            ValueError: the folder or the part is missing or empty, or two pictures have one name.
         """
         self.root = Path(root)
         self.canvas = (size, size) if isinstance(size, int) else (size[0], size[1])
@@ -85,9 +93,11 @@ class ImageMattes:
             sizes = f"{tuple(pha.shape[-2:])} but its picture {tuple(fgr.shape[-2:])}"
             raise ValueError(f"{alpha}: alpha is {sizes}; both must have one size")
         size = cover_size((fgr.shape[-2], fgr.shape[-1]), self.canvas)
-        fgr, pha = resize(fgr, size), resize(pha, size)
         if self._unmix and alpha is not None:
+            fgr, pha = resize(fgr, size), resize(pha, size)
             fgr = estimate_foreground(fgr, pha)
+        else:
+            fgr, pha = resize_cutout(fgr, pha, size)
         return crop_person(fgr, pha, self.canvas)
 
 
@@ -97,12 +107,13 @@ def _find(root: Path) -> dict[str, tuple[Path, Path | None]]:
     folder = root / "fgr" if two_folders else root
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if two_folders:
-        return {file.stem: (file, _alpha_of(file, root / "pha", file.stem)) for file in files}
+        pictures = files_by_name((file.stem, file) for file in files)
+        return {name: (file, _alpha_of(file, root / "pha", name)) for name, file in pictures.items()}
     alphas = {file.stem.removesuffix("_pha") for file in files if file.stem.endswith("_pha")}
-    pictures = [file for file in files if not file.stem.endswith("_pha")]
+    pictures = files_by_name((file.stem, file) for file in files if not file.stem.endswith("_pha"))
     if not alphas:
-        return {file.stem: (file, None) for file in pictures}
-    return {file.stem: (file, _alpha_of(file, root, f"{file.stem}_pha")) for file in pictures}
+        return {name: (file, None) for name, file in pictures.items()}
+    return {name: (file, _alpha_of(file, root, f"{name}_pha")) for name, file in pictures.items()}
 
 
 def _alpha_of(picture: Path, folder: Path, stem: str) -> Path:

@@ -23,7 +23,7 @@ from datamodules.sources.interface import ForegroundClip, Scene
 
 FORMAT = 2  # raise it whenever the same options give other pixels: old cache folders are then left alone
 PARTS = ("train", "val", "test")
-HELD = 16  # clips or scenes kept in memory by one source
+HELD_BYTES = 2**30  # of clips or scenes kept in memory by one source, in one process
 
 
 class ProceduralPeople:
@@ -167,13 +167,14 @@ class ProceduralRooms:
 
 
 class _Store:
-    """Rendered arrays by name: a bounded number in memory, all in a folder named for the options."""
+    """Rendered arrays by name: the last used ones in memory, all in a folder named for the options."""
 
     def __init__(self, cache_dir: str | Path | None, kind: str, options: dict[str, Any]) -> None:
         text = json.dumps({"kind": kind, "format": FORMAT, **options}, sort_keys=True)
         folder = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.folder = None if cache_dir is None else Path(cache_dir) / f"{kind}-{folder}"
         self.held: OrderedDict[str, dict[str, np.ndarray]] = OrderedDict()
+        self.num_bytes = 0  # of all that is held
 
     def get(self, name: str, render: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         if name in self.held:
@@ -187,8 +188,9 @@ class _Store:
             arrays = render()
             self._write(name, arrays)
         self.held[name] = arrays
-        if len(self.held) > HELD:
-            self.held.popitem(last=False)
+        self.num_bytes += _num_bytes(arrays)
+        while self.num_bytes > HELD_BYTES:
+            self.num_bytes -= _num_bytes(self.held.popitem(last=False)[1])
         return arrays
 
     def fill(self, name: str, render: Callable[[], dict[str, np.ndarray]]) -> None:
@@ -213,6 +215,10 @@ class _Store:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def _num_bytes(arrays: dict[str, np.ndarray]) -> int:
+    return sum(array.nbytes for array in arrays.values())
 
 
 def _generator(kind: str, seed: int, part: str, i: int) -> np.random.Generator:

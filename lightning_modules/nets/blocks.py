@@ -43,11 +43,12 @@ class IBNorm(nn.Module):
         assert running_mean is not None
         assert running_var is not None
         assert batches is not None
-        with torch.no_grad():
-            count, momentum = x.shape[0] * x.shape[2] * x.shape[3], norm.momentum or 0.0
-            running_mean.lerp_(mean, momentum)
-            running_var.lerp_(var * (count / max(count - 1, 1)), momentum)
-            batches.add_(1)
+        if norm.momentum:  # with momentum 0 an infinite mean would still turn the running one to NaN
+            with torch.no_grad():
+                count = x.shape[0] * x.shape[2] * x.shape[3]
+                running_mean.lerp_(mean, norm.momentum)
+                running_var.lerp_(var * (count / max(count - 1, 1)), norm.momentum)
+                batches.add_(1)
         return y
 
 

@@ -33,8 +33,12 @@ class MattingNet(nn.Module):
     A net computes one frame in `step`; `forward` runs it over the clip. A new clip starts with
     `state=None`. In eval mode a clip gives the same result whole and in chunks with the state
     carried over. Each net normalises its own input and pads to the size it needs.
+
+    Attributes:
+        multiple: frames up to the net's working size need no padding if this divides their sides.
     """
 
+    multiple: int = 32
     _compiled_step: Callable[..., Any] | None = None
 
     def forward(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> MattingOutput:

@@ -29,6 +29,10 @@ from lightning_modules.nets.interface import MattingNet, MattingOutput, check_fr
 SEMANTIC_CHANNELS = (96, 32)
 
 
+# Pixels that MODNet takes at once in eval mode: memory does not grow with the clip.
+_PIXELS_AT_ONCE = 8 * 512**2
+
+
 class MODNet(MattingNet):
     """MODNet as published: MobileNetV2, then semantic, detail and fusion branch. Frame by frame, no state.
 
@@ -60,11 +64,19 @@ class MODNet(MattingNet):
         """Matte every frame of (B, T, 3, H, W) in [0, 1] by itself; `state` and `background` are not used."""
         check_frames(frames)
         num_frames, size = frames.shape[1], (frames.shape[-2], frames.shape[-1])
-        alpha, semantic, detail = self.run_step(pad_to_multiple(fold_time(frames), 32))
+        alpha, semantic, detail = self._run(pad_to_multiple(fold_time(frames), self.multiple))
         aux = {}
         if not self.inference:
             aux = {"semantic": unfold_time(semantic, num_frames), "detail": unfold_time(crop(detail, size), num_frames)}
         return MattingOutput(unfold_time(crop(alpha, size), num_frames), aux=aux)
+
+    def _run(self, frames: Tensor) -> tuple[Any, ...]:
+        """`run_step` over (N, 3, H, W); in groups of at most 8 frames in eval mode, where frames are independent."""
+        if self.training:
+            return tuple(self.run_step(frames))
+        group = min(8, max(1, _PIXELS_AT_ONCE // (frames.shape[-2] * frames.shape[-1])))
+        parts = [self.run_step(some) for some in frames.split(group)]
+        return tuple(None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True))
 
     def step(self, frames: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Frames (N, 3, H, W) in [0, 1], sides multiples of 32.

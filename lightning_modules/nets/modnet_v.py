@@ -8,7 +8,7 @@ f4 is e4 joined with the background memory; lr8, hr2, f2 as in `modnet.py`; g th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -57,6 +57,8 @@ class MODNetV(MattingNet):
         background_feature (C, gh, gw) and background_mask (1, gh, gw): the memory after each frame, with BRM;
         coarse_alpha (1, H, W), flaw_map (1, k, k) and refined_share () of the patches, where PRM ran.
     """
+
+    _compiled_memory_step: Callable[..., Any] | None = None
 
     def __init__(
         self,
@@ -147,7 +149,7 @@ class MODNetV(MattingNet):
             background: (B, 1 or T, 3, H, W) in [0, 1], the true background; only for brm_mode="oracle".
 
         Raises:
-            ValueError: wrong shapes, or no background in oracle mode.
+            ValueError: wrong shapes, a state of other frames, or no background in oracle mode.
         """
         check_frames(frames)
         alphas: list[Tensor] = []
@@ -188,9 +190,8 @@ class MODNetV(MattingNet):
         else:
             small_alpha = alpha = crop(alpha, size)
             detail = None if detail is None else crop(detail, size)
-            if self._refines(frame):
-                # So that feature and frame cover the same: enlarged by exactly 2, without the padding.
-                feature = crop(scale(feature, 2), size)
+            # So that feature and frame cover the same, to half a pixel of the frame where a side is odd.
+            feature = crop(feature, (-(-size[0] // 2), -(-size[1] // 2)))
         return Coarse(alpha, small_alpha, feature, semantic, detail, None if self.brm is None else BRMState(*updated))
 
     def step(self, frame: Tensor, *memory: Tensor) -> tuple[Tensor | None, ...]:
@@ -220,8 +221,18 @@ class MODNetV(MattingNet):
         for t in range(frames.shape[1] if self.brm is not None else 0):
             working = self._working_frame(frames[:, t])
             plate = None if background is None else background[:, min(t, background.shape[1] - 1)]
-            state = BRMState(*self._semantics(to_image(working), self._memory(working, state, plate))[-1])
+            run = self._compiled_memory_step or type(self).memory_step
+            state = BRMState(*run(self, working, *self._memory(working, state, plate)))
         return state
+
+    def memory_step(self, frame: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
+        """One working frame (N, 3, H, W) in [0, 1] and the state's tensors → those of the new state."""
+        return self._semantics(to_image(frame), memory)[-1]
+
+    def compile_step(self, **options: Any) -> None:
+        """See `MattingNet.compile_step`; what `advance` runs for each frame is compiled too."""
+        super().compile_step(**options)
+        self._compiled_memory_step = torch.compile(type(self).memory_step, **options)
 
     def _semantics(
         self, image: Tensor, memory: tuple[Tensor, ...]
@@ -268,10 +279,16 @@ class MODNetV(MattingNet):
                 feature = self.backbone(small, 0, 4).float()
             seen = feature.new_ones(feature.shape[0], 1, *feature.shape[2:])
             return BRMState(feature, seen, seen)
-        if state is not None:
-            return state
-        side = self.semantic_scale / 4
-        return self.brm.empty(working, round(working.shape[-2] * side), round(working.shape[-1] * side))
+        height, width = (round(side * self.semantic_scale / 4) for side in working.shape[-2:])
+        if state is None:
+            return self.brm.empty(working, height, width)
+        expected = (working.shape[0], self.brm.channels, height, width)
+        if state.feature.shape != expected:
+            raise ValueError(
+                f"the state is of another clip: its feature is {tuple(state.feature.shape)}, these frames need "
+                f"{expected}; start a new clip with state=None"
+            )
+        return state
 
 
 class LightDetailBranch(nn.Module):

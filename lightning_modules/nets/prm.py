@@ -83,7 +83,8 @@ class PatchRefinement(nn.Module):
             alpha: (N, 1, H, W), the same enlarged.
             feature: (N, channels, h', w'), fused feature of the net, covering the whole frame.
         """
-        flaw_map = torch.sigmoid(self.flaw_logits(coarse_alpha, self.num_patches(*frame.shape[-2:])))
+        size = (frame.shape[-2], frame.shape[-1])
+        flaw_map = torch.sigmoid(self.flaw_logits(coarse_alpha, size).float())
         selection = self.select(flaw_map)
         return Refined(self.refine(frame, alpha, feature, selection), flaw_map, selection)
 
@@ -91,10 +92,22 @@ class PatchRefinement(nn.Module):
         """Patches per side of a frame of this size."""
         return self.k or (16 if max(height, width) <= 4096 else 32)
 
-    def flaw_logits(self, coarse_alpha: Tensor, k: int) -> Tensor:
-        """Coarse alpha (N, 1, h, w) → logits (N, 1, k, k) of each patch's expected mean error."""
+    def flaw_logits(self, coarse_alpha: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits (N, 1, k, k) of each patch's expected mean error.
+
+        Args:
+            coarse_alpha: (N, 1, h, w) in [0, 1], covering the whole frame.
+            size: (H, W) of the frame that is cut into patches.
+        """
+        k = self.num_patches(*size)
+        # Padded as the patches pad the frame, so that cell and patch cover the same.
+        height, width = coarse_alpha.shape[-2:]
+        patch_height, patch_width = _patch_size(*size, k)
+        bottom = round(height * (k * patch_height / size[0] - 1))
+        right = round(width * (k * patch_width / size[1] - 1))
+        x = F.pad(coarse_alpha.to(self.flaw_conv.weight.dtype), (0, right, 0, bottom), mode="replicate")
         # Pooled to 4k and not to k: half 0, half 1 and all 1/2 have the same mean and not the same flaw.
-        x = F.adaptive_avg_pool2d(coarse_alpha, 4 * k)
+        x = F.adaptive_avg_pool2d(x, 4 * k)
         return self.flaw_head(F.relu(self.flaw_conv(x)))
 
     def flaw_target(self, alpha: Tensor, true_alpha: Tensor) -> Tensor:
@@ -185,11 +198,11 @@ class PatchRefiner(nn.Module):
 
     def reduce(self, feature: Tensor) -> Tensor:
         """(N, channels, h, w) → (N, 8, h, w): once per frame, before it is enlarged and cut."""
-        return F.relu(self.conv_feature(feature), inplace=True)
+        return F.relu(self.conv_feature(feature.to(self.conv_feature.weight.dtype)), inplace=True)
 
     def forward(self, colour: Tensor, alpha: Tensor, feature: Tensor) -> Tensor:
         """Colour (M, 3, h, w), alpha (M, 1, h, w) in [0, 1], reduced feature (M, 8, h, w) → (M, 1, h, w) in [−1, 1]."""
-        image = conv_layout(torch.cat((colour * 2 - 1, alpha), dim=1))
+        image = conv_layout(torch.cat((colour * 2 - 1, alpha), dim=1).to(self.conv_in.weight.dtype))
         x = F.relu(self.conv_in(conv_layout(torch.cat((image, feature), dim=1))), inplace=True)
         x = scale(self.conv_mid(x), 2)
         x = F.relu(self.conv_out(torch.cat((x, image), dim=1)), inplace=True)

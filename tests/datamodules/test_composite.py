@@ -197,6 +197,9 @@ def test_flow_that_nobody_knows_is_refused(make_layers: MakeLayers) -> None:
     video = make_layers(bgr=torch.zeros(2, 3, 3, 36, 40), fgr_flow=torch.zeros(2, 3, 2, 36, 40))
     with pytest.raises(ValueError, match="background videos"):
         composite(video, 36, 40, flow=True)
+    cut = replace(video, bgr=torch.zeros(2, 2, 3, 36, 40))
+    with pytest.raises(ValueError, match="over cuts"):
+        composite(cut, 36, 40, flow=True)
 
 
 def test_collate_pads_pictures_and_missing_layers(make_layers: MakeLayers) -> None:
@@ -221,3 +224,23 @@ def test_previous_frame_affine_inverts_the_one_before() -> None:
     step = to_previous_frame(torch.stack([first, second])[None])[0, 1]
     point = torch.tensor([7.0, 9.0, 1.0])
     torch.testing.assert_close(first @ torch.cat([step @ point, torch.ones(1)]), second @ point)
+
+
+def test_numbers_do_not_depend_on_the_number_of_threads(make_layers: MakeLayers) -> None:
+    layers = make_layers(2, 4, (150, 160), camouflage=torch.ones(2), noise_std=torch.full((2,), 0.02))
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(composite(layers, 140, 150).frames)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_gives_the_same_numbers_to_float_tolerance(make_layers: MakeLayers) -> None:
+    layers = make_layers(noise_std=torch.full((2,), 0.05), camouflage=torch.ones(2))
+    on_gpu = composite(layers.to("cuda"), 36, 40).to("cpu")
+    torch.testing.assert_close(on_gpu.frames, composite(layers, 36, 40).frames, atol=1e-4, rtol=0)

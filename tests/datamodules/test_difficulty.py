@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import pytest
+from omegaconf import OmegaConf
 
 from datamodules.difficulty import STRATA, Difficulty
 
@@ -24,3 +27,12 @@ def test_wrong_options_are_refused() -> None:
         Difficulty(pan=0.2)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="cut_share must lie"):
         Difficulty(cut_share=1.5)
+
+
+def test_default_strata_are_those_of_the_configs() -> None:
+    config = OmegaConf.load(Path(__file__).parents[2] / "experiments" / "configs" / "data" / "base.yaml")
+    written = OmegaConf.to_container(config.test_strata)
+    assert isinstance(written, dict)
+    assert list(written) == list(STRATA)
+    for name, changes in written.items():
+        assert Difficulty().but(changes) == Difficulty().but(STRATA[str(name)])

@@ -15,10 +15,10 @@ def training(people: Path, rooms: Path, seed: int = 0) -> TrainingSamples:
     return TrainingSamples(foregrounds, backgrounds, (32, 32), Difficulty(), seed)
 
 
-def evaluation(people: Path, rooms: Path, **strata: Difficulty) -> EvaluationSamples:
+def evaluation(people: Path, rooms: Path, num_clips: int = 3, **strata: Difficulty) -> EvaluationSamples:
     foregrounds = build_foregrounds("image_mattes", root=people, part="train", size=40)
     backgrounds = build_backgrounds("folder", root=rooms, part="train", size=48)
-    return EvaluationSamples(foregrounds, backgrounds, (32, 32), strata, 3, 4, (0, "test"))
+    return EvaluationSamples(foregrounds, backgrounds, (32, 32), strata, num_clips, 4, (0, "test"))
 
 
 def equal(first: Layers, second: Layers) -> bool:
@@ -59,10 +59,22 @@ def test_strata_share_clips_scenes_and_draws(people_folder: Path, rooms_folder: 
 
 
 def test_more_clips_than_the_source_has_meet_other_scenes(people_folder: Path, rooms_folder: Path) -> None:
-    samples = evaluation(people_folder, rooms_folder, plain=Difficulty())
-    samples.num_clips = 24
-    pairs = {(samples[i].clip, samples[i].scene) for i in range(24)}
-    assert len(pairs) == 24
+    samples = evaluation(people_folder, rooms_folder, 64, plain=Difficulty())
+    pairs = {(samples[i].clip, samples[i].scene) for i in range(64)}
+    assert len(pairs) == 64  # of 8 clips and 8 scenes
+
+
+def test_pairs_are_distinct_whatever_the_numbers_of_clips_and_scenes(people_folder: Path, rooms_folder: Path) -> None:
+    foregrounds = build_foregrounds("image_mattes", root=people_folder, part="train", size=40, shares=(0.2, 0.4, 0.4))
+    backgrounds = build_backgrounds("folder", root=rooms_folder, part="train", size=48, shares=(0.3, 0.3, 0.4))
+    assert (len(foregrounds), len(backgrounds)) == (2, 3)
+    samples = EvaluationSamples(foregrounds, backgrounds, (32, 32), {"": Difficulty()}, 6, 1, (0, "test"))
+    assert len({(samples[i].clip, samples[i].scene) for i in range(6)}) == 6
+
+
+def test_more_clips_than_pairs_are_refused(people_folder: Path, rooms_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"test: 8 clips and 8 scenes make only 64 pairs; lower test_clips from 65"):
+        evaluation(people_folder, rooms_folder, 65, plain=Difficulty())
 
 
 def test_clip_length_is_drawn_for_a_batch() -> None:

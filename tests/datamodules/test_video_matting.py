@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from datamodules.batch import MattingBatch
+from datamodules.video import write_video
 from datamodules.video_matting import VideoMattingDataModule
 
 MakeData = Callable[..., VideoMattingDataModule]
@@ -24,8 +25,8 @@ def make_data(people_folder: Path, rooms_folder: Path) -> MakeData:
     def make(**options: Any) -> VideoMattingDataModule:
         return VideoMattingDataModule(
             **{
-                "source": {"name": "image_mattes", "root": str(people_folder)},
-                "backgrounds": {"name": "folder", "root": str(rooms_folder)},
+                "source": {"name": "image_mattes", "root": str(people_folder), "shares": (0.4, 0.3, 0.3)},
+                "backgrounds": {"name": "folder", "root": str(rooms_folder), "shares": (0.4, 0.3, 0.3)},
                 "clip_length": 3, "size": (32, 40), "batch_size": 4, "num_steps": 4, "difficulty": HARD,
                 "val_clips": 2, "test_clips": 2, "test_clip_length": 3,
                 **options,
@@ -239,3 +240,29 @@ def test_wrong_options_are_refused(make_data: MakeData) -> None:
         make_data(clip_length=0)
     with pytest.raises(ValueError, match="at least 1"):
         make_data(clip_length=(4, 2))
+
+
+def test_canvases_follow_the_size_of_the_output_unless_they_are_given() -> None:
+    rooms = {part: {"name": "procedural", "num_scenes": 1} for part in ("train", "val", "test")}
+    data = VideoMattingDataModule({"name": "procedural", "num_clips": 1, "num_frames": 2}, rooms, 2, (48, 64))
+    for people, places in data.sources().values():
+        assert people.read(0, [0]).fgr.shape[-2:] == (64, 64)
+        assert places.read(0, 1, torch.Generator()).pictures.shape[-2:] == (96, 96)
+    data = VideoMattingDataModule("procedural", {**rooms, "test": {**rooms["test"], "size": 50}}, 2, 48)
+    assert [pair[1].read(0, 1, torch.Generator()).pictures.shape[-1] for pair in data.sources().values()] == [
+        96,
+        96,
+        50,
+    ]
+
+
+def test_flow_over_cuts_or_videos_is_refused(make_data: MakeData, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="flow=True needs still backgrounds and cut_share 0"):
+        make_data(flow=True)
+    with pytest.raises(ValueError, match="flow=True needs still backgrounds and cut_share 0"):
+        make_data(flow=True, difficulty={}, test_strata={"cut": {"cut_share": 1.0}})
+    for k in range(3):
+        write_video(tmp_path / f"{k}.mp4", torch.zeros(3, 3, 32, 32, dtype=torch.uint8), 25)
+    videos = {"name": "folder", "root": str(tmp_path)}
+    with pytest.raises(ValueError, match="set kinds=stills"):
+        make_data(flow=True, difficulty={}, backgrounds=videos).setup()

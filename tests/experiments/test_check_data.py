@@ -9,7 +9,15 @@ from PIL import Image
 
 
 def check(*overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "experiments.check_data", "scale=smoke", *overrides]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.check_data",
+        "scale=smoke",
+        "scale.test_clips=1",
+        "scale.val_clips=1",
+        *overrides,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 

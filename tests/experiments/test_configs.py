@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
@@ -11,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 import experiments
 from experiments.cell import run_cell
-from experiments.study import Study
+from experiments.records import write_table
+from experiments.study import Study, move_stale_aside
 
 CONFIGS = Path(experiments.__file__).parent / "configs"
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "exp").glob("*.yaml"))
@@ -60,6 +62,65 @@ def test_a_cell_of_each_experiment_runs_to_a_complete_record(
     cell.prepare()
     assert run_cell(cell.config, cell.record()) == 0
     assert cell.is_complete()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides", [(), ("model=modnet",), ("model=modnet", "recipe=modnet_soc", "one_frame_delay=true")]
+)
+def test_a_run_without_an_experiment_goes_through_all_stages(
+    overrides: tuple[str, ...],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    cell = study("scale=smoke", "logger=none", f"data.cache_dir={cache}", "scale.test_clips=1", *overrides)
+    cell.prepare()
+    assert run_cell(cell.config, cell.record()) == 0
+    trained = {path.stem for path in (cell.folder / "checkpoints").iterdir()}
+    assert trained == {name for name, stage in cell.config["recipe"]["stages"].items() if stage}
+
+
+def test_a_folder_of_another_config_or_of_none_is_moved_aside_and_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cell = study("+exp=brm_ablation")
+    cell.prepare()
+    assert move_stale_aside(cell) is None
+    (cell.folder / "record.json").write_text("{torn")
+    aside = move_stale_aside(cell)
+    assert aside is not None
+    assert (aside / "config.yaml").is_file()
+    cell.prepare()
+    changed = study("+exp=brm_ablation")
+    changed.config["model"]["width"] = 0.75
+    again = move_stale_aside(changed)
+    assert again is not None
+    assert again.name.endswith(cell.hash())
+    assert not cell.folder.exists()
+
+
+def test_a_cell_whose_metrics_are_gone_is_not_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cell = study("+exp=brm_ablation")
+    cell.prepare()
+    record = cell.record()
+    names = {name: ["a"] for name in ("clip", "scene", "stratum")}
+    values = {name: [0.0] for name in ("frame", "mad", "mse", "dtssd")}
+    write_table(cell.folder / "metrics.parquet", pd.DataFrame(names | values))
+    record.status = "complete"
+    record.save()
+    assert cell.is_complete()
+    (cell.folder / "metrics.parquet").unlink()
+    assert not cell.is_complete()
+
+
+def test_an_override_has_one_name_whatever_its_spelling() -> None:
+    rate = "recipe.stages.matting.learning_rate"
+    assert study(f"{rate}=1e-3").cell == study(f"{rate}=0.001").cell
 
 
 def test_a_cell_is_named_for_its_arm_seed_and_overrides_whatever_their_order() -> None:

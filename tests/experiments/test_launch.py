@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import launch
-from experiments.launch import CellPool, last_line
+from experiments.launch import CellPool, why_ended
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_stopping_ends_all_cells(tmp_path: Path, stub: list[int | None]) -> None
 
 
 def test_a_signal_is_told_as_one(tmp_path: Path) -> None:
-    assert "ended by signal 9; the same command resumes it" in last_line(tmp_path / "log.txt", -9)
+    assert "ended by signal 9; the same command resumes it" in why_ended(tmp_path, -9)
 
 
 def test_visible_devices_are_counted_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:

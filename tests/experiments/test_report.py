@@ -231,6 +231,49 @@ def test_a_grid_of_arms_is_sorted_by_value_with_the_baseline_first(make_cell, ex
     assert "MAD of 5 arms against prm_k=16, prm_xi=0.01" in text
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_each_arm_of_a_further_axis_is_compared_within_it(make_cell, experiment, tmp_path, write):
+    effects = {(0.5, True): 0.8, (0.5, False): 1.0, (1.0, True): 2.4, (1.0, False): 2.0}
+    cells = [
+        small(make_cell, {"model.width": width, "model.brm": brm}, seed, effect=effect)
+        for (width, brm), effect in effects.items()
+        for seed in range(3)
+    ]
+    text = write(experiment, cells)
+    for width in ("0.5", "1.0"):
+        assert f"with BRM, width={width} against without BRM, width={width}, 3 seeds: " in text
+        assert f"\n| without BRM, width={width} (baseline) |" in text
+    assert "nothing is compared" not in text
+    table = scores(tmp_path)
+    found = table.xs(("mad", "all"), level=("metric", "stratum"))["difference"].dropna()
+    assert sorted(found.index) == ["model.brm=true,model.width=0.5", "model.brm=true,model.width=1.0"]
+    change = table["relative"].xs(("mad", "all"), level=("metric", "stratum"))
+    assert change["model.brm=true,model.width=0.5"] == pytest.approx(-0.2, abs=0.05)
+    assert change["model.brm=true,model.width=1.0"] == pytest.approx(0.2, abs=0.05)
+    against = table["against"].xs(("mad", "all"), level=("metric", "stratum"))
+    assert against["model.brm=true,model.width=1.0"] == "model.brm=false,model.width=1.0"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_arm_without_its_own_baseline_is_named_and_the_others_are_compared(make_cell, experiment, write):
+    arms = [(0.5, True), (0.5, False), (1.0, True)]
+    cells = [small(make_cell, {"model.brm": brm, "model.width": width}, 0) for width, brm in arms]
+    text = write(experiment, cells)
+    assert "The baseline model.brm=false,model.width=1.0 has no complete cell: with BRM, width=1.0 cannot" in text
+    assert "with BRM, width=0.5 against without BRM, width=0.5" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("clips", "words"), [(3, "cannot be confirmed with 3 foregrounds"), (8, "")])
+def test_what_too_few_foregrounds_cannot_confirm_is_said(make_cell, experiment, write, clips, words):
+    cells = [small(make_cell, arm, seed, effect=0.7 if arm is WITH else 1.0, clips=clips)
+             for arm in (WITH, WITHOUT) for seed in range(3)]  # fmt: skip
+    text = write(experiment, cells)
+    assert "better in MAD and dtSSD" in text
+    assert words in text
+    assert ("sign-flip test " in text.split("##")[0]) == bool(words)
+
+
 def test_bad_descriptions_are_refused_in_one_line(make_cell, experiment, write):
     with pytest.raises(ValueError, match="primary metric madd is not known"):
         write(experiment | {"primary": ["madd"]}, [])

@@ -167,6 +167,35 @@ def test_two_processes_train_one_cell_together(root: Path) -> None:
     assert record["status"] == "complete"
 
 
+@pytest.mark.slow
+def test_reports_of_two_comparisons_do_not_mix(ablation: Path, root: Path) -> None:
+    shutil.copytree(ablation, root / "mixed")
+    other = ["model.hidden=4", "recipe.stages.matting.learning_rate=1e-3", "seed=0"]
+    result = run(root / "mixed", "+exp=brm_ablation", *SMOKE, *other)
+    assert result.returncode == 0, result.stderr
+    reports = list((root / "mixed/results/brm_ablation").glob("smoke*/report.md"))
+    assert len(reports) == 2
+    (narrow,) = (path.read_text() for path in reports if "hidden" in str(path))
+    assert "1 seed" in narrow
+
+
+@pytest.mark.slow
+def test_one_bad_job_stops_no_other_and_is_told(root: Path) -> None:
+    result = run(root / "job", "+exp=brm_ablation", "data=procedural,video_mattes", "seed=0", *SMOKE)
+    assert result.returncode == 1
+    assert "data.root" in result.stderr
+    assert {record["status"] for record in cells(root / "job").values()} == {"complete"}
+    assert len(cells(root / "job")) == 2
+
+
+@pytest.mark.slow
+def test_a_failure_is_told_with_the_default_logger_too(root: Path) -> None:
+    rate = ["recipe.stages.matting.learning_rate=1e30", "recipe.stages.matting.gradient_clip_norm=null"]
+    result = run(root / "nan", "+exp=brm_ablation", "seed=0", "scale=smoke", "scale.steps=20", *rate)
+    assert result.returncode == 1
+    assert result.stdout.count("NonFiniteLossError: the loss became") == 2
+
+
 def save_pair(folder: Path, name: str, alpha_size: tuple[int, int] = (64, 64)) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(folder / f"{name}.jpg")
@@ -189,6 +218,7 @@ def bad_inputs(folder: Path) -> dict[str, list[str]]:
             (broken / f"person{index}_{kind}.mp4").write_bytes(b"no video")
     images, videos = "data=image_mattes", "data=video_mattes"
     return {
+        "no workers": ["hydra.mode=MULTIRUN", "workers=0", "workers"],
         "unknown key": ["model.bmr=true", "bmr"],
         "missing folder": [images, f"data.root={folder}/nowhere", f"data.scenes={scenes}", "nowhere"],
         "broken video": [videos, f"data.root={broken}", f"data.scenes={scenes}", "person"],
@@ -204,11 +234,13 @@ def bad_inputs(folder: Path) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "case", ["unknown key", "missing folder", "broken video", "alpha of another size", "empty split", "nan loss"]
+    "case",
+    ["no workers", "unknown key", "missing folder", "broken video", "alpha of another size", "empty split", "nan loss"],
 )
 def test_bad_input_ends_with_one_clear_line(tmp_path: Path, root: Path, case: str) -> None:
     *overrides, named = bad_inputs(tmp_path / "data")[case]
-    result = run(root / "bad", "+exp=brm_ablation", "hydra.mode=RUN", *SMOKE, "scale.steps=20", *overrides)
+    few = ["scale.steps=20", "scale.test_clips=1", "scale.val_clips=1"]
+    result = run(root / "bad", "+exp=brm_ablation", "hydra.mode=RUN", *SMOKE, *few, *overrides)
     assert result.returncode != 0
     lines = [line for line in result.stderr.splitlines() if line.strip()]
     assert len(lines) == 1, result.stderr

@@ -51,7 +51,7 @@ def test_interval_of_a_fixed_seed_is_fixed():
     values = positive_scores(np.random.default_rng(1), 3, clips) - 10
     ends = [stats.estimate(values, clips, Resamples.draw(3, clips, 1000, np.random.default_rng(5))) for _ in range(2)]
     assert ends[0] == ends[1]
-    assert ends[0] == pytest.approx((0.13937, -0.51449, 0.80115), abs=1e-5)
+    assert ends[0] == pytest.approx((0.13937, -0.55020, 0.87188), abs=1e-5)
 
 
 def test_arms_of_one_kind_differ_about_as_rarely_as_promised():
@@ -69,15 +69,27 @@ def test_arms_of_one_kind_differ_about_as_rarely_as_promised():
 
 
 @pytest.mark.parametrize(("seeds", "share"), stats.SEED_COVERAGE.items())
-def test_few_seeds_cover_as_seldom_as_the_report_says(seeds, share):
+def test_few_seeds_cover_as_often_as_the_report_says(seeds, share):
     generator = np.random.default_rng(0)
     clips = clips_of(strata=1, foregrounds=2)
     covered = 0
-    for _ in range(500):
+    for _ in range(1000):
         gaps = np.repeat(generator.normal(size=(seeds, 1)), len(clips), axis=1)
         low, high = stats.interval(Resamples.draw(seeds, clips, 300, generator).mean(gaps))
         covered += low <= 0 <= high
-    assert covered / 500 == pytest.approx(share, abs=0.06)
+    assert covered / 1000 == pytest.approx(share, abs=0.025)
+
+
+def test_the_spread_of_seeds_is_stretched_and_that_of_clips_is_not():
+    clips = clips_of(strata=1, foregrounds=8)
+    draws = Resamples.draw(3, clips, 500, np.random.default_rng(0))
+    by_seed = np.repeat([[1.0], [2.0], [6.0]], len(clips), axis=1)
+    np.testing.assert_allclose(draws.mean(by_seed), 3 + np.sqrt(3 / 2) * 4.303 / 1.96 * (draws.seeds @ [1, 2, 6] - 3))
+    by_clip = np.repeat(np.arange(8.0)[None], 3, axis=0)
+    np.testing.assert_allclose(draws.mean(by_clip), draws.clips @ np.arange(8.0))
+    assert stats.seed_stretch(1) == 1
+    stretches = [stats.seed_stretch(seeds) for seeds in range(2, 30)]
+    assert stretches == sorted(stretches, reverse=True)
 
 
 def test_planted_effect_is_recovered():
@@ -103,7 +115,7 @@ def test_equal_arms_are_equivalent_and_not_distinguishable():
     generator = np.random.default_rng(1)
     found = stats.compare(scores, scores.copy(), clips, Resamples.draw(3, clips, 500, generator), generator)
     assert (found.verdict, found.equivalent) == ("not distinguishable", True)
-    assert found.probability == pytest.approx(0.5, abs=0.5)
+    assert found.probability == pytest.approx(0.5)
     assert found.p_value == 1
 
 

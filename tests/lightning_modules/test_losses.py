@@ -40,6 +40,15 @@ def test_semantic_blur_has_the_mirrored_tails() -> None:
     assert torch.allclose(kernel[:2], expected, atol=1e-5)
 
 
+def test_semantic_target_is_the_same_under_mixed_precision() -> None:
+    alpha = torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(0))
+    expected = losses.semantic_target(alpha)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        target = losses.semantic_target(alpha)
+    assert target.dtype == torch.float32
+    assert torch.equal(target, expected)
+
+
 def test_semantic_target_is_the_central_mean_of_each_cell() -> None:
     alpha = torch.rand(1, 1, 16, 16)
     expected = alpha[..., 7:9, 7:9].mean()
@@ -93,8 +102,9 @@ def test_charbonnier_passes_gradcheck_and_stays_finite_at_equality() -> None:
     assert equal.grad is not None
     assert equal.grad.isfinite().all()
     target = torch.rand(2, 3, dtype=torch.float64)
-    value = losses.charbonnier(pred, target, eps=1e-3)
-    assert torch.allclose(value.double(), ((pred - target) ** 2 + 1e-6).sqrt(), atol=1e-6)
+    assert torch.autograd.gradcheck(lambda pred: losses.charbonnier(pred, target, 4.0, eps=1e-3), (pred,))
+    expected = 4 * ((pred - target) ** 2 + 1e-6).sqrt()
+    assert torch.allclose(losses.charbonnier(pred, target, 4.0, eps=1e-3), expected, atol=1e-12)
 
 
 def test_flaw_loss_is_least_at_the_soft_target() -> None:

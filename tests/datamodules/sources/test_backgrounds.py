@@ -64,3 +64,10 @@ def test_wrong_folders_are_named(tmp_path: Path, mixed: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no backgrounds of kind all"):
         FolderBackgrounds(tmp_path / "empty", "train")
+
+
+def test_two_scenes_of_one_name_are_refused(tmp_path: Path, images: Write) -> None:
+    for path in (tmp_path / "a" / "rooms" / "x.png", tmp_path / "b" / "rooms" / "x.jpg"):
+        images(path, np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"x\.png and .*x\.jpg have one name, 'rooms/x'"):
+        FolderBackgrounds([tmp_path / "a" / "rooms", tmp_path / "b" / "rooms"], "train", shares=ALL)

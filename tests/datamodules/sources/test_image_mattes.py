@@ -79,3 +79,24 @@ def test_wrong_folders_are_named(tmp_path: Path, images: Write) -> None:
     images(tmp_path / "b.png", rgba()[..., :3])
     with pytest.raises(ValueError, match=r"b\.png: no alpha"):
         ImageMattes(tmp_path, "train", shares=ALL)
+
+
+@pytest.mark.parametrize("layout", ["rgba", "folders"])
+def test_reduced_cut_out_keeps_its_colour_up_to_the_edge(tmp_path: Path, images: Write, layout: str) -> None:
+    rows, columns = np.mgrid[:400, :400]
+    inside = (np.hypot(rows - 200, columns - 200) < 143).astype(np.uint8) * 255
+    if layout == "rgba":
+        images(tmp_path / "disc.png", inside[..., None].repeat(4, 2))
+    else:
+        images(tmp_path / "fgr" / "disc.png", inside[..., None].repeat(3, 2))
+        images(tmp_path / "pha" / "disc.png", inside)
+    clip = ImageMattes(tmp_path, "train", size=40, shares=ALL).read(0, [0])
+    assert ((clip.pha > 0) & (clip.pha < 255)).sum() > 40
+    assert int(clip.fgr[(clip.pha > 0).expand_as(clip.fgr)].min()) >= 254
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path: Path, images: Write) -> None:
+    images(tmp_path / "x.png", rgba())
+    images(tmp_path / "x.tif", rgba())
+    with pytest.raises(ValueError, match=r"x\.png and .*x\.tif have one name, 'x'"):
+        ImageMattes(tmp_path, "train", shares=ALL)

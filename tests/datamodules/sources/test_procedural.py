@@ -131,3 +131,13 @@ def test_rooms_refuse_options_out_of_range(options) -> None:
 def test_number_beyond_the_source_is_refused() -> None:
     with pytest.raises(IndexError, match="3"):
         ProceduralPeople(**SMALL).read(3, [0])
+
+
+def test_memory_holds_the_last_used_up_to_a_number_of_bytes(monkeypatch) -> None:
+    source = ProceduralRooms(num_scenes=4, size=40, parallax=0.0)
+    one = source.read(0, 1, torch.Generator()).pictures.numel()
+    monkeypatch.setattr("datamodules.sources.procedural.HELD_BYTES", 2 * one)
+    for i in (1, 0, 2):
+        source.read(i, 1, torch.Generator())
+    assert list(source._store.held) == ["room-train-0000", "room-train-0002"]
+    assert source._store.num_bytes == 2 * one

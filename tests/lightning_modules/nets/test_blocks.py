@@ -79,6 +79,14 @@ def test_frozen_statistics_leaves_them_and_restores_the_momentum():
     assert norms[0].momentum == norms[1].batch_norm.momentum == 0.1
 
 
+def test_an_infinite_map_leaves_frozen_statistics_finite():
+    norm = blocks.IBNorm(4)
+    with blocks.frozen_statistics(norm):
+        norm(torch.full((2, 4, 3, 3), torch.inf))
+    assert norm.batch_norm.running_mean.isfinite().all()
+    assert norm.batch_norm.running_var.isfinite().all()
+
+
 class RecordingNorm(torch.nn.SyncBatchNorm):
     """A synchronised norm of a single process, which torch runs on GPUs only."""
 

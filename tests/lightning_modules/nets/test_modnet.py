@@ -53,6 +53,19 @@ def test_frames_do_not_see_each_other():
         torch.testing.assert_close(net(frames).alpha[:, 1:2], net(frames[:, 1:2]).alpha, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("side", "groups"), [(64, [8, 3]), (1088, [1, 1])])
+def test_evaluation_takes_a_clip_in_groups(monkeypatch, side, groups):
+    net = build_net("modnet", width=0.5, hidden=16).eval()
+    seen, step = [], net.step
+    monkeypatch.setattr(net, "step", lambda frames: seen.append(len(frames)) or step(frames[:, :, :64, :64]))
+    frames = torch.rand(1, sum(groups), 3, side, side)
+    with torch.no_grad():
+        out = net(frames)
+        assert seen == groups
+        torch.testing.assert_close(out.alpha[:, -1:], net(frames[:, -1:]).alpha, atol=1e-5, rtol=0)
+    assert out.aux["semantic"].shape[:2] == (1, sum(groups))
+
+
 def test_start_weights_are_kaiming_uniform_with_zero_bias():
     net = build_net("modnet")
     conv = net.semantic.conv_lr16.conv

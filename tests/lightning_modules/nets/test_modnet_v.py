@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lightning_modules.nets import build_net
+from lightning_modules.nets.blocks import frozen_statistics
 from lightning_modules.nets.brm import BRMState
 
 SMALL = {"width": 0.5, "hidden": 16, "working_size": 64}
@@ -106,15 +107,17 @@ def test_fresh_nets_with_and_without_memory_agree(training):
 
 
 def test_memory_reaches_detail_through_f4_only():
-    frames = torch.rand(1, 3, 3, 64, 64)
-    alphas = []
+    frames = torch.rand(1, 1, 3, 64, 64)
+    full = BRMState(torch.randn(1, 16, 8, 8), torch.ones(1, 1, 8, 8), torch.ones(1, 1, 8, 8))
     for prior in ("f4", "e4"):
         net = build_net("modnet_v", prior_to_d=prior, **SMALL).eval()
-        net.reset_parameters(1)
         torch.nn.init.ones_(net.brm.fuse_norm.weight)
+        seen = []
+        net.detail.to_e4.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
         with torch.no_grad():
-            alphas.append(net(frames).alpha)
-    assert not torch.allclose(*alphas, atol=1e-5)
+            empty_alpha, full_alpha = net(frames).alpha, net(frames, full).alpha
+        assert torch.equal(*seen) == (prior == "e4")
+        assert not torch.equal(empty_alpha, full_alpha)  # with e4 through the semantic branch
 
 
 @pytest.mark.parametrize("update", ["average", "count_mean"])
@@ -130,14 +133,64 @@ def test_advance_gives_the_state_of_a_forward_pass(update):
     assert build_net("modnet_v", brm=False, **SMALL).advance(frames) is None
 
 
-def test_state_of_another_frame_carries_no_gradient_over_once_detached():
+def test_gradient_reaches_an_earlier_frame_through_the_state_only():
     net = build_net("modnet_v", **SMALL).train()
     torch.nn.init.ones_(net.brm.fuse_norm.weight)
-    first = net(torch.rand(2, 1, 3, 64, 64).requires_grad_())
-    frame = torch.rand(2, 1, 3, 64, 64)
-    state = BRMState(*(part.detach() for part in first.state))
-    net(frame, state).alpha.mean().backward()
-    first.alpha.mean().backward()  # the graph of frame 1 is whole: nothing of it was freed
+    earlier, later = torch.rand(2, 1, 3, 64, 64).requires_grad_(), torch.rand(2, 1, 3, 64, 64)
+    state = net(earlier).state
+    (gradient,) = torch.autograd.grad(net(later, state).alpha.mean(), earlier, retain_graph=True)
+    assert gradient.abs().max() > 0
+    cut = BRMState(*(part.detach() for part in state))
+    assert torch.autograd.grad(net(later, cut).alpha.mean(), earlier, allow_unused=True) == (None,)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 64, 64), (2, 3, 64, 96)])
+def test_state_of_other_frames_is_refused_in_one_line(shape):
+    net = build_net("modnet_v", **SMALL).eval()
+    with torch.no_grad():
+        state = net(torch.rand(2, 1, 3, 64, 64)).state
+        for run in (net, net.advance):
+            with pytest.raises(ValueError, match=r"start a new clip with state=None") as error:
+                run(torch.rand(shape)[:, None], state)
+            assert "\n" not in str(error.value)
+
+
+def test_advance_is_compiled_with_the_step_and_gives_the_same_in_training():
+    net = build_net("modnet_v", **SMALL).train()
+    frames, calls = torch.rand(2, 5, 3, 64, 64), []
+
+    def backend(graph, inputs):
+        calls.append(graph)
+        return graph.forward
+
+    with torch.no_grad(), frozen_statistics(net):
+        expected = net.advance(frames)
+        net.compile_step(backend=backend, fullgraph=True)
+        compiled = net.advance(frames)
+    assert len(calls) in (1, 2)  # at most one graph more, as the empty memory lies differently
+    for got, wanted in zip(compiled, expected, strict=True):
+        torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+
+
+def test_half_precision_weights_refine():
+    net = build_net("modnet_v", prm_mode="all", **SMALL).eval()
+    torch.nn.init.normal_(net.prm.refiner.head.weight, std=0.1)
+    for size in ((64, 90), (90, 130)):
+        frames = torch.rand(1, 2, 3, *size).bfloat16()
+        with torch.no_grad():
+            exact = net.float()(frames.float())
+            out = net.bfloat16()(frames)
+        assert out.aux["flaw_map"].dtype == torch.float32
+        assert (out.alpha - exact.alpha).abs().mean() < 0.05
+
+
+def test_feature_is_reduced_before_it_is_enlarged():
+    net = build_net("modnet_v", prm_mode="all", **SMALL).eval()
+    seen = []
+    net.prm.refiner.conv_feature.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
+    with torch.no_grad():
+        net(torch.rand(1, 1, 3, 50, 90))
+    assert seen == [(25, 45)]
 
 
 def test_mixed_precision_trains():

@@ -129,7 +129,25 @@ def test_flaw_head_starts_at_the_threshold_and_tells_an_edge_from_grey():
     grey = torch.full((1, 1, 64, 64), 0.5)
     edge = torch.zeros(1, 1, 64, 64)
     edge[..., 8:16] = edge[..., 24:32] = edge[..., 40:48] = edge[..., 56:] = 1
-    assert not torch.allclose(prm.flaw_logits(grey, 4), prm.flaw_logits(edge, 4))
+    assert not torch.allclose(prm.flaw_logits(grey, (64, 64)), prm.flaw_logits(edge, (64, 64)))
+
+
+@pytest.mark.parametrize(
+    ("size", "working", "k"), [((720, 1280), (512, 928), 16), ((720, 720), (720, 720), 16), ((97, 161), (97, 161), 4)]
+)
+@pytest.mark.parametrize("place", [(0, 0), (1, 2), (-1, -1), (-2, 1)])
+def test_flaw_cells_lie_on_the_patches(size, working, k, place):
+    prm = PatchRefinement(k=k)
+    with torch.no_grad():
+        for conv in (prm.flaw_conv, prm.flaw_head):  # together the mean over a cell
+            conv.weight.zero_()[:, :, 1:, 1:] = 1 / (4 * conv.in_channels)
+            conv.bias.zero_()
+    selection = torch.zeros(1, k, k, dtype=torch.bool)
+    selection[0][place] = True
+    alpha = prm.selected_pixels(selection, *size).float()
+    with torch.no_grad():
+        flaw = prm.flaw_logits(F.interpolate(alpha, working, mode="area"), size)
+    torch.testing.assert_close(flaw, prm.flaw_target(alpha, torch.zeros_like(alpha)), atol=0.07, rtol=0)
 
 
 @pytest.mark.parametrize(("size", "k"), [((1080, 1920), 16), ((2160, 4096), 16), ((4320, 7680), 32)])
@@ -145,6 +163,6 @@ def test_training_of_given_patches_reaches_every_parameter():
     refined = prm.refine(frame, alpha, feature, selection)
     target = prm.flaw_target(alpha, torch.zeros_like(alpha))
     loss = refined[prm.selected_pixels(selection, 90, 150)].mean()
-    loss = loss + F.binary_cross_entropy_with_logits(prm.flaw_logits(coarse, 4), target)
+    loss = loss + F.binary_cross_entropy_with_logits(prm.flaw_logits(coarse, (90, 150)), target)
     loss.backward()
     assert [key for key, p in prm.named_parameters() if p.grad is None] == []
