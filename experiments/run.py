@@ -2,7 +2,7 @@
 
     python -m experiments.run +exp=brm_ablation                 all arms and seeds at the default scale
     python -m experiments.run +exp=brm_ablation scale=small     larger frames, longer training
-    python -m experiments.run +exp=brm_ablation seed=0,1,2,3,4  more seeds
+    python -m experiments.run +exp=brm_update seed=0,1,2,3,4    more seeds
     python -m experiments.run +exp=brm_ablation hydra.mode=RUN model.brm=true seed=0    one cell
 
 Run the same command again after an interruption: complete cells are skipped, a cut-off one goes on.
