@@ -68,17 +68,12 @@ class EvaluationSamples(Dataset[Layers]):
             backgrounds: the source of scenes.
             size: (height, width) of the output, pixels.
             strata: conditions by name.
-            num_clips: clips in each condition.
+            num_clips: clips in each condition; fewer where the data has not so many pairs of a clip and a scene.
             num_frames: of a clip.
             key: seed and part.
             flow: keep the source's motion.
-
-        Raises:
-            ValueError: there are fewer pairs of a clip and a scene than clips asked for.
         """
-        if num_clips > (pairs := len(foregrounds) * len(backgrounds)):
-            made_of = f"{len(foregrounds)} clips and {len(backgrounds)} scenes make only {pairs} pairs"
-            raise ValueError(f"{key[-1]}: {made_of}; lower {key[-1]}_clips from {num_clips} or add data")
+        num_clips = min(num_clips, len(foregrounds) * len(backgrounds))
         self.foregrounds, self.backgrounds = foregrounds, backgrounds
         self.size, self.strata, self.num_clips, self.num_frames = size, dict(strata), num_clips, num_frames
         self.key, self.flow = key, flow
