@@ -79,8 +79,9 @@ class BackgroundRestoration(nn.Module):
 
     def empty(self, like: Tensor, height: int, width: int) -> BRMState:
         """The state before the first frame: `height` × `width` cells, batch and device of `like`."""
-        zeros = like.new_zeros((like.shape[0], self.channels + 2, height, width), dtype=torch.float32)
-        return BRMState(*zeros.split((self.channels, 1, 1), dim=1))
+        # Three tensors and not views of one: a compiled step would be compiled again for other strides.
+        sizes = ((like.shape[0], channels, height, width) for channels in (self.channels, 1, 1))
+        return BRMState(*(like.new_zeros(size, dtype=torch.float32) for size in sizes))
 
     def fuse(self, e4: Tensor, frame_small: Tensor, state: BRMState) -> Tensor:
         """The feature of this frame joined with the memory.
