@@ -77,7 +77,10 @@ def test_a_saved_model_rebuilds_its_net(ablation: Path) -> None:
     saved = torch.load(path, weights_only=True)
     options = dict(saved["model"])
     net = build_net(options.pop("name"), **options)
+    untrained = net.state_dict()["backbone.features.0.0.weight"].clone()
     net.load_state_dict(saved["state_dict"])
+    assert not torch.equal(net.state_dict()["backbone.features.0.0.weight"], untrained)
+    assert net.eval()(torch.rand(1, 2, 3, 64, 64)).alpha.isfinite().all()
 
 
 @pytest.mark.slow
