@@ -149,6 +149,11 @@ def beat(path: Path, stage: str, done: int, total: int, note: str = "") -> None:
     temporary.replace(path)
 
 
+def _strategy(strategy: str, objective: Objective) -> str:
+    """DDP waits for ever for gradients of parts that a step leaves idle unless it is told to look for them."""
+    return "ddp_find_unused_parameters_true" if strategy == "ddp" and objective.idle_parameters else strategy
+
+
 def train_stage(
     name: str,
     net: MattingNet,
@@ -195,7 +200,7 @@ def train_stage(
         accelerator=pick_device(trainer["accelerator"]).type,
         devices=trainer["devices"],
         num_nodes=trainer["num_nodes"],
-        strategy=trainer["strategy"],
+        strategy=_strategy(trainer["strategy"], recipe.objective),
         precision=trainer["precision"],
         accumulate_grad_batches=trainer["accumulate_grad_batches"],
         gradient_clip_val=stage["gradient_clip_norm"],

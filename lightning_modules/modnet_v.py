@@ -10,7 +10,7 @@ from torch import Tensor
 from datamodules.batch import MattingBatch
 from lightning_modules import losses
 from lightning_modules.modnet import MODNetObjective
-from lightning_modules.module import Objective
+from lightning_modules.module import Objective, Rate
 from lightning_modules.nets.blocks import frozen_statistics
 from lightning_modules.nets.brm import BackgroundDecoder, BRMState
 from lightning_modules.nets.interface import MattingNet, MattingOutput
@@ -54,7 +54,7 @@ class MODNetVObjective(Objective):
             BackgroundDecoder(net.brm.channels) if net.brm is not None and background_weight > 0 else None
         )
 
-    def parameter_groups(self, net: MattingNet, learning_rate: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, net: MattingNet, learning_rate: Rate) -> list[dict[str, Any]]:
         """Everything except the patch refinement, which stage 2 trains."""
         trained = [p for name, p in net.named_parameters() if not name.startswith("prm.")]
         return [{"params": [*trained, *self.parameters()], "lr": learning_rate}]
@@ -122,7 +122,7 @@ class PatchRefinementObjective(Objective):
         self.random_share = random_share
         self.max_patches = max_patches
 
-    def parameter_groups(self, net: MattingNet, learning_rate: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, net: MattingNet, learning_rate: Rate) -> list[dict[str, Any]]:
         """The patch refinement alone."""
         assert isinstance(net, MODNetV)
         assert net.prm is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,12 +17,23 @@ from lightning_modules.metrics import MAD, MSE, DtSSD
 from lightning_modules.nets.interface import MattingNet
 
 
+Rate = float | Mapping[str, float]
+"""A learning rate, or one for each part of a net."""
+
+
 class NonFiniteLossError(ValueError):
     """The loss became NaN or infinite; the message says at which step and on which clips."""
 
 
 class Objective(nn.Module):
-    """What one stage of a paper minimises; holds the parts that only training needs (decoders, teachers)."""
+    """What one stage of a paper minimises; holds the parts that only training needs (decoders, teachers).
+
+    Attributes:
+        idle_parameters: some steps leave a part of what is trained without gradient (a head that another
+            pass trains), which several processes must be told.
+    """
+
+    idle_parameters: bool = False
 
     def forward(self, net: MattingNet, batch: MattingBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Loss terms of one step.
@@ -39,10 +51,29 @@ class Objective(nn.Module):
     def before_step(self, net: MattingNet, step: int) -> None:
         """Called before step number `step` of the stage."""
 
-    def parameter_groups(self, net: MattingNet, learning_rate: float) -> list[dict[str, Any]]:
-        """Groups for the optimiser: by default all of net and objective at one rate."""
-        trained = [*net.parameters(), *self.parameters()]
-        return [{"params": [p for p in trained if p.requires_grad], "lr": learning_rate}]
+    def parameter_groups(self, net: MattingNet, learning_rate: Rate) -> list[dict[str, Any]]:
+        """Groups for the optimiser: net and objective at one rate, or each named part of the net at its own.
+
+        Args:
+            net: whose parts, its direct children, `learning_rate` may name.
+            learning_rate: of everything; or by part, with "rest" for the objective and all parts not named.
+                A part with rate 0 is not trained.
+
+        Raises:
+            ValueError: a named part does not exist, or "rest" is missing where something is left.
+        """
+        rates = dict(learning_rate) if isinstance(learning_rate, Mapping) else {"rest": learning_rate}
+        parts = [name for name, _ in net.named_children()]
+        if unknown := sorted(set(rates) - {*parts, "rest"}):
+            raise ValueError(f"learning_rate names {', '.join(unknown)}; this net has {', '.join(parts)}, and rest")
+        groups: dict[str, list[nn.Parameter]] = {name: [] for name in [*rates, "rest"]}
+        for name, parameter in net.named_parameters():
+            part = name.partition(".")[0]
+            groups[part if part in rates else "rest"].append(parameter)
+        groups["rest"] += [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if groups["rest"] and "rest" not in rates:
+            raise ValueError(f"learning_rate has no rate for all parts of the net ({', '.join(parts)}); add rest")
+        return [{"params": groups[name], "lr": rate} for name, rate in rates.items() if rate and groups[name]]
 
 
 @dataclass
@@ -52,7 +83,7 @@ class Recipe:
     Attributes:
         objective: what is minimised.
         optimizer: its name.
-        learning_rate: after warm-up.
+        learning_rate: after warm-up; one, or one for each part of the net (`Objective.parameter_groups`).
         momentum: of SGD, or beta1 of Adam.
         weight_decay: as the optimiser defines it.
         schedule: "step" multiplies by `gamma` at each milestone; "cosine" falls to zero.
@@ -64,7 +95,7 @@ class Recipe:
 
     objective: Objective
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    learning_rate: float = 0.01
+    learning_rate: Rate = 0.01
     momentum: float = 0.9
     weight_decay: float = 0.0
     schedule: Literal["step", "cosine"] = "step"

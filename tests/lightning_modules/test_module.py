@@ -151,3 +151,38 @@ def test_random_choices_of_a_step_depend_on_seed_and_step_alone() -> None:
     assert drawn[:4] == drawn[4:8]
     assert drawn[:4] != drawn[8:]
     assert len(set(drawn[:4])) == 4
+
+
+class TwoParts(MattingNet):
+    """An encoder and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.head, self.refiner = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+
+
+def test_parts_of_a_net_get_rates_of_their_own_and_rate_zero_is_not_trained() -> None:
+    net = TwoParts()
+    groups = Objective().parameter_groups(net, {"backbone": 1e-4, "refiner": 0, "rest": 2e-4})
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert rates == {
+        id(parameter): 1e-4 if part is net.backbone else 2e-4
+        for part in (net.backbone, net.head)
+        for parameter in part.parameters()
+    }
+
+
+def test_a_part_frozen_in_one_stage_is_trained_in_the_next() -> None:
+    net = TwoParts()
+    for rate, trains in ((0.0, False), (1e-3, True)):
+        MattingModule(net, Recipe(Objective(), learning_rate={"refiner": rate, "rest": 1e-4})).setup("fit")
+        assert net.refiner.weight.requires_grad is trains
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [({"bckbone": 1e-4, "rest": 1e-4}, "learning_rate names bckbone"), ({"backbone": 1e-4}, "add rest")],
+)
+def test_rates_that_do_not_fit_the_net_are_refused(rates: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Objective().parameter_groups(TwoParts(), rates)
