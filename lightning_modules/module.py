@@ -16,7 +16,6 @@ from datamodules.batch import MattingBatch
 from lightning_modules.metrics import MAD, MSE, DtSSD
 from lightning_modules.nets.interface import MattingNet
 
-
 Rate = float | Mapping[str, float]
 """A learning rate, or one for each part of a net."""
 
