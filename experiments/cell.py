@@ -35,6 +35,7 @@ from experiments.records import (
     describe_versions,
     git_commit,
     lock_cell,
+    lock_owner,
     write_file,
     write_table,
 )
@@ -62,7 +63,7 @@ def main() -> int:
         return 0
     with lock_cell(folder) as free:
         if not free:
-            print(f"{folder}: another process works on this cell; wait for it or stop it", file=sys.stderr)
+            print(f"{folder}: {lock_owner(folder)} works on this cell; wait for it or stop it", file=sys.stderr)
             return BUSY
         return run_cell(config, CellRecord.load(folder))
 

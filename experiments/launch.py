@@ -70,11 +70,8 @@ class CellPool:
         return self.failed
 
     def stop(self) -> None:
-        """End all cells now; what they have done since their last checkpoint is done again next time."""
-        for item in self.running:
-            item.process.terminate()
-        for item in self.running:
-            item.process.wait()
+        """End all cells; each writes a checkpoint first if it is given the time."""
+        end([item.process for item in self.running])
         self.progress.stop()
 
     def say(self, line: str) -> None:
@@ -118,6 +115,19 @@ def spawn_cell(config: Path, threads: int, gpu: int | None, log: object) -> subp
         environment["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible != [""] else str(gpu)
     command = [sys.executable, "-m", "experiments.cell", str(config)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)  # type: ignore[call-overload]
+
+
+def end(processes: list[subprocess.Popen[bytes]], patience: float = 30.0) -> None:
+    """Ask processes to end, and kill those that do not within `patience` seconds."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + patience
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def why_ended(folder: Path, status: int) -> str:

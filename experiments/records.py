@@ -17,6 +17,7 @@ import platform
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -177,9 +178,17 @@ def lock_cell(folder: Path) -> Iterator[bool]:
             yield False
             return
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
         yield True
+
+
+def lock_owner(folder: Path) -> str:
+    """Who holds the lock of a cell, or held it last: process, machine and since when."""
+    try:
+        return (folder / "lock").read_text(encoding="utf-8", errors="replace") or "another process"
+    except OSError:
+        return "another process"
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -194,8 +203,18 @@ def write_file(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp makes it private to its owner
         temporary.replace(path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk before going on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -11,6 +11,7 @@ Run the same command again after an interruption: complete cells are skipped, a 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -19,12 +20,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments.command import ends_with_one_line, one_line, run_hydra, swept
-from experiments.launch import CellPool, count_gpus, spawn_cell
+from experiments.launch import CellPool, count_gpus, end, spawn_cell
 from experiments.study import Study, move_stale_aside
 
 
 def main() -> int:
     """Run the cells of the command line; 0 if all are complete."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler that takes the machine back
     arguments = sys.argv[1:]
     axes = swept(arguments)
     pools: list[CellPool] = []  # one, once the first cell of a multirun is known
@@ -45,7 +47,12 @@ def main() -> int:
         if multirun:
             pools[0].start(study.cell, study.folder, path, config.trainer.threads)
         else:
-            statuses.append(spawn_cell(path, config.trainer.threads, None, None).wait())
+            process = spawn_cell(path, config.trainer.threads, None, None)
+            try:
+                statuses.append(process.wait())
+            except KeyboardInterrupt:
+                end([process])
+                raise
 
     try:
         errors = run_hydra(run_cell)

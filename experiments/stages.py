@@ -13,7 +13,9 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from experiments.checkpoints import is_whole, newest_whole, remove_checkpoint, save_checkpoint
 from experiments.records import write_file
 from lightning_modules.modnet import MODNetObjective, SOCObjective
 from lightning_modules.modnet_v import MODNetVObjective, PatchRefinementObjective
@@ -46,30 +48,26 @@ def make_recipe(stage: dict[str, Any], net: MattingNet, seed: int) -> Recipe:
 
 
 class ResumePoint(Callback):
-    """Writes the whole state of training every few steps; a kill between two loses only the steps since."""
+    """Writes the whole state of training every few steps and when SIGTERM asks to end.
+
+    A kill loses only the steps since the last one.
+    """
 
     def __init__(self, path: Path, every: int) -> None:
         self.path = path
         self.every = every
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
-        """Write at every `every`-th optimiser step, the last excepted."""
+        """Write at every `every`-th optimiser step and at the one where the end is asked for, the last excepted."""
         step = trainer.global_step
-        if _has_stepped(trainer, batch[-1]) and step % self.every == 0 and step < trainer.max_steps:
+        due = step % self.every == 0 or trainer.received_sigterm
+        if _has_stepped(trainer, batch[-1]) and due and step < trainer.max_steps:
             save_checkpoint(trainer, self.path)
 
 
 def _has_stepped(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether an optimiser step ended with this batch, and not within a window of accumulated batches."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-
-
-def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
-    """Let Lightning write beside `path`, then move into place; all ranks must call it."""
-    temporary = path.with_suffix(".tmp")
-    trainer.save_checkpoint(temporary)
-    if trainer.is_global_zero:
-        temporary.replace(path)
 
 
 class History(Callback):
@@ -186,7 +184,7 @@ def train_stage(
     if trainer["compile"]:
         net.compile_step()
     weights = folder / "checkpoints" / f"{name}.pt"
-    if weights.is_file():
+    if is_whole(weights):
         saved = torch.load(weights, map_location="cpu", weights_only=True)
         net.load_state_dict(saved["net"])
         recipe.objective.load_state_dict(saved["objective"])
@@ -222,12 +220,15 @@ def train_stage(
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
-    fit.fit(module, datamodule=data, ckpt_path=resume if resume.is_file() else None, weights_only=True)
+    try:
+        fit.fit(module, datamodule=data, ckpt_path=newest_whole(resume), weights_only=True)
+    except SIGTERMException:
+        raise SystemExit(143) from None  # Lightning would end with status 0, as if all were done
     if fit.is_global_zero:
         buffer = io.BytesIO()
         saved = {"net": net.state_dict(), "objective": recipe.objective.state_dict(), "seconds": history.seconds}
         torch.save(saved, buffer)
         write_file(weights, buffer.getvalue())
-        resume.unlink(missing_ok=True)
+        remove_checkpoint(resume)
     fit.strategy.barrier()
     return history.seconds

@@ -1,0 +1,70 @@
+"""Checkpoints that can be trusted after any end: written whole, checked before they are read, the last two kept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import lightning.pytorch as pl
+
+from experiments.records import sync
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file of torch.save is there with every byte as it was written: its records carry checksums.
+
+    torch.load alone would read a damaged tensor without a word.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def newest_whole(path: Path) -> Path | None:
+    """The checkpoint at `path`, the one before if that is damaged, or None; prints what was damaged."""
+    for candidate in (path, _before(path)):
+        if candidate.is_file():
+            if is_whole(candidate):
+                return candidate
+            print(f"{candidate} is damaged and is not used", flush=True)
+    return None
+
+
+def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
+    """Let Lightning write beside `path`, keep the checkpoint before, then move into place; all ranks must call it.
+
+    Raises:
+        OSError: it cannot be written; the checkpoint before is still there.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            sync(temporary)
+            if path.is_file():
+                path.replace(_before(path))
+            temporary.replace(path)
+            sync(path.parent)
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+        full = getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(path.parent).free < 1 << 20
+        temporary.unlink(missing_ok=True)
+        why = os.strerror(errno.ENOSPC) if full else " ".join(str(error).split())[:200]
+        raise OSError(
+            f"the checkpoint of step {trainer.global_step} cannot be written to {path.parent}: {why}; "
+            "nothing earlier is lost; make room and run the same command again"
+        ) from error
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Delete a checkpoint and the one before it."""
+    path.unlink(missing_ok=True)
+    _before(path).unlink(missing_ok=True)
+
+
+def _before(path: Path) -> Path:
+    return path.with_suffix(f".before{path.suffix}")

@@ -1,0 +1,49 @@
+"""Damaged checkpoints are found out, and the one before is used."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from experiments.checkpoints import is_whole, newest_whole, remove_checkpoint
+
+
+def save(path: Path, value: float = 1.0) -> bytes:
+    torch.save({"weight": torch.full((64, 64), value)}, path)
+    return path.read_bytes()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), length=st.integers(1, 64))
+def test_damage_inside_a_tensor_is_found(tmp_path: Path, place: float, length: int) -> None:
+    path = tmp_path / "a.ckpt"
+    data = bytearray(save(path))
+    payload = data.find(torch.ones(64, 64).numpy().tobytes())
+    begin = payload + int(place * (64 * 64 * 4 - length))
+    data[begin : begin + length] = bytes(255 - byte for byte in data[begin : begin + length])
+    path.write_bytes(data)
+    assert not is_whole(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_cut_off_file_is_found(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "a.ckpt"
+    data = save(path)
+    path.write_bytes(data[: int(share * len(data))])
+    assert not is_whole(path)
+
+
+def test_the_newest_whole_checkpoint_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    newest, before = tmp_path / "a.ckpt", tmp_path / "a.before.ckpt"
+    assert newest_whole(newest) is None
+    save(before)
+    assert newest_whole(newest) == before
+    data = save(newest, 2.0)
+    assert newest_whole(newest) == newest
+    newest.write_bytes(data[:100])
+    assert newest_whole(newest) == before
+    assert "a.ckpt is damaged" in capsys.readouterr().out
+    remove_checkpoint(newest)
+    assert list(tmp_path.iterdir()) == []
