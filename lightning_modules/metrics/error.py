@@ -1,120 +1,98 @@
-"""Whole-frame errors of alpha: MAD and MSE."""
+"""Errors of alpha pixel by pixel: MAD, MSE and SAD."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from lightning_modules.metrics.frames import check_alphas, difference_sums, region_size, unknown
+from lightning_modules.metrics.mean import FrameMean
 
 
-def check_alphas(pred: Tensor, target: Tensor) -> None:
-    """Raise ValueError unless both are (B, T, 1, H, W) of one shape."""
-    if pred.shape != target.shape or pred.ndim != 5 or pred.shape[2] != 1:
-        raise ValueError(f"expected (B, T, 1, H, W) twice, got pred {tuple(pred.shape)}, target {tuple(target.shape)}")
-
-
-def region_mean(values: Tensor, trimap: Tensor | None) -> Tensor:
-    """Mean per frame over all pixels, or over the trimap's unknown ones; NaN for a frame that has none.
-
-    Args:
-        values: (B, T, 1, H, W).
-        trimap: the same shape, unknown where it is neither 0 nor 1, or None for the whole frame.
-
-    Returns:
-        (B, T) float64.
-    """
-    values = values.double()
-    if trimap is None:
-        return values.mean(dim=(2, 3, 4))
-    unknown = ((trimap > 0) & (trimap < 1)).double()
-    return (values * unknown).sum(dim=(2, 3, 4)) / unknown.sum(dim=(2, 3, 4))
+def errors(pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> dict[str, Tensor]:
+    """`mad`, `mse` and `sad` from one pass over the pixels; arguments and errors as for `mad`."""
+    check_alphas(pred, target, trimap)
+    region = unknown(trimap)
+    absolute, square = difference_sums(pred, target, region)
+    size = region_size(pred, region)
+    return {"mad": absolute / size, "mse": square / size, "sad": absolute}
 
 
 def mad(pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> Tensor:
     """Mean absolute difference of alpha, per frame.
 
     Args:
-        pred: (B, T, 1, H, W) in [0, 1].
+        pred: (B, T, 1, H, W) in [0, 1], or uint8 codes.
         target: the same shape and range.
-        trimap: the same shape in [0, 1]; restricts the mean to its unknown pixels (0 < trimap < 1).
+        trimap: the same shape, in [0, 1] or uint8; limits the figure to its unknown pixels, which are
+            neither 0 nor full. A bool one is true where it is unknown.
 
     Returns:
-        (B, T) float64, unscaled; the papers print 1000 times this.
+        (B, T) float64, unscaled, NaN for a frame that has no such pixel; the papers print 1000 times this.
 
     Raises:
         ValueError: the shapes differ, or are not (B, T, 1, H, W).
     Source: RVM's evaluation (`pha_mad`).
+    >>> import torch
     >>> mad(torch.ones(1, 2, 1, 4, 4), torch.zeros(1, 2, 1, 4, 4))
     tensor([[1., 1.]], dtype=torch.float64)
     """
-    check_alphas(pred, target)
-    return region_mean((pred.float() - target.float()).abs(), trimap)
+    return errors(pred, target, trimap)["mad"]
 
 
 def mse(pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> Tensor:
-    """Mean squared difference of alpha, per frame; arguments and result as for `mad`.
+    """Mean squared difference of alpha, per frame; arguments, result and errors as for `mad`.
 
+    >>> import torch
     >>> mse(torch.full((1, 1, 1, 4, 4), 0.5), torch.zeros(1, 1, 1, 4, 4))
     tensor([[0.2500]], dtype=torch.float64)
     """
-    check_alphas(pred, target)
-    return region_mean((pred.float() - target.float()).square(), trimap)
+    return errors(pred, target, trimap)["mse"]
 
 
-class FrameMean(Metric):
-    """Mean over frames of a per-frame value; adds up in float64 and reduces exactly over processes.
+def sad(pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> Tensor:
+    """Sum of absolute differences of alpha, per frame; arguments and errors as for `mad`.
 
-    Args:
-        scale: factor on the mean, the papers' by default; 1 gives the raw value.
+    The papers print a 1000th. A frame without unknown pixels sums up to 0, as in the published functions.
+
+    >>> import torch
+    >>> sad(torch.full((1, 1, 1, 4, 4), 0.5), torch.zeros(1, 1, 1, 4, 4))
+    tensor([[8.]], dtype=torch.float64)
     """
-
-    higher_is_better = False
-    full_state_update = False
-    default_scale = 1.0
-    total: Tensor
-    frames: Tensor
-
-    def __init__(self, scale: float | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self.scale = self.default_scale if scale is None else scale
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("frames", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.set_dtype(torch.float64)
-
-    def add(self, values: Tensor) -> None:
-        """Count (B, T) values; NaN, an undefined frame, is left out."""
-        valid = ~values.isnan()
-        self.total += values[valid].sum()
-        self.frames += valid.sum()
-
-    def compute(self) -> Tensor:
-        """Scaled mean over all counted frames; NaN when there are none."""
-        return self.scale * self.total / self.frames
+    return errors(pred, target, trimap)["sad"]
 
 
 class MAD(FrameMean):
-    """`mad` over all frames, times 1000.
+    """`mad` over all frames, times 1000; options as for `FrameMean`.
 
+    >>> import torch
     >>> metric = MAD()
     >>> metric.update(torch.full((1, 2, 1, 4, 4), 0.25), torch.zeros(1, 2, 1, 4, 4))
     >>> metric.compute()
     tensor(250., dtype=torch.float64)
     """
 
-    default_scale = 1e3
+    quantity = "mad"
 
     def update(self, pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> None:
-        """Add clips: (B, T, 1, H, W) in [0, 1], both; optional trimap of the same shape."""
-        self.add(mad(pred, target, trimap))
+        """Add clips: (B, T, 1, H, W) in [0, 1] or uint8, both; optional trimap of the same shape."""
+        self.add(mad(*self.as_stored(pred, target), trimap))
 
 
 class MSE(FrameMean):
-    """`mse` over all frames, times 1000."""
+    """`mse` over all frames, times 1000; options as for `FrameMean`."""
 
-    default_scale = 1e3
+    quantity = "mse"
 
     def update(self, pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> None:
-        """Add clips: (B, T, 1, H, W) in [0, 1], both; optional trimap of the same shape."""
-        self.add(mse(pred, target, trimap))
+        """Add clips: (B, T, 1, H, W) in [0, 1] or uint8, both; optional trimap of the same shape."""
+        self.add(mse(*self.as_stored(pred, target), trimap))
+
+
+class SAD(FrameMean):
+    """`sad` over all frames, divided by 1000; options as for `FrameMean`."""
+
+    quantity = "sad"
+
+    def update(self, pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> None:
+        """Add clips: (B, T, 1, H, W) in [0, 1] or uint8, both; optional trimap of the same shape."""
+        self.add(sad(*self.as_stored(pred, target), trimap))

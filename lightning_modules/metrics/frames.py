@@ -1,0 +1,137 @@
+"""What every metric does with its frames: check them, read them, pick a region, add up over it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Rounding = Literal["round", "truncate"]
+
+
+def check_alphas(pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> None:
+    """Raise ValueError unless all are (B, T, 1, H, W) of one shape."""
+    if pred.shape != target.shape or pred.ndim != 5 or pred.shape[2] != 1:
+        raise ValueError(f"expected (B, T, 1, H, W) twice, got pred {tuple(pred.shape)}, target {tuple(target.shape)}")
+    if trimap is not None and trimap.shape != pred.shape:
+        raise ValueError(f"expected a trimap like pred {tuple(pred.shape)}, got {tuple(trimap.shape)}")
+
+
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raise ValueError unless the value of a convention is one that exists."""
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(repr(choice) for choice in choices)}, got {value!r}")
+
+
+def unit(frames: Tensor) -> Tensor:
+    """Frames as float32; 8-bit code k becomes k / 255."""
+    return frames.float() / 255 if frames.dtype == torch.uint8 else frames.float()
+
+
+def quantise(frames: Tensor, rounding: Rounding = "round") -> Tensor:
+    """Frames as they are read back from 8-bit files; 8-bit frames stay what they are.
+
+    Args:
+        frames: any shape, clamped to [0, 1].
+        rounding: "round", or "truncate" as the writers of RVM and BackgroundMattingV2 do.
+
+    Returns:
+        The same shape, uint8.
+    >>> quantise(torch.tensor([0.5, 1.0]), "truncate")
+    tensor([127, 255], dtype=torch.uint8)
+    """
+    check_choice("rounding", rounding, ("round", "truncate"))
+    if frames.dtype == torch.uint8:
+        return frames
+    codes = frames.float().clamp(0, 1) * 255
+    return (codes.round() if rounding == "round" else codes).to(torch.uint8)
+
+
+def crop4(*videos: Tensor) -> tuple[Tensor, ...]:
+    """Videos (…, H, W) without the right and lower pixels that exceed a multiple of four, as BGMv2's driver crops."""
+    return tuple(video[..., : video.shape[-2] // 4 * 4, : video.shape[-1] // 4 * 4] for video in videos)
+
+
+def unknown(trimap: Tensor | None) -> Tensor | None:
+    """Mask of the unknown pixels: neither 0 nor full (1, or 255 of uint8); None, the whole frame, stays None."""
+    if trimap is None or trimap.dtype == torch.bool:
+        return trimap
+    return (trimap > 0) & (trimap < (255 if trimap.dtype == torch.uint8 else 1))
+
+
+def positive(alpha: Tensor) -> Tensor:
+    """Mask of alpha > 0; by NumPy on a CPU, since waking torch's threads takes longer on a busy one."""
+    return torch.from_numpy(alpha.detach().numpy() > 0) if alpha.device.type == "cpu" else alpha > 0
+
+
+def region_size(video: Tensor, region: Tensor | None) -> Tensor | int:
+    """Pixels that count in each frame of (B, T, …, H, W): (B, T) float64, NaN where there are none."""
+    if region is None:
+        return video.shape[-1] * video.shape[-2]
+    frames = region.flatten(0, 1)
+    if region.device.type == "cpu":  # torch sums booleans many times slower
+        count = torch.tensor([np.count_nonzero(frame) for frame in frames.numpy()], dtype=torch.float64)
+    else:
+        count = frames.flatten(1).sum(1, dtype=torch.float64)
+    count = count.view(region.shape[:2])
+    return torch.where(count > 0, count, torch.nan)
+
+
+def same_type(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Both as 8-bit codes if they are, else both as float32; and what full opacity is in these units."""
+    if pred.dtype == target.dtype == torch.uint8:
+        return pred.detach(), target.detach(), 255.0
+    return unit(pred.detach()), unit(target.detach()), 1.0
+
+
+def alpha_frames(video: Tensor | None) -> Any:
+    """(B, T, 1, H, W) → NumPy (B·T, H, W), contiguous; None stays None."""
+    return None if video is None else video.flatten(0, 2).contiguous().cpu().numpy()
+
+
+def in_threads(kernel: Callable[..., Any], frames: list[Any], *options: Any) -> Any:
+    """Run a kernel over blocks of frames, one block a thread of torch's, and join what it gives.
+
+    Args:
+        kernel: (*frames, *options) → array of as many rows as there are frames.
+        frames: arrays with N frames each, or None.
+        options: the same for all blocks.
+    """
+    num_blocks = min(torch.get_num_threads(), len(frames[0]))
+    if num_blocks < 2:
+        return kernel(*frames, *options)
+    bounds = np.linspace(0, len(frames[0]), num_blocks + 1).astype(int)
+    blocks = [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
+    with ThreadPoolExecutor(num_blocks) as pool:
+        parts = pool.map(lambda block: kernel(*(x if x is None else x[block] for x in frames), *options), blocks)
+        return np.concatenate(list(parts))
+
+
+def difference_sums(pred: Tensor, target: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Σ|p − q| and Σ(p − q)² of each frame over a region.
+
+    Args:
+        pred: (B, T, C, H, W) in [0, 1], or uint8.
+        target: the same shape.
+        region: (B, T, 1, H, W) bool, or None for the whole frame.
+
+    Returns:
+        Two of (B, T) float64, in units of [0, 1].
+    """
+    pred, target, white = same_type(pred, target)
+    if pred.device.type != "cpu":
+        error = (pred.float() - target.float()) / white
+        if region is not None:
+            error = error.where(region, 0)
+        dims = (2, 3, 4)
+        return error.abs().sum(dims, dtype=torch.float64), error.square().sum(dims, dtype=torch.float64)
+    from lightning_modules.metrics import kernels
+
+    frames = (pred.flatten(0, 1).numpy(), target.flatten(0, 1).numpy(), alpha_frames(region))
+    absolute, square = torch.from_numpy(kernels.difference_sums(*frames)).unflatten(0, pred.shape[:2]).unbind(-1)
+    return absolute / white, square / white**2

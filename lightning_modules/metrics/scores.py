@@ -1,0 +1,97 @@
+"""All figures of a clip at once, and how tables print them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lightning_modules.metrics.connectivity import conn
+from lightning_modules.metrics.error import errors
+from lightning_modules.metrics.foreground import foreground_errors
+from lightning_modules.metrics.gradient import gradient_errors
+from lightning_modules.metrics.overlap import iou
+from lightning_modules.metrics.scales import SCALES
+from lightning_modules.metrics.temporal import LastFrames, dtssd
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """How a table prints a figure: `scale` times the raw value, in `unit`."""
+
+    label: str
+    unit: str
+    scale: float
+    higher_is_better: bool = False
+
+
+def _info(quantity: str, label: str, unit: str) -> MetricInfo:
+    return MetricInfo(label, unit, SCALES["rvm"][quantity], quantity == "iou")
+
+
+# Keys are the columns of metrics.parquet; the factors are those of RVM's tables.
+METRICS: dict[str, MetricInfo] = {
+    "mad": _info("mad", "MAD", "× 10⁻³"),
+    "mse": _info("mse", "MSE", "× 10⁻³"),
+    "sad": _info("sad", "SAD", "× 10³"),
+    "grad": _info("grad", "Grad", "× 10³"),
+    "grad_nonorm": _info("grad", "Grad, not stretched", "× 10³"),
+    "conn": _info("conn", "Conn", "× 10³"),
+    "dtssd": _info("dtssd", "dtSSD", "× 10⁻²"),
+    "fgr_mse": _info("fgr_mse", "Foreground MSE", "× 10⁻³"),
+    "fgr_mad": _info("fgr_mad", "Foreground MAD", "× 10⁻³"),
+    "iou": _info("iou", "IoU", "%"),
+}
+FOREGROUND_METRICS = ("fgr_mse", "fgr_mad")
+
+
+def score_frames(
+    pred: Tensor,
+    target: Tensor,
+    *,
+    foreground: Tensor | None = None,
+    true_foreground: Tensor | None = None,
+    trimap: Tensor | None = None,
+    previous: LastFrames | None = None,
+    metrics: Sequence[str] | None = None,
+) -> dict[str, Tensor]:
+    """Raw figures of each frame, by RVM's definitions; metrics that share work do it once.
+
+    Args:
+        pred: (B, T, 1, H, W) in [0, 1], or uint8 codes.
+        target: the same shape and range.
+        foreground: (B, T, 3, H, W) predicted colour, or None.
+        true_foreground: the same shape, or None.
+        trimap: (B, T, 1, H, W); limits every figure to its unknown pixels (see `mad`).
+        previous: last frames of pred and target of the chunk before, (B, 1, 1, H, W) each; None where clips begin.
+        metrics: keys of `METRICS`; None for all that the inputs allow.
+
+    Returns:
+        (B, T) float64 by name in the order asked for; NaN for a frame where a figure is undefined.
+
+    Raises:
+        ValueError: shapes do not fit, a metric has no such name, or a foreground metric has no foreground.
+    """
+    coloured = foreground is not None and true_foreground is not None
+    if metrics is None:
+        metrics = [name for name in METRICS if coloured or name not in FOREGROUND_METRICS]
+    wanted = set(metrics)
+    if not wanted <= METRICS.keys():
+        raise ValueError(f"no metric is called {sorted(wanted - METRICS.keys())}; there are {list(METRICS)}")
+    values: dict[str, Tensor] = {}
+    if wanted & {"mad", "mse", "sad"}:
+        values |= errors(pred, target, trimap)
+    if wanted & {"grad", "grad_nonorm"}:
+        values |= gradient_errors(pred, target, trimap)
+    if "conn" in wanted:
+        values["conn"] = conn(pred, target, trimap)
+    if "dtssd" in wanted:
+        values["dtssd"] = dtssd(pred, target, trimap, previous)
+    if wanted & set(FOREGROUND_METRICS):
+        if foreground is None or true_foreground is None:
+            raise ValueError("foreground metrics need foreground and true_foreground")
+        values |= foreground_errors(foreground, true_foreground, target, trimap)
+    if "iou" in wanted:
+        values["iou"] = iou(pred, target, trimap)
+    return {name: values[name] for name in metrics}

@@ -1,0 +1,255 @@
+"""What all classes share: options, states, chunks, processes, and what they refuse."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from lightning_modules.metrics import (
+    MAD,
+    MSE,
+    SAD,
+    BackgroundPSNR,
+    Conn,
+    DtSSD,
+    ForegroundMAD,
+    ForegroundMSE,
+    Grad,
+    IoU,
+)
+from lightning_modules.metrics.background import background_psnr
+from lightning_modules.metrics.frames import quantise
+from lightning_modules.metrics.scores import METRICS, score_frames
+from lightning_modules.metrics.temporal import dtssd
+
+ALPHA_METRICS: dict[str, tuple[type[Metric], dict[str, Any]]] = {
+    "MAD": (MAD, {}),
+    "MSE": (MSE, {}),
+    "SAD": (SAD, {}),
+    "Grad": (Grad, {}),
+    "Grad, not stretched": (Grad, {"normalise": False}),
+    "Conn": (Conn, {}),
+    "DtSSD": (DtSSD, {}),
+    "DtSSD, first frame skipped": (DtSSD, {"first_frame": "skip"}),
+    "IoU": (IoU, {}),
+}
+
+
+def make_metrics() -> dict[str, Any]:
+    return {name: metric(**options) for name, (metric, options) in ALPHA_METRICS.items()}
+
+
+def make_clip(number: int, num_frames: int = 3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(number)
+    pred, target = torch.rand(2, 1, num_frames, 1, 15, 22, generator=generator)
+    return pred, target
+
+
+def score(numbers: list[int]) -> dict[str, Any]:
+    metrics = make_metrics()
+    for number in numbers:
+        for metric in metrics.values():
+            metric.update(*make_clip(number, num_frames=1 + number % 3))
+    return metrics
+
+
+def _score_a_share(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
+    try:
+        numbers = [0, 1, 2, 3, 4, 5, 6][rank::2] if rank < 2 else []
+        figures = {name: float(metric.compute()) for name, metric in score(numbers).items()}
+        none_here = MAD()  # a process may well have had no clip at all
+        if rank == 0:
+            none_here.update(*make_clip(0))
+        figures["alone"] = float(none_here.compute())
+        torch.save(figures, folder / f"{rank}.pt")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_two_processes_give_exactly_the_figures_of_one(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_score_a_share, (tmp_path,), nprocs=2)
+    expected = {name: float(metric.compute()) for name, metric in score(list(range(7))).items()}
+    alone = MAD()
+    alone.update(*make_clip(0))
+    for rank in range(2):
+        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == expected | {"alone": float(alone.compute())}
+
+
+def test_the_order_of_clips_does_not_show() -> None:
+    forth, back = score(list(range(9))), score(list(reversed(range(9))))
+    assert {k: float(m.compute()) for k, m in forth.items()} == {k: float(m.compute()) for k, m in back.items()}
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4])
+@pytest.mark.parametrize("name", ALPHA_METRICS)
+def test_chunks_give_what_the_whole_clip_gives(name: str, chunk: int) -> None:
+    pred, target = make_clip(3, num_frames=7)
+    metric_class, options = ALPHA_METRICS[name]
+    whole, chunked = metric_class(**options), metric_class(**options)
+    whole.update(pred, target)
+    for begin in range(0, 7, chunk):
+        part = slice(begin, begin + chunk)
+        more = {"new_clip": begin == 0} if metric_class is DtSSD else {}
+        chunked.update(pred[:, part], target[:, part], **more)
+    assert float(chunked.compute()) == float(whole.compute())
+
+
+def test_chunks_of_several_clips_begin_when_they_like() -> None:
+    (a, true_a), (b, true_b) = make_clip(1, 4), make_clip(2, 4)
+    metric, expected = DtSSD(), DtSSD()
+    metric.update(torch.cat((a[:, :2], b[:, :2])), torch.cat((true_a[:, :2], true_b[:, :2])))
+    ends_a, starts_b = (a[:, 2:], b[:, 2:]), (true_a[:, 2:], true_b[:, 2:])
+    metric.update(torch.cat(ends_a), torch.cat(starts_b), new_clip=torch.tensor([False, True]))
+    expected.update(a, true_a)
+    expected.update(b[:, :2], true_b[:, :2])
+    expected.update(b[:, 2:], true_b[:, 2:])
+    assert float(metric.compute()) == float(expected.compute())
+
+
+def test_previous_frames_carry_dtssd_over_a_cut_in_the_stream() -> None:
+    pred, target = make_clip(5, 6)
+    trimap = torch.rand(pred.shape, generator=torch.Generator().manual_seed(9)).round() / 2
+    joined = torch.cat(
+        (
+            dtssd(pred[:, :4], target[:, :4], trimap[:, :4]),
+            dtssd(pred[:, 4:], target[:, 4:], trimap[:, 4:], previous=(pred[:, 3:4], target[:, 3:4])),
+        ),
+        dim=1,
+    )
+    assert torch.equal(joined, dtssd(pred, target, trimap))
+    with pytest.raises(ValueError, match="previous"):
+        dtssd(pred, target, previous=(pred, target))
+
+
+def test_dtssd_ignores_an_error_that_stays() -> None:
+    target = make_clip(0)[1]
+    assert dtssd(target + 0.3, target).max() < 1e-6
+
+
+def test_a_metric_forgets_when_it_is_reset() -> None:
+    metric = DtSSD()
+    metric.update(*make_clip(0))
+    metric.reset()
+    assert torch.isnan(metric.compute())
+    with pytest.raises(ValueError, match="new_clip"):
+        metric.update(*make_clip(0), new_clip=False)
+
+
+def test_a_collection_does_not_merge_metrics_that_agree_on_the_first_batch() -> None:
+    metrics = MetricCollection(make_metrics())
+    binary = torch.zeros(1, 2, 1, 12, 12)
+    metrics.update(binary, binary)  # all but IoU are 0
+    pred, target = make_clip(0)
+    metrics.update(pred, target)
+    for name, metric in make_metrics().items():
+        metric.update(binary, binary)
+        metric.update(pred, target)
+        assert float(metrics.compute()[name]) == pytest.approx(float(metric.compute()), nan_ok=True), name
+
+
+@pytest.mark.parametrize("name", ["MAD", "MSE", "DtSSD"])
+def test_a_region_without_pixels_leaves_a_mean_undefined(name: str) -> None:
+    metric = ALPHA_METRICS[name][0]()
+    pred, target = make_clip(0)
+    for nothing in (torch.zeros_like(pred), torch.ones_like(pred), torch.full_like(pred, 255).byte()):
+        metric.update(pred, target, trimap=nothing)
+        assert torch.isnan(metric.compute())
+
+
+@pytest.mark.parametrize("name", ["SAD", "Grad", "Conn"])
+def test_a_sum_over_no_pixels_is_zero_as_published(name: str) -> None:
+    metric = ALPHA_METRICS[name][0]()
+    pred, target = make_clip(0)
+    metric.update(pred, target, trimap=torch.zeros_like(pred))
+    assert float(metric.compute()) == 0
+
+
+@pytest.mark.parametrize("name", ALPHA_METRICS)
+def test_all_unknown_is_the_whole_frame(name: str) -> None:
+    metric_class, options = ALPHA_METRICS[name]
+    pred, target = make_clip(0)
+    whole = metric_class(**options)
+    whole.update(pred, target)
+    for everything in (torch.full_like(pred, 0.5), torch.full_like(pred, 128).byte(), torch.ones_like(pred).bool()):
+        region = metric_class(**options)
+        region.update(pred, target, trimap=everything)
+        assert float(region.compute()) == pytest.approx(float(whole.compute()), rel=1e-7)
+
+
+@pytest.mark.parametrize("rounding", ["round", "truncate"])
+@pytest.mark.parametrize("name", ALPHA_METRICS)
+def test_quantised_scoring_is_that_of_the_stored_codes(name: str, rounding: Any) -> None:
+    metric_class, options = ALPHA_METRICS[name]
+    pred, target = make_clip(0)
+    stored, asked = metric_class(**options), metric_class(quantise=rounding, **options)
+    stored.update(quantise(pred, rounding), quantise(target))
+    asked.update(pred, target)
+    assert float(asked.compute()) == float(stored.compute())
+
+
+def test_truncation_darkens() -> None:
+    alpha = torch.tensor([0.0, 0.999, 1.0, 1.2, -0.1])
+    assert quantise(alpha).tolist() == [0, 255, 255, 255, 0]
+    assert quantise(alpha, "truncate").tolist() == [0, 254, 255, 255, 0]
+
+
+def test_scale_names_a_paper_or_is_a_number() -> None:
+    pred, target = make_clip(0)
+    figures = []
+    for scale in (1, "rvm", "modnet_v"):
+        metric = MAD(scale=scale)
+        metric.update(pred, target)
+        figures.append(float(metric.compute()))
+    assert figures == pytest.approx([figures[0], 1e3 * figures[0], 1e4 * figures[0]])
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: MAD(scale="nobody"), "scale"),
+        (lambda: Grad(scale="modnet_v"), "scale"),
+        (lambda: MAD(quantise="floor"), "quantise"),
+        (lambda: Conn(ties="diagonal"), "ties"),
+        (lambda: DtSSD(first_frame="half"), "first_frame"),
+        (lambda: ForegroundMSE(convention="cmn"), "convention"),
+        (lambda: ForegroundMAD(convention="cmn"), "convention"),
+        (lambda: IoU(threshold=1.5), "threshold"),
+        (lambda: score_frames(*make_clip(0), metrics=["mda"]), "mda"),
+        (lambda: score_frames(*make_clip(0), metrics=["fgr_mse"]), "true_foreground"),
+        (lambda: score_frames(make_clip(0)[0], make_clip(0, 2)[0]), "B, T, 1, H, W"),
+        (lambda: score_frames(*make_clip(0), trimap=make_clip(0, 2)[0]), "trimap"),
+        (lambda: ForegroundMSE().update(*make_clip(0), make_clip(0)[0]), "B, T, 3, H, W"),
+        (lambda: background_psnr(*make_clip(0), make_clip(0)[0]), "B, T, 3, h, w"),
+    ],
+)
+def test_a_choice_that_makes_no_sense_is_told_in_one_line(make: Any, word: str) -> None:
+    with pytest.raises(ValueError, match=word) as told:
+        make()
+    assert "\n" not in str(told.value)
+
+
+def test_background_psnr_counts_covered_cells() -> None:
+    true = torch.rand(1, 2, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+    cells = torch.nn.functional.avg_pool2d(true.flatten(0, 1), 4).unflatten(0, (1, 2))
+    mask = torch.zeros(1, 2, 1, 2, 3)
+    mask[:, 0, :, :, 0] = 1  # nothing is covered in frame 1
+    restored = torch.where(mask > 0, cells + 0.01, torch.zeros(()))
+    metric = BackgroundPSNR()
+    metric.update(restored, true, mask)
+    assert float(metric.compute()) == pytest.approx(40, abs=1e-3)
+    assert torch.isnan(background_psnr(restored, true, mask)[0, 1])
+
+
+def test_the_table_of_metrics_has_every_score() -> None:
+    colours = torch.rand(2, 1, 3, 3, 15, 22, generator=torch.Generator().manual_seed(0))
+    scores = score_frames(*make_clip(0), foreground=colours[0], true_foreground=colours[1])
+    assert list(scores) == list(METRICS)
+    assert all(values.shape == (1, 3) and values.dtype == torch.float64 for values in scores.values())
+    assert [name for name, info in METRICS.items() if info.higher_is_better] == ["iou"]
