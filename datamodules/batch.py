@@ -1,4 +1,4 @@
-"""The two types that data flows in: `Layers` before compositing, `MattingBatch` after it."""
+"""The types that data flows in: `Layers` before compositing, `MattingBatch` after it, and `SegmentationBatch`."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ class Layers:
         clip: name of the foreground clip.
         scene: name of the background.
         stratum: name of the condition in a test set, "" in training.
+        size: (height, width) of the output where it is drawn for each batch; None: as the data module says.
     """
 
     fgr: Tensor
@@ -69,6 +70,7 @@ class Layers:
     clip: Any = ""
     scene: Any = ""
     stratum: Any = ""
+    size: tuple[int, int] | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The same layers on another device."""
@@ -93,6 +95,7 @@ class MattingBatch:
         clip: names of the B foreground clips.
         scene: names of the B backgrounds.
         stratum: names of the B test conditions, "" in training.
+        pass_name: which of its recipe's interleaved passes the batch is for; "" without such passes.
     """
 
     frames: Tensor
@@ -104,6 +107,7 @@ class MattingBatch:
     clip: list[str]
     scene: list[str]
     stratum: list[str]
+    pass_name: str = ""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The same batch on another device."""
@@ -111,3 +115,27 @@ class MattingBatch:
 
     def __len__(self) -> int:
         return self.frames.shape[0]
+
+
+@dataclass
+class SegmentationBatch:
+    """A batch of pictures or clips, and where people are in them.
+
+    Attributes:
+        images: (B, T, 3, H, W) float in [0, 1], RGB; T = 1 for pictures.
+        masks: (B, T, 1, H, W) float in [0, 1], 1 is person; soft along outlines, where masks were scaled.
+        clip: names of the B pictures or clips.
+        pass_name: which of its recipe's interleaved passes the batch is for; "" without such passes.
+    """
+
+    images: Tensor
+    masks: Tensor
+    clip: list[str]
+    pass_name: str = ""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The same batch on another device."""
+        return type(self)(**_to(self, device, non_blocking))
+
+    def __len__(self) -> int:
+        return self.images.shape[0]

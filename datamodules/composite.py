@@ -54,7 +54,7 @@ def composite(layers: Layers, height: int, width: int, flow: bool = False) -> Ma
 
 
 def collate_layers(samples: list[Layers]) -> Layers:
-    """Stack clips of equal length to a batch; what only some of them have is filled with zeros (see-through).
+    """Stack clips of one length and size to a batch; what only some of them have is filled with zeros (see-through).
 
     Clips with fewer background pictures than others repeat their last one, which none of their frames shows.
     """
@@ -62,6 +62,9 @@ def collate_layers(samples: list[Layers]) -> Layers:
     batch: dict[str, Any] = {}
     for item in fields(Layers):
         values = [getattr(sample, item.name) for sample in samples]
+        if item.name == "size":
+            batch["size"] = values[0]
+            continue
         if item.name == "bgr":
             values = [torch.cat([v, v[-1:].expand(num_pictures - len(v), -1, -1, -1)]) for v in values]
         known = next((value for value in values if isinstance(value, Tensor)), None)

@@ -12,8 +12,8 @@ from torch import Tensor
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
-def read_image(path: Path, with_alpha: bool = False) -> Tensor:
-    """A picture (3, H, W) uint8, RGB, turned as its EXIF tag says; with_alpha gives (4, H, W), RGBA.
+def read_image(path: Path, with_alpha: bool = False, turned: bool = True) -> Tensor:
+    """A picture (3, H, W) uint8, RGB, turned as its EXIF tag says or not; with_alpha gives (4, H, W), RGBA.
 
     Raises:
         ValueError: the file is missing or no picture, or has no alpha channel although one is asked for.
@@ -22,7 +22,8 @@ def read_image(path: Path, with_alpha: bool = False) -> Tensor:
 
     if not path.exists():
         raise ValueError(f"cannot read {path}: no such file; check the path")
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED if with_alpha else cv2.IMREAD_COLOR)
+    colour = cv2.IMREAD_COLOR if turned else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED if with_alpha else colour)
     if pixels is None:
         raise ValueError(f"cannot read {path}: not a picture; replace or remove the file")
     if not with_alpha:
@@ -37,6 +38,21 @@ def resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
     if pictures.shape[-2:] == size:
         return pictures
     return F.interpolate(pictures, size, mode="bilinear", antialias=True)
+
+
+def shrink(pictures: Tensor, side: int, mode: str = "bilinear") -> Tensor:
+    """Pictures (N, C, H, W) uint8 scaled down until their shorter side is at most `side`.
+
+    Args:
+        pictures: are given back as they are if they are small enough.
+        side: pixels.
+        mode: "bilinear" (antialiased) for colours, "nearest" for masks.
+    """
+    height, width = pictures.shape[-2:]
+    if min(height, width) <= side:
+        return pictures
+    size = (int(height * side / min(height, width)), int(width * side / min(height, width)))
+    return resize(pictures, size) if mode == "bilinear" else F.interpolate(pictures, size, mode="nearest-exact")
 
 
 def resize_cutout(fgr: Tensor, pha: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from datamodules.augment.resolution import at_size, random_size
 from datamodules.batch import Layers, MattingBatch
 from datamodules.composite import collate_layers, composite
 from datamodules.difficulty import Difficulty
 from datamodules.draw_layers import Draws, draw_layers, seed_of
 from datamodules.sources.interface import BackgroundSource, ForegroundSource
+
+
+class SampleKey(NamedTuple):
+    """What a loader asks a training set for.
+
+    Attributes:
+        number: of the sample.
+        num_frames: T.
+        size: (height, width) where it is drawn for each batch, else None.
+    """
+
+    number: int
+    num_frames: int
+    size: tuple[int, int] | None = None
 
 
 class TrainingSamples(Dataset[Layers]):
@@ -31,20 +50,21 @@ class TrainingSamples(Dataset[Layers]):
         self.foregrounds, self.backgrounds = foregrounds, backgrounds
         self.size, self.difficulty, self.seed, self.flow = size, difficulty, seed, flow
 
-    def __getitem__(self, index_and_length: tuple[int, int]) -> Layers:
-        """Sample (index, number of frames)."""
-        index, num_frames = index_and_length
-        return draw_layers(
+    def __getitem__(self, key: SampleKey) -> Layers:
+        """One sample; of a size that is drawn for the batch only the affines know."""
+        index, num_frames, size = key
+        layers = draw_layers(
             self.foregrounds,
             self.backgrounds,
-            _shuffled(index, len(self.foregrounds), self.seed, "clips"),
-            _shuffled(index, len(self.backgrounds), self.seed, "scenes"),
+            shuffled(index, len(self.foregrounds), self.seed, "clips"),
+            shuffled(index, len(self.backgrounds), self.seed, "scenes"),
             num_frames,
             self.size,
             self.difficulty,
             Draws((self.seed, "train", index)),
             self.flow,
         )
+        return layers if size is None else at_size(layers, self.size[0], size)
 
 
 class EvaluationSamples(Dataset[Layers]):
@@ -81,27 +101,31 @@ class EvaluationSamples(Dataset[Layers]):
     def __len__(self) -> int:
         return len(self.strata) * self.num_clips
 
+    def pair(self, index: int) -> tuple[str, int, int]:
+        """Condition of sample `index`, and the numbers of its clip and its scene."""
+        lap, clip = divmod(index % self.num_clips, len(self.foregrounds))
+        # One scene on with each lap over the clips: no clip meets a scene twice.
+        return list(self.strata)[index // self.num_clips], clip, (clip + lap) % len(self.backgrounds)
+
     def __getitem__(self, index: int) -> Layers:
         """Sample `index`, condition after condition."""
-        stratum, i = list(self.strata)[index // self.num_clips], index % self.num_clips
-        lap, clip = divmod(i, len(self.foregrounds))
+        stratum, clip, scene = self.pair(index)
         return draw_layers(
             self.foregrounds,
             self.backgrounds,
             clip,
-            # One scene on with each lap over the clips: no clip meets a scene twice.
-            (clip + lap) % len(self.backgrounds),
+            scene,
             self.num_frames,
             self.size,
             self.strata[stratum],
-            Draws((*self.key, i)),
+            Draws((*self.key, index % self.num_clips)),
             self.flow,
             stratum,
         )
 
 
-class TrainingBatches(Sampler[list[tuple[int, int]]]):
-    """The (index, number of frames) of each batch of one rank; of a global batch it takes every n-th sample."""
+class TrainingBatches(Sampler[list[SampleKey]]):
+    """The samples of each batch of one rank; of a global batch it takes every n-th sample."""
 
     def __init__(
         self,
@@ -112,6 +136,7 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
         start: int = 0,
         rank: int = 0,
         num_ranks: int = 1,
+        side: int | None = None,
     ) -> None:
         """Order the samples.
 
@@ -123,6 +148,7 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
             start: batches to leave out of the first pass, done before training was cut off.
             rank: of this process.
             num_ranks: processes in all.
+            side: draw the size of each batch, on each rank another: height and width in [side/2, side − 1].
 
         Raises:
             ValueError: the batch cannot be shared out equally.
@@ -130,18 +156,22 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
         if batch_size % num_ranks:
             raise ValueError(f"batch_size {batch_size} (of all devices together) must divide by {num_ranks} devices")
         self.num_steps, self.batch_size, self.clip_length, self.seed = num_steps, batch_size, clip_length, seed
-        self.start, self.rank, self.num_ranks = start, rank, num_ranks
+        self.start, self.rank, self.num_ranks, self.side = start, rank, num_ranks, side
 
     def __len__(self) -> int:
         return self.num_steps
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         # A loader may ask for several iterators before it reads from one: only reading uses the start up.
         start, self.start = self.start, 0
         for step in range(start, self.num_steps):
             num_frames = Draws((self.seed, "clip length")).integer(str(step), *self.clip_length)
+            size = None
+            if self.side is not None:
+                size = random_size(self.side, Draws((self.seed, "size", self.rank)).generator(str(step)))
             first = step * self.batch_size
-            yield [(i, num_frames) for i in range(first + self.rank, first + self.batch_size, self.num_ranks)]
+            indices = range(first + self.rank, first + self.batch_size, self.num_ranks)
+            yield [SampleKey(i, num_frames, size) for i in indices]
 
 
 @dataclass(frozen=True)
@@ -155,7 +185,7 @@ class Collate:
     def __call__(self, samples: list[Layers]) -> Layers | MattingBatch:
         """The batch of some samples."""
         layers = collate_layers(samples)
-        return composite(layers, *self.size, flow=self.flow) if self.composited else layers
+        return composite(layers, *(layers.size or self.size), flow=self.flow) if self.composited else layers
 
 
 def prepare_worker(worker: int) -> None:
@@ -166,7 +196,36 @@ def prepare_worker(worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _shuffled(index: int, count: int, seed: int, what: str) -> int:
+def make_loader(samples: Dataset[Any], collate: Callable[..., Any], num_workers: int, **order: Any) -> DataLoader[Any]:
+    """A loader of some samples in the order of a sampler; `num_workers` processes load, 0 loads in this one."""
+    if num_workers > 0:
+        # Forked workers inherit locks of decoders and loggers, and hang on them.
+        methods = multiprocessing.get_all_start_methods()
+        order["multiprocessing_context"] = "forkserver" if "forkserver" in methods else "spawn"
+    return DataLoader(
+        samples,
+        collate_fn=collate,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        worker_init_fn=prepare_worker,
+        **order,
+    )
+
+
+def training_position(trainer: Any, num_steps: int) -> tuple[int, int, int]:
+    """How many of `num_steps` batches are done, this process's rank, and the number of ranks; alone without trainer."""
+    if trainer is None:
+        return 0, 0, 1
+    done = trainer.global_step * trainer.accumulate_grad_batches % num_steps
+    return done, trainer.global_rank, trainer.world_size
+
+
+def shuffled(index: int, count: int, seed: int, what: str) -> int:
+    """Number `index` of an endless row: all of range(count) in random order, then again in another order."""
     lap, position = divmod(index, count)
-    generator = torch.Generator().manual_seed(seed_of(seed, what, lap))
-    return int(torch.randperm(count, generator=generator)[position])
+    return int(_order(count, seed_of(seed, what, lap))[position])
+
+
+@lru_cache(maxsize=8)
+def _order(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,14 @@ from torch.utils.data import DataLoader
 from datamodules.batch import Layers, MattingBatch
 from datamodules.composite import composite
 from datamodules.difficulty import STRATA, Difficulty
-from datamodules.samples import Collate, EvaluationSamples, TrainingBatches, TrainingSamples, prepare_worker
+from datamodules.samples import (
+    Collate,
+    EvaluationSamples,
+    TrainingBatches,
+    TrainingSamples,
+    make_loader,
+    training_position,
+)
 from datamodules.sources import build_backgrounds, build_foregrounds
 from datamodules.sources.interface import BackgroundSource, ForegroundSource
 from datamodules.sources.splits import PARTS
@@ -41,6 +47,8 @@ class VideoMattingDataModule(LightningDataModule):
         test_clip_length: frames of a validation or test clip.
         evaluation_seed: of all validation and test draws, so that runs of several seeds share one test set.
         flow: batches have the true flow; needs still backgrounds without cuts.
+        random_resolution: training batches are scaled and cropped to a size drawn for each (and on each rank):
+            height and width in [size/2, size − 1]; needs one size for both.
         num_workers: processes that load; 0 loads in this one.
         device_compositing: workers hand over uint8 layers, which the device composites; the same numbers
             to float tolerance.
@@ -67,6 +75,7 @@ class VideoMattingDataModule(LightningDataModule):
         test_clip_length: int = 24,
         evaluation_seed: int = 0,
         flow: bool = False,
+        random_resolution: bool = False,
         num_workers: int = 0,
         device_compositing: bool = False,
     ) -> None:
@@ -83,6 +92,7 @@ class VideoMattingDataModule(LightningDataModule):
         }
         self.num_clips = {"val": val_clips, "test": test_clips}
         self.test_clip_length, self.flow = test_clip_length, flow
+        self.random_resolution = random_resolution
         self.num_workers, self.device_compositing = num_workers, device_compositing
         self._sources: dict[str, tuple[ForegroundSource, BackgroundSource]] = {}
         smallest = min(*self.clip_length, *self.size, batch_size, num_steps, val_clips, test_clips, test_clip_length)
@@ -90,14 +100,16 @@ class VideoMattingDataModule(LightningDataModule):
             raise ValueError(
                 f"lengths, sizes and counts must be at least 1, clip_length (low, high): got {clip_length}"
             )
+        if random_resolution and self.size[0] != self.size[1]:
+            raise ValueError(f"random_resolution=True needs one size for height and width, got {size}")
         conditions = [self.difficulty, *self.strata["val"].values(), *self.strata["test"].values()]
         if flow and any(condition.cut_share > 0 for condition in conditions):
             raise ValueError("flow=True needs still backgrounds and cut_share 0: motion over a cut is not known")
 
-    def prepare_data(self, report: Callable[[str, int, int], None] | None = None) -> None:
+    def prepare_data(self, report: Callable[[str, int, int], None] | None = None, parts: Sequence[str] = PARTS) -> None:
         """Let sources that make their own pictures fill their caches; `report(part, done, total)` hears of it."""
-        for part, pair in self.sources().items():
-            for source in pair:
+        for part in parts:
+            for source in self.sources()[part]:
                 if callable(prepare := getattr(source, "prepare", None)):
                     prepare(None if report is None else partial(report, part))
 
@@ -107,13 +119,15 @@ class VideoMattingDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Training batches; after a restart the ones that are still to come."""
+        start, rank, num_ranks = training_position(self.trainer, self.num_steps)
+        return self.train_loader(start, self.num_steps, rank, num_ranks)
+
+    def train_loader(self, start: int, stop: int, rank: int, num_ranks: int) -> DataLoader[Any]:
+        """One rank's training batches of the numbers `start` to `stop` − 1; read again, it begins with number 0."""
         foregrounds, backgrounds = self.sources()["train"]
-        rank, num_ranks, start = 0, 1, 0
-        if self.trainer is not None:
-            rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
-            start = self.trainer.global_step * self.trainer.accumulate_grad_batches % self.num_steps
         samples = TrainingSamples(foregrounds, backgrounds, self.size, self.difficulty, self.seed, self.flow)
-        batches = TrainingBatches(self.num_steps, self.batch_size, self.clip_length, self.seed, start, rank, num_ranks)
+        side = self.size[0] if self.random_resolution else None
+        batches = TrainingBatches(stop, self.batch_size, self.clip_length, self.seed, start, rank, num_ranks, side)
         return self._loader(samples, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -126,7 +140,9 @@ class VideoMattingDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> MattingBatch:
         """Composite on the device what the workers left as layers."""
-        return composite(batch, *self.size, flow=self.flow) if isinstance(batch, Layers) else batch
+        if not isinstance(batch, Layers):
+            return batch
+        return composite(batch, *(batch.size or self.size), flow=self.flow)
 
     def _evaluation_loader(self, part: str) -> DataLoader[Any]:
         foregrounds, backgrounds = self.sources()[part]
@@ -146,18 +162,8 @@ class VideoMattingDataModule(LightningDataModule):
         return self._loader(samples, sampler=range(rank, len(samples), num_ranks), batch_size=1)
 
     def _loader(self, samples: Any, **order: Any) -> DataLoader[Any]:
-        if self.num_workers > 0:
-            # Forked workers inherit locks of decoders and loggers, and hang on them.
-            methods = multiprocessing.get_all_start_methods()
-            order["multiprocessing_context"] = "forkserver" if "forkserver" in methods else "spawn"
-        return DataLoader(
-            samples,
-            collate_fn=Collate(self.size, self.flow, composited=not self.device_compositing),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            worker_init_fn=prepare_worker,
-            **order,
-        )
+        collate = Collate(self.size, self.flow, composited=not self.device_compositing)
+        return make_loader(samples, collate, self.num_workers, **order)
 
     def sources(self) -> dict[str, tuple[ForegroundSource, BackgroundSource]]:
         """People and scenes of train, val and test.

@@ -30,7 +30,7 @@ def build_foregrounds(name: str, **options: Any) -> ForegroundSource:
     Raises:
         ValueError: the name or an option is unknown.
     """
-    return _build(FOREGROUNDS, name, options)
+    return build_source(FOREGROUNDS, name, options)
 
 
 def build_backgrounds(name: str, **options: Any) -> BackgroundSource:
@@ -39,10 +39,15 @@ def build_backgrounds(name: str, **options: Any) -> BackgroundSource:
     Raises:
         ValueError: the name or an option is unknown.
     """
-    return _build(BACKGROUNDS, name, options)
+    return build_source(BACKGROUNDS, name, options)
 
 
-def _build(table: Mapping[str, Callable[..., Any]], name: str, options: dict[str, Any]) -> Any:
+def build_source(table: Mapping[str, Callable[..., Any]], name: str, options: dict[str, Any]) -> Any:
+    """The source of that name in a table.
+
+    Raises:
+        ValueError: the name or an option is unknown.
+    """
     if name not in table:
         raise ValueError(f"no source named {name!r}; known are {', '.join(table)}")
     try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from datamodules.augment.temporal import choose_frames
 from datamodules.images import IMAGE_SUFFIXES, cover_size, crop_centre, read_image, resize
@@ -21,7 +22,7 @@ class FolderBackgrounds:
         self,
         root: str | Path | Sequence[str | Path],
         part: str,
-        size: int | tuple[int, int] = 512,
+        size: int | tuple[int, int] | None = 512,
         splits: str | Path | None = None,
         shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
         place: str = ".+",
@@ -32,7 +33,7 @@ class FolderBackgrounds:
         Args:
             root: a folder, or several.
             part: "train", "val" or "test".
-            size: canvas, (height, width) or one for both, pixels.
+            size: canvas, (height, width) or one for both, pixels; None leaves each scene as it is.
             splits: folder with train.txt, val.txt, test.txt, lines like `FOLDER/NAME`; None divides by names.
             shares: of the three parts, without lists.
             place: regular expression; names for which it matches the same text show one place.
@@ -57,8 +58,8 @@ class FolderBackgrounds:
         names = split_names(list(found), part, roots[0], splits, shares, place)
         self._paths = {name: found[name] for name in names}
         self._names = names
-        self.canvas = (size, size) if isinstance(size, int) else (size[0], size[1])
-        self.has_videos = any(_kind(path) == "videos" for path in self._paths.values())
+        self.canvas = (size, size) if isinstance(size, int) else size and (size[0], size[1])
+        self.has_videos = any(self.is_video(i) for i in range(len(self)))
 
     def __len__(self) -> int:
         return len(self._names)
@@ -67,17 +68,31 @@ class FolderBackgrounds:
         """Name of scene i: FOLDER/NAME."""
         return self._names[i]
 
+    def is_video(self, i: int) -> bool:
+        """Whether scene i is a video."""
+        return _kind(self._paths[self._names[i]]) == "videos"
+
+    def num_frames(self, i: int) -> int:
+        """Frames of scene i; 1 of a still."""
+        return probe(self._paths[self._names[i]]).num_frames if self.is_video(i) else 1
+
     def read(self, i: int, num_frames: int, generator: torch.Generator) -> Scene:
         """Scene i; of a video a random run of frames."""
+        if self.is_video(i):
+            return Scene(self.read_frames(i, choose_frames(self.num_frames(i), num_frames, generator)), is_video=True)
+        picture = read_image(self._paths[self._names[i]])[None]
+        if self.canvas is None:
+            return Scene(picture)
+        size = cover_size((picture.shape[-2], picture.shape[-1]), self.canvas)
+        return Scene(crop_centre(resize(picture, size), self.canvas))
+
+    def read_frames(self, i: int, frames: list[int]) -> Tensor:
+        """The given frames (T, 3, Hb, Wb) uint8 of scene i, a video."""
         path = self._paths[self._names[i]]
-        if _kind(path) == "stills":
-            picture = read_image(path)[None]
-            size = cover_size((picture.shape[-2], picture.shape[-1]), self.canvas)
-            return Scene(crop_centre(resize(picture, size), self.canvas))
         info = probe(path)
-        frames = choose_frames(info.num_frames, num_frames, generator)
-        size = cover_size((info.height, info.width), self.canvas)
-        return Scene(crop_centre(read_frames(path, frames, *size), self.canvas), is_video=True)
+        if self.canvas is None:
+            return read_frames(path, frames)
+        return crop_centre(read_frames(path, frames, *cover_size((info.height, info.width), self.canvas)), self.canvas)
 
 
 def _kind(path: Path) -> str:

@@ -32,7 +32,7 @@ class ImageMattes:
         self,
         root: str | Path,
         part: str,
-        size: int | tuple[int, int] = 512,
+        size: int | tuple[int, int] | None = 512,
         splits: str | Path | None = None,
         shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
         person: str = ".+",
@@ -43,7 +43,7 @@ class ImageMattes:
         Args:
             root: the folder.
             part: "train", "val" or "test".
-            size: canvas, (height, width) or one for both, pixels.
+            size: canvas, (height, width) or one for both, pixels; None leaves each picture as it is.
             splits: folder with train.txt, val.txt, test.txt; None divides by names.
             shares: of the three parts, without lists.
             person: regular expression; names for which it matches the same text are one person.
@@ -53,7 +53,7 @@ class ImageMattes:
             ValueError: the folder or the part is missing or empty, or two pictures have one name.
         """
         self.root = Path(root)
-        self.canvas = (size, size) if isinstance(size, int) else (size[0], size[1])
+        self.canvas = (size, size) if isinstance(size, int) else size and (size[0], size[1])
         if not self.root.is_dir():
             raise ValueError(f"{self.root}: no such folder; set root to the folder of the pictures")
         self._files = _find(self.root)
@@ -76,11 +76,11 @@ class ImageMattes:
     def read(self, i: int, frames: list[int]) -> ForegroundClip:
         """Picture i, once for each of the frames (all share one memory)."""
         fgr, pha = self._read_pair(*self._files[self._names[i]])
-        num_frames, (height, width) = len(frames), self.canvas
+        num_frames = len(frames)
         return ForegroundClip(
             fgr=fgr.expand(num_frames, -1, -1, -1),
             pha=pha.expand(num_frames, -1, -1, -1),
-            flow=torch.zeros(1, 2, height, width).expand(num_frames, -1, -1, -1),
+            flow=torch.zeros(1, 2, *fgr.shape[-2:]).expand(num_frames, -1, -1, -1),
         )
 
     def _read_pair(self, picture: Path, alpha: Path | None) -> tuple[Tensor, Tensor]:
@@ -92,13 +92,14 @@ class ImageMattes:
         if fgr.shape[-2:] != pha.shape[-2:]:
             sizes = f"{tuple(pha.shape[-2:])} but its picture {tuple(fgr.shape[-2:])}"
             raise ValueError(f"{alpha}: alpha is {sizes}; both must have one size")
-        size = cover_size((fgr.shape[-2], fgr.shape[-1]), self.canvas)
+        own_size = (fgr.shape[-2], fgr.shape[-1])
+        size = own_size if self.canvas is None else cover_size(own_size, self.canvas)
         if self._unmix and alpha is not None:
             fgr, pha = resize(fgr, size), resize(pha, size)
             fgr = estimate_foreground(fgr, pha)
         else:
             fgr, pha = resize_cutout(fgr, pha, size)
-        return crop_person(fgr, pha, self.canvas)
+        return (fgr, pha) if self.canvas is None else crop_person(fgr, pha, self.canvas)
 
 
 def _find(root: Path) -> dict[str, tuple[Path, Path | None]]:

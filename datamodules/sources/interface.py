@@ -1,4 +1,4 @@
-"""What a source of foregrounds and a source of backgrounds promise: plain pixels, one canvas size for all clips."""
+"""What the sources of foregrounds, of backgrounds and of segmented clips promise: plain pixels."""
 
 from __future__ import annotations
 
@@ -44,6 +44,19 @@ class Scene:
     is_video: bool = False
 
 
+@dataclass
+class SegmentedClip:
+    """Pictures, and where people are in them.
+
+    Attributes:
+        images: (T, 3, H, W) uint8, RGB.
+        masks: (T, 1, H, W) uint8, 255 is person.
+    """
+
+    images: Tensor
+    masks: Tensor
+
+
 @runtime_checkable
 class ForegroundSource(Protocol):
     """Clips of cut-out people, all delivered on one canvas size (Hs, Ws) so that they stack."""
@@ -79,4 +92,42 @@ class BackgroundSource(Protocol):
 
     def read(self, i: int, num_frames: int, generator: torch.Generator) -> Scene:
         """Scene i; a video gives `num_frames` frames from a start that `generator` draws."""
+        ...
+
+
+@runtime_checkable
+class VideoBackgrounds(BackgroundSource, Protocol):
+    """Backgrounds of which some are videos that can be read frame by frame."""
+
+    def is_video(self, i: int) -> bool:
+        """Whether scene i is a video."""
+        ...
+
+    def num_frames(self, i: int) -> int:
+        """Frames of scene i; 1 of a still."""
+        ...
+
+    def read_frames(self, i: int, frames: list[int]) -> Tensor:
+        """The given frames (T, 3, Hb, Wb) uint8 of scene i, which is a video."""
+        ...
+
+
+@runtime_checkable
+class SegmentationSource(Protocol):
+    """Pictures or clips with masks of people, for training; each may have a size of its own."""
+
+    def __len__(self) -> int:
+        """Number of clips; a picture is a clip of one frame."""
+        ...
+
+    def name(self, i: int) -> str:
+        """Name of clip i."""
+        ...
+
+    def num_frames(self, i: int) -> int:
+        """Number of frames of clip i."""
+        ...
+
+    def read(self, i: int, frames: list[int]) -> SegmentedClip:
+        """The given frames of clip i, in the order given."""
         ...

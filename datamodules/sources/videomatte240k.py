@@ -20,7 +20,7 @@ class VideoMattes:
         self,
         root: str | Path,
         part: str,
-        size: int | tuple[int, int] = 512,
+        size: int | tuple[int, int] | None = 512,
         splits: str | Path | None = None,
         shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
         person: str = ".+",
@@ -31,7 +31,7 @@ class VideoMattes:
         Args:
             root: the folder.
             part: "train", "val" or "test".
-            size: canvas, (height, width) or one for both, pixels.
+            size: canvas, (height, width) or one for both, pixels; None leaves each clip as it is.
             splits: folder with train.txt, val.txt, test.txt; None divides by names.
             shares: of the three parts, without lists.
             person: regular expression; names for which it matches the same text are one person.
@@ -51,10 +51,10 @@ class VideoMattes:
         names = split_names(list(pairs), part, root, splits, shares, person)
         self._take({name: pairs[name] for name in names}, size, unmix)
 
-    def _take(self, pairs: dict[str, tuple[Path, Path]], size: int | tuple[int, int], unmix: bool) -> None:
+    def _take(self, pairs: dict[str, tuple[Path, Path]], size: int | tuple[int, int] | None, unmix: bool) -> None:
         """The colours and the alpha of each clip, by name."""
         self._pairs, self._names, self._unmix = pairs, list(pairs), unmix
-        self.canvas = (size, size) if isinstance(size, int) else (size[0], size[1])
+        self.canvas = (size, size) if isinstance(size, int) else size and (size[0], size[1])
 
     def __len__(self) -> int:
         return len(self._names)
@@ -83,12 +83,12 @@ class VideoMattes:
         """Frames of clip i, scaled to cover the canvas and cropped to the person."""
         rgb, pha = self._pairs[self._names[i]]
         info = probe(rgb)
-        size = cover_size((info.height, info.width), self.canvas)
+        size = (info.height, info.width) if self.canvas is None else cover_size((info.height, info.width), self.canvas)
         fgr = read_frames(rgb, frames, *size)
         alpha = read_frames(pha, frames, *size)[:, :1]
         if self._unmix:
             fgr = estimate_foreground(fgr, alpha)
-        return ForegroundClip(*crop_person(fgr, alpha, self.canvas))
+        return ForegroundClip(*((fgr, alpha) if self.canvas is None else crop_person(fgr, alpha, self.canvas)))
 
 
 class VideoMatte240K(VideoMattes):
@@ -97,13 +97,13 @@ class VideoMatte240K(VideoMattes):
     Validation takes RVM's four clips out of train, unless there is a folder `valid`.
     """
 
-    def __init__(self, root: str | Path, part: str, size: int | tuple[int, int] = 512) -> None:
+    def __init__(self, root: str | Path, part: str, size: int | tuple[int, int] | None = 512) -> None:
         """Find the clips.
 
         Args:
             root: the folder that holds `train` and `test`.
             part: "train", "val" or "test".
-            size: canvas, (height, width) or one for both, pixels.
+            size: canvas, (height, width) or one for both, pixels; None leaves each clip as it is.
 
         Raises:
             ValueError: a folder is missing or empty, or an alpha is missing.

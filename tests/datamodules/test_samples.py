@@ -5,7 +5,7 @@ import torch
 
 from datamodules.batch import Layers
 from datamodules.difficulty import Difficulty
-from datamodules.samples import EvaluationSamples, TrainingBatches, TrainingSamples
+from datamodules.samples import EvaluationSamples, SampleKey, TrainingBatches, TrainingSamples
 from datamodules.sources import build_backgrounds, build_foregrounds
 
 
@@ -28,16 +28,16 @@ def equal(first: Layers, second: Layers) -> bool:
 
 def test_sample_is_a_function_of_seed_and_index(people_folder: Path, rooms_folder: Path) -> None:
     samples = training(people_folder, rooms_folder)
-    later = samples[5, 4]
-    assert equal(training(people_folder, rooms_folder)[5, 4], later)
-    assert not equal(samples[6, 4], later)
-    assert not equal(training(people_folder, rooms_folder, seed=1)[5, 4], later)
+    later = samples[SampleKey(5, 4)]
+    assert equal(training(people_folder, rooms_folder)[SampleKey(5, 4)], later)
+    assert not equal(samples[SampleKey(6, 4)], later)
+    assert not equal(training(people_folder, rooms_folder, seed=1)[SampleKey(5, 4)], later)
 
 
 def test_every_clip_and_scene_comes_once_a_lap(people_folder: Path, rooms_folder: Path) -> None:
     samples = training(people_folder, rooms_folder)
     assert len(samples.foregrounds) == len(samples.backgrounds) == 8
-    laps = [[samples[i, 1] for i in range(8 * lap, 8 * lap + 8)] for lap in range(3)]
+    laps = [[samples[SampleKey(i, 1)] for i in range(8 * lap, 8 * lap + 8)] for lap in range(3)]
     for name in ("clip", "scene"):
         orders = [[getattr(layers, name) for layers in lap] for lap in laps]
         assert all(len(set(order)) == 8 for order in orders)
@@ -80,7 +80,7 @@ def test_no_pair_is_scored_twice_where_there_are_fewer_than_clips_asked_for(
 
 def test_clip_length_is_drawn_for_a_batch() -> None:
     batches = list(TrainingBatches(200, 4, (1, 10), seed=3))
-    lengths = [{length for _, length in batch} for batch in batches]
+    lengths = [{key.num_frames for key in batch} for batch in batches]
     assert all(len(each) == 1 for each in lengths)
     drawn = [each.pop() for each in lengths]
     assert set(drawn) == set(range(1, 11))

@@ -1,0 +1,6 @@
+from datamodules.testset.composite import CompositeTestSet
+from datamodules.testset.conditions import ConditionTestSet
+from datamodules.testset.folder import FolderTestSet
+from datamodules.testset.interface import TestClip, TestSet
+
+__all__ = ["CompositeTestSet", "ConditionTestSet", "FolderTestSet", "TestClip", "TestSet"]

@@ -1,0 +1,40 @@
+"""The clips that a run is tested on, read in pieces."""
+
+import pytest
+import torch
+
+from datamodules.testset import ConditionTestSet
+from datamodules.testset.interface import TestClip as Clip  # by its own name pytest would take it for a test
+from datamodules.video_matting import VideoMattingDataModule
+
+
+@pytest.fixture(scope="module")
+def data() -> VideoMattingDataModule:
+    people = {part: {"name": "procedural", "num_clips": 2, "num_frames": 5} for part in ("train", "val", "test")}
+    rooms = {part: {"name": "procedural", "num_scenes": 2} for part in ("train", "val", "test")}
+    return VideoMattingDataModule(people, rooms, size=(32, 40), test_clips=3, test_clip_length=5)
+
+
+def test_they_have_the_bits_of_the_data_modules_test_set(data: VideoMattingDataModule) -> None:
+    loader = data.test_dataloader()
+    clips = ConditionTestSet(loader.dataset)  # type: ignore[arg-type]
+    assert len(clips) == len(loader)
+    for clip, batch in zip(clips, loader, strict=True):
+        assert isinstance(clip, Clip)
+        assert ([clip.name], [clip.scene], [clip.stratum]) == (batch.clip, batch.scene, batch.stratum)
+        assert (clip.num_frames, clip.size) == (5, (32, 40))
+        for start, stop in ((0, 2), (2, 5)):
+            piece = clip.read(start, stop)
+            for layer in ("frames", "alpha", "foreground", "background", "background_affine"):
+                assert torch.equal(getattr(piece, layer), getattr(batch, layer)[:, start:stop])
+
+
+def test_keys_are_unique_and_slices_are_lists(data: VideoMattingDataModule) -> None:
+    clips = ConditionTestSet(data.test_dataloader().dataset)  # type: ignore[arg-type]
+    assert len({clip.key for clip in clips}) == len(clips) == 18
+    assert [clip.key for clip in clips[2:4]] == ["static plain/0002", "slow plain/0000"]
+    assert clips[-1].key == "fast camouflaged/0002"
+    with pytest.raises(IndexError):
+        clips[18]
+    with pytest.raises(ValueError, match="static plain/0000: frames 4 to 5 asked"):
+        clips[0].read(4, 6)
