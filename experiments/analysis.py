@@ -5,20 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import stats
 
-from experiments.matrix import METRICS, Arm, Matrix, Metric, scores, scores_over_time
-from experiments.statistics import (
-    Comparison,
-    Estimate,
-    FloatArray,
-    Resamples,
-    can_resample,
-    compare,
-    curve_over_time,
-    holm,
-    interaction,
-    interquartile_mean,
-)
+from experiments.arms import Arm, scores, scores_over_time
+from experiments.averages import METRICS, Metric
+from experiments.bootstrap import Estimate, FloatArray, Resamples, can_resample, estimate
+from experiments.curves import curve_over_time, performance_profile, profile_thresholds
+from experiments.matrix import Matrix
+from experiments.statistics import Comparison, compare, holm, interaction, interquartile_mean_of
+
+SETTLES = (METRICS["mad"], METRICS["dtssd_later"])  # analysis A1: the metrics whose start and plateau are told
 
 
 @dataclass
@@ -26,20 +22,27 @@ class Analysis:
     """What the statistics say about an experiment; keys are arm texts, metric keys and stratum names.
 
     Attributes:
-        comparisons: by (arm, metric), on all clips; `adjusted` its p by Holm, primary metrics only.
-        strata: by (arm, metric, stratum).
+        comparisons: by (arm, metric), on all clips.
+        adjusted: p by Holm within the declared family, primary metrics × arms.
+        discovery: p by Benjamini and Hochberg of all other comparisons, which are exploratory.
+        strata: by (arm, metric, stratum), of the primary metrics.
         interactions: by (arm, metric), then stratum.
-        interquartile: by (arm, metric), the baseline too; `curves` likewise, (frames, 3).
+        interquartile: by (arm, metric), the baseline too.
+        curves: by (arm, metric), (frames, 3), of the primary metrics and of `SETTLES`.
+        profiles: by metric (thresholds,) and by (arm, metric) (thresholds, 3), of the primary metrics.
     """
 
     resamples: int
     seed: int
     comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     adjusted: dict[tuple[str, str], float] = field(default_factory=dict)
+    discovery: dict[tuple[str, str], float] = field(default_factory=dict)
     strata: dict[tuple[str, str, str], Comparison] = field(default_factory=dict)
     interactions: dict[tuple[str, str], dict[str, Estimate]] = field(default_factory=dict)
     interquartile: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     curves: dict[tuple[str, str], FloatArray] = field(default_factory=dict)
+    thresholds: dict[str, FloatArray] = field(default_factory=dict)
+    profiles: dict[tuple[str, str], FloatArray] = field(default_factory=dict)
 
 
 def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
@@ -50,20 +53,24 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
     for num_seeds in sorted(
         {number for arm in matrix.arms for number in (len(arm.seeds), len(matrix.paired_seeds(arm)))}
     ):
-        possible = can_resample(num_seeds, len(matrix.clips))
+        possible = can_resample(num_seeds, matrix.clips)
         draws[num_seeds] = Resamples.draw(num_seeds, matrix.clips, resamples, generator) if possible else None
-    compared = [metric for metric in matrix.metrics if not metric.skips_first]
     for arm in matrix.arms:
-        for metric in compared:
-            own = draws[len(arm.seeds)]
-            analysis.interquartile[arm.text, metric.key] = interquartile_mean(scores(arm, metric), matrix.clips, own)
-            analysis.curves[arm.text, metric.key] = curve_over_time(scores_over_time(arm, metric), matrix.clips, own)
-            baseline, paired = matrix.baseline_of(arm), matrix.paired_seeds(arm)
-            if baseline and baseline is not arm and paired:
+        for metric in matrix.metrics:
+            if not arm.has(metric):
+                continue
+            own, baseline, paired = draws[len(arm.seeds)], matrix.baseline_of(arm), matrix.paired_seeds(arm)
+            values = scores(arm, metric)
+            middle = estimate(interquartile_mean_of(values), len(values), matrix.clips, own)
+            analysis.interquartile[arm.text, metric.key] = middle
+            if metric in matrix.primary or metric in SETTLES:
+                curve = curve_over_time(scores_over_time(arm, metric), matrix.clips, own)
+                analysis.curves[arm.text, metric.key] = curve
+            if baseline and baseline is not arm and paired and baseline.has(metric):
                 _compare(analysis, matrix, (arm, baseline), metric, draws[len(paired)], generator)
-    family = [key for key in analysis.comparisons if METRICS[key[1]] in matrix.primary]
-    adjusted = holm([analysis.comparisons[key].p_value for key in family])
-    analysis.adjusted = dict(zip(family, adjusted, strict=True))
+    _adjust(analysis, matrix)
+    for metric in matrix.primary:
+        _profile(analysis, matrix, metric, draws)
     return analysis
 
 
@@ -76,14 +83,35 @@ def _compare(
     generator: np.random.Generator,
 ) -> None:
     arm, baseline = arms
-    clips, seeds = matrix.clips, matrix.paired_seeds(arm)
+    clips, seeds, higher = matrix.clips, matrix.paired_seeds(arm), metric.higher_is_better
     one, other = scores(arm, metric, seeds), scores(baseline, metric, seeds)
-    analysis.comparisons[arm.text, metric.key] = compare(one, other, clips, draws, generator)
+    analysis.comparisons[arm.text, metric.key] = compare(one, other, clips, draws, generator, higher)
+    if metric not in matrix.primary:
+        return
     inside = {stratum: clips.stratum == stratum for stratum in clips.strata}
-    every = all(can_resample(len(seeds), int(columns.sum())) for columns in inside.values())
-    analysis.interactions[arm.text, metric.key] = interaction(one, other, clips, draws if every else None)
+    analysis.interactions[arm.text, metric.key] = interaction(one, other, clips, draws)
     for stratum, columns in inside.items():
-        part = draws.take(columns) if draws and can_resample(len(seeds), int(columns.sum())) else None
+        part = draws.take(columns) if draws and can_resample(len(seeds), clips.take(columns)) else None
         analysis.strata[arm.text, metric.key, stratum] = compare(
-            one[:, columns], other[:, columns], clips.take(columns), part, generator
+            one[:, columns], other[:, columns], clips.take(columns), part, generator, higher
         )
+
+
+def _adjust(analysis: Analysis, matrix: Matrix) -> None:
+    primary = {metric.key for metric in matrix.primary}
+    p_values = {key: found.p_value for key, found in analysis.comparisons.items()}
+    family = [key for key in p_values if key[1] in primary]
+    analysis.adjusted = dict(zip(family, holm([p_values[key] for key in family]), strict=True))
+    others = [key for key, p in p_values.items() if key[1] not in primary and not np.isnan(p)]
+    if others:
+        found = stats.false_discovery_control([p_values[key] for key in others])
+        analysis.discovery = dict(zip(others, found.tolist(), strict=True))
+
+
+def _profile(analysis: Analysis, matrix: Matrix, metric: Metric, draws: dict[int, Resamples | None]) -> None:
+    values = {arm.text: scores(arm, metric) for arm in matrix.arms if arm.has(metric)}
+    thresholds = profile_thresholds(np.concatenate([found.ravel() for found in values.values()]))
+    analysis.thresholds[metric.key] = thresholds
+    for text, found in values.items():
+        profile = performance_profile(found, matrix.clips, draws[len(found)], thresholds)
+        analysis.profiles[text, metric.key] = profile

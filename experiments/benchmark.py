@@ -1,152 +1,210 @@
-"""Size and speed of the nets, and what patch refinement saves.
+"""Size and speed: of our nets, beside the official code, of patch refinement, of the metrics.
 
-    python -m experiments.benchmark nets          parameters, GMACs and milliseconds per frame of every net
-    python -m experiments.benchmark prm           patch refinement at 1080 × 1920 and 2160 × 3840
-    python -m experiments.benchmark prm --checkpoint outputs/prm_grid/CELL/model.pt
+    python -m experiments.benchmark                                   every net at 512 × 288, as `nets` does
+    python -m experiments.benchmark nets --nets rvm modnet_v --sizes 512x288 1920x1080
+    python -m experiments.benchmark nets --nets rvm:backbone=resnet50 outputs/brm_ablation/CELL/model.pt
+    python -m experiments.benchmark official --net rvm --code ~/RobustVideoMatting
+    python -m experiments.benchmark prm                               what patch refinement saves
+    python -m experiments.benchmark metrics --code ~/RobustVideoMatting
 
-Times are medians of repeated runs in this process; they hold for this machine alone.
+Times hold for this machine, in this run. Each command says more with --help.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import torch
-import torch.nn.functional as F
-from rich.progress import track
-from torch import Tensor
 
-from datamodules.sources.procedural import ProceduralPeople
+from experiments.benchmarks import nets, official, output, prm, roofline
+from experiments.benchmarks.inputs import parse_size
+from experiments.benchmarks.subjects import parse_subject
+from experiments.benchmarks.variants import MODES, PRECISIONS, default_modes, runnable_precisions
 from experiments.command import ends_with_one_line
-from experiments.evaluation import measure_cost
-from lightning_modules.nets import NETS, build_net
-from lightning_modules.nets.modnet_v import MODNetV
-from lightning_modules.nets.prm import PatchRefinement
-
-FRAMES = ((1080, 1920), (2160, 3840))
-WORKING_SIZE = 512
+from lightning_modules.nets import NETS
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmark that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.benchmark", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("what", choices=("nets", "prm"))
-    parser.add_argument("--size", type=int, nargs=2, default=(288, 512), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--checkpoint", type=Path, help="model.pt of a trained modnet_v; else flaws are the true ones")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args(arguments)
+    """Run the benchmark that the command line names; `nets` if it names none."""
+    if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help"):
+        arguments = ["nets", *arguments]
+    options = make_parser().parse_args(arguments)
+    if options.threads < 1 or options.seconds < 0:
+        raise ValueError(
+            f"--threads must be 1 or more and --seconds not negative: {options.threads}, {options.seconds}"
+        )
     torch.set_num_threads(options.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print(f"{device}, {options.threads} CPU threads, torch {torch.__version__}\n")
-    with torch.inference_mode():
-        if options.what == "nets":
-            benchmark_nets(tuple(options.size), device)
-        else:
-            benchmark_prm(options.checkpoint, device)
+    options.device = pick_device(options.device)
+    if options.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+    print(output.describe_machine(options.device), flush=True)
+    COMMANDS[options.command](options)
     return 0
 
 
-def benchmark_nets(size: tuple[int, int], device: torch.device) -> None:
-    """Print a Markdown row for each net, batch 1, state carried from frame to frame."""
-    rows = []
-    for name in track(NETS, "nets", transient=True, disable=not sys.stdout.isatty()):
-        net = build_net(name).to(device).eval()
-        cost = measure_cost(net, torch.rand(1, 1, 3, *size, device=device))
-        size_and_macs = f"{cost['parameters']:,} | {cost['gmacs_per_frame']:.2f}"
-        rows.append(f"| {name} | {size_and_macs} | {cost['milliseconds_per_frame']:.1f} |")
-    print(f"| net | parameters | GMACs | ms per frame at {size[0]} × {size[1]} |\n| --- | ---: | ---: | ---: |")
-    print("\n".join(rows))
+def make_parser() -> argparse.ArgumentParser:
+    """All options of all commands."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmark", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="of the CPU (default: %(default)s)"
+    )
+    shared.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
+    shared.add_argument("--seconds", type=float, default=4, help="of timing for each variant (default: %(default)s)")
+    shared.add_argument("--output", type=Path, metavar="DIR", help="also write CSV (and the plot) there")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    add = commands.add_parser("nets", parents=[shared], help=nets.__doc__, description=nets.__doc__)
+    add.add_argument("--nets", nargs="+", default=list(NETS), metavar="NET", help=_NETS_HELP)
+    add.add_argument("--sizes", nargs="+", metavar="WxH[@RATIO]", help="default: 512x288, on CUDA also HD and 4K")
+    add.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: those that the device computes")
+    add.add_argument("--modes", nargs="+", choices=MODES, help="default: eager channels_last, on CUDA more")
+    add.add_argument("--frames", type=int, help="of the clip on which mattes are compared (default: 10; CUDA: 100)")
+    add.add_argument("--chunk", type=int, default=4, help="frames a call for the throughput (default: %(default)s)")
+    add.add_argument("--batch", type=int, default=1, help="clips a call for the throughput (default: %(default)s)")
+    add.add_argument("--records", type=Path, metavar="outputs/EXP", help="run records: draw quality against speed")
+
+    add = commands.add_parser("official", parents=[shared], help=official.__doc__, description=official.__doc__)
+    add.add_argument("--net", required=True, help=f"{', '.join(official.OFFICIAL_NETS)}; NAME:backbone=resnet50 …")
+    add.add_argument("--code", type=Path, required=True, metavar="DIR", help="a clone of the paper's repository")
+    add.add_argument("--sizes", nargs="+", default=["512x288", "1920x1080"], metavar="WxH[@RATIO]")
+    add.add_argument(
+        "--variants", nargs="+", metavar="PRECISION:MODE", help="of ours (default: fp32:eager and the fastest)"
+    )
+
+    add = commands.add_parser("prm", parents=[shared], help=prm.__doc__, description=prm.__doc__)
+    add.add_argument("--checkpoint", type=Path, help="model.pt of a trained modnet_v; else flaws are the true ones")
+
+    add = commands.add_parser("metrics", parents=[shared], help=_METRICS_HELP, description=_METRICS_HELP)
+    add.add_argument("--code", type=Path, required=True, metavar="DIR", help="a clone of RobustVideoMatting")
+    add.add_argument("--sizes", nargs="+", default=["512x288", "1920x1080"], metavar="WxH")
+    return parser
 
 
-def benchmark_prm(checkpoint: Path | None, device: torch.device) -> None:
-    """Print a Markdown row for each frame size: what is refined, what it costs against refining all."""
-    net = _load(checkpoint) if checkpoint else MODNetV()
-    prm = net.prm
-    if prm is None:
-        raise SystemExit(f"{checkpoint}: this net has no patch refinement (model.prm=false)")
-    net.to(device).eval()
-    rows = []
-    for height, width in track(FRAMES, "frames", transient=True, disable=not sys.stdout.isatty()):
-        frame, alpha = (each.to(device) for each in portrait(height, width))
-        small = F.interpolate(alpha, (WORKING_SIZE, WORKING_SIZE * width // height), mode="area")
-        coarse = F.interpolate(small, (height, width), mode="bilinear")
-        channels = prm.refiner.conv_feature.in_channels
-        feature = torch.rand(1, channels, small.shape[-2] // 2, small.shape[-1] // 2, device=device)
-        k = prm.num_patches(height, width)
-        flaw = prm.flaw_logits(small, (height, width)).sigmoid() if checkpoint else prm.flaw_target(coarse, alpha)
-        selection, everything = flaw[:, 0] > prm.xi, torch.ones(1, k, k, dtype=torch.bool, device=device)
-        selected, full = (
-            milliseconds(partial(prm.refine, frame, coarse, feature, chosen), device)
-            for chosen in (selection, everything)
+_NETS_HELP = f"{', '.join(NETS)}; NAME:option=value,option=value; or a model.pt (default: all, with default options)"
+_METRICS_HELP = "Our metrics beside those of RVM's evaluation scripts, on the same frames in the same run."
+
+
+def run_nets(options: argparse.Namespace) -> None:
+    """The command `nets`."""
+    device = options.device
+    on_cuda = device.type == "cuda"
+    subjects = [parse_subject(text) for text in options.nets]
+    quality = output.read_quality(options.records) if options.records else {}
+    default = ["512x288", "1920x1080", "3840x2160"] if on_cuda else ["512x288"]
+    sizes = [parse_size(text) for text in options.sizes or default]
+    settings = nets.Settings(
+        device,
+        options.precisions or runnable_precisions(device),
+        options.modes or default_modes(device),
+        options.seconds,
+        options.frames or (100 if on_cuda else 10),
+        options.chunk,
+        options.batch,
+    )
+    with output.progress_bar("ceilings", nets.count_steps(subjects, sizes, settings)) as advance:
+        ceilings = roofline.measure_ceilings(device, list(settings.precisions), min(1.0, options.seconds))
+        tables = nets.benchmark_nets(subjects, sizes, settings, ceilings, advance)
+        table = _collect(tables, options.output, "nets.csv")
+    print(f"\nCeilings measured in this run: {ceilings}\n\n{roofline.COUNTED}\n")
+    print(output.markdown(table.drop_duplicates(["net", "size"]), nets.NET_COLUMNS) + "\n")
+    print(output.markdown(table, nets.SPEED_COLUMNS))
+    print(f"\n{nets.LEGEND}\n")
+    print(f"More: --sizes 512x288 1920x1080 3840x2160 --modes {' '.join(MODES)} --precisions {' '.join(PRECISIONS)}")
+    if quality:
+        path = (options.output or Path.cwd()) / "quality_against_speed.svg"
+        output.plot_quality(path, table, quality)
+        print(f"Quality against speed: {path}")
+
+
+def run_official(options: argparse.Namespace) -> None:
+    """The command `official`."""
+    subject = parse_subject(options.net)
+    fastest = "bf16" if "bf16" in runnable_precisions(options.device) else "fp32"
+    variants = [parse_variant(text) for text in options.variants or ("fp32:eager", f"{fastest}:fastest")]
+    sizes = [parse_size(text) for text in options.sizes]
+    with output.progress_bar("official code beside ours", len(sizes)) as advance:
+        tables = official.benchmark_official(
+            subject.name, subject.options, options.code, sizes, variants, options.device, options.seconds, advance
         )
-        share, pixels = float(selection.float().mean()), int(prm.selected_pixels(selection, height, width).sum())
-        seam = seam_difference(prm, frame, coarse, feature)
-        rows.append(
-            f"| {height} × {width} | {k} | {share:.1%} | {pixels:,} | {selected:.0f} | {full:.0f} | "
-            f"{full / selected:.1f} × | {seam:.1e} |"
+        table = _collect(tables, options.output, "official.csv")
+    print(output.markdown(table, official.COLUMNS))
+
+
+def run_prm(options: argparse.Namespace) -> None:
+    """The command `prm`."""
+    part = prm.load_prm(options.checkpoint)
+    with output.progress_bar("patch refinement", len(prm.FRAMES)) as advance:
+        tables = prm.benchmark_prm(part, options.device, options.checkpoint is not None, advance)
+        table = _collect(tables, options.output, "prm.csv")
+    print(f"ξ = {part.xi}, flaws are {'predicted' if options.checkpoint else 'the true ones'}\n")
+    print(output.markdown(table, prm.COLUMNS))
+
+
+def run_metrics(options: argparse.Namespace) -> None:
+    """The command `metrics`."""
+    from experiments.benchmarks.metrics import benchmark_metrics
+
+    sizes = [(size.height, size.width) for size in map(parse_size, options.sizes)]
+    with output.progress_bar("metrics", 1):
+        table = _collect(
+            [benchmark_metrics(options.code, sizes, options.threads, options.seconds)], options.output, "metrics.csv"
         )
-    source = "predicted" if checkpoint else "true"
-    print(f"| frame | k | patches above ξ = {prm.xi} ({source}) | pixels refined | ms | ms for all | saving | seam |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    print("\n".join(rows))
+    columns = {str(name): (str(name), "" if table[name].dtype == object else ".3g") for name in table}
+    print(output.markdown(table, columns))
 
 
-def portrait(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """A procedural person in the middle of a frame: (1, 3, H, W) on grey and true alpha (1, 1, H, W), in [0, 1]."""
-    side = min(height, 1024)
-    clip = ProceduralPeople(num_clips=1, num_frames=1, size=side, part="test").read(0, [0])
-    layers = torch.cat((clip.fgr, clip.pha), dim=1).float() / 255
-    layers = F.interpolate(layers, (height, height), mode="bilinear")
-    left = (width - height) // 2
-    layers = F.pad(layers, (left, width - height - left, 0, 0))
-    colour, alpha = layers[:, :3], layers[:, 3:]
-    return colour * alpha + 0.5 * (1 - alpha), alpha
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "nets": run_nets,
+    "official": run_official,
+    "prm": run_prm,
+    "metrics": run_metrics,
+}
 
 
-def seam_difference(prm: PatchRefinement, frame: Tensor, alpha: Tensor, feature: Tensor) -> float:
-    """Largest difference between refining all patches one by one and the whole frame at once.
+def _collect(tables: Iterable[pd.DataFrame], folder: Path | None, name: str) -> pd.DataFrame:
+    """All tables in one; after each of them the file holds what is finished."""
+    done: list[pd.DataFrame] = []
+    for table in tables:
+        done.append(table)
+        if folder is not None:
+            output.write_csv(folder / name, pd.concat(done, ignore_index=True))
+    return pd.concat(done, ignore_index=True)
 
-    The last layer starts at zero; here it gets weights, so that there is something to differ.
+
+def parse_variant(text: str) -> tuple[str, str]:
+    """(precision, mode) of a text "bf16:fastest".
+
+    Raises:
+        ValueError: it is none.
     """
-    head = prm.refiner.head
-    weight = head.weight.clone()
-    if not weight.any():
-        torch.nn.init.normal_(head.weight, std=0.05, generator=torch.Generator(weight.device).manual_seed(0))
-    k, whole = prm.k, torch.ones(1, 1, 1, dtype=torch.bool, device=frame.device)
-    patches = prm.refine(frame, alpha, feature, prm.select(torch.ones(1, 1, 16, 16, device=frame.device)))
-    prm.k = 1
-    at_once = prm.refine(frame, alpha, feature, whole)
-    prm.k = k
-    head.weight.copy_(weight)
-    return float((patches - at_once).abs().max())
+    precision, _, mode = text.partition(":")
+    if precision not in PRECISIONS or mode not in MODES:
+        raise ValueError(f"a variant is PRECISION:MODE of {', '.join(PRECISIONS)}; {', '.join(MODES)}; got {text!r}")
+    return precision, mode
 
 
-def milliseconds(work: Callable[[], object], device: torch.device, repetitions: int = 5) -> float:
-    """Median time of `work` after one run to warm up."""
-    times = []
-    for _ in range(repetitions + 1):
-        begin = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
-    return 1e3 * sorted(times[1:])[repetitions // 2]
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA where there is one.
 
-
-def _load(path: Path) -> MODNetV:
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    options = dict(saved["model"])
-    net = build_net(options.pop("name"), **options)
-    if not isinstance(net, MODNetV):
-        raise SystemExit(f"{path}: not a modnet_v")
-    net.load_state_dict(saved["state_dict"])
-    return net
+    Raises:
+        ValueError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"--device must be auto, cpu, cuda or cuda:NUMBER, got {name!r}") from None
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"there is no device {name} here; take --device cpu")
+    return device
 
 
 if __name__ == "__main__":

@@ -5,30 +5,28 @@ python -m experiments.cell outputs/EXP/CELL/config.yaml
 
 from __future__ import annotations
 
-import io
 import logging
-import os
 import resource
 import sys
-import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from datamodules.video_matting import VideoMattingDataModule
+from experiments.cost import measure_cost
 from experiments.data import make_data
-from experiments.evaluation import evaluate, evaluate_constant, measure_cost
-from experiments.loggers import make_logger
+from experiments.evaluation import evaluate, evaluate_constant, summarise
+from experiments.launch import BUSY, end_with_parent
+from experiments.loggers import CellLogger, log_again, make_logger
 from experiments.records import (
     CellRecord,
     describe_hardware,
@@ -36,14 +34,15 @@ from experiments.records import (
     git_commit,
     lock_cell,
     lock_owner,
-    write_file,
     write_table,
 )
+from experiments.saved_nets import save_net
 from experiments.stages import beat, make_recipe, pick_device, train_stage
+from experiments.streaming import Streaming
+from experiments.test_sets import condition_test_set
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet
-
-BUSY = 75  # exit status: another process works on this cell
+from lightning_modules.nets.official import start_from_deeplabv3
 
 
 def main() -> int:
@@ -52,8 +51,7 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     path = Path(sys.argv[1])
-    if os.environ.get("MATTING_PARENT_PIPE"):
-        threading.Thread(target=_die_with_parent, daemon=True).start()
+    end_with_parent()
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     folder = path.parent
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -65,7 +63,11 @@ def main() -> int:
         if not free:
             print(f"{folder}: {lock_owner(folder)} works on this cell; wait for it or stop it", file=sys.stderr)
             return BUSY
-        return run_cell(config, CellRecord.load(folder))
+        record = CellRecord.load(folder)
+        if record.status == "complete":  # a sweep agent asks for a cell that was trained before
+            log_again(config, record)
+            return 0
+        return run_cell(config, record)
 
 
 def run_cell(config: dict[str, Any], record: CellRecord) -> int:
@@ -75,28 +77,32 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
         config: resolved and plain.
         record: who this cell is; is filled and saved.
     """
-    record.started = record.started or _now()
+    record.started = record.started or now()
     record.versions, record.git_commit = describe_versions(), git_commit()
     record.save()
-    try:
-        torch.set_num_threads(config["trainer"]["threads"])
-        record.hardware = describe_hardware()
-        _train_and_test(config, record)
-        record.status = "complete"
-    except KeyboardInterrupt:
-        raise
-    except Exception as error:
-        with (record.folder / "log.txt").open("a", encoding="utf-8") as log:
-            traceback.print_exc(file=log)
-        record.status = "failed"
-        record.error = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
-        print(f"{record.cell}: {record.error}", file=sys.stderr)
-    record.finished = _now()
-    record.save()
+    with ExitStack() as ending:
+        try:
+            torch.set_num_threads(config["trainer"]["threads"])
+            record.hardware = describe_hardware()
+            logger = make_logger(config, record)
+            if logger:
+                ending.callback(logger.close, record)  # last, when the record is written, and however the cell ends
+            _train_and_test(config, record, logger)
+            record.status = "complete"
+        except Exception as error:
+            with (record.folder / "log.txt").open("a", encoding="utf-8") as log:
+                traceback.print_exc(file=log)
+            record.status = "failed"
+            record.error = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+            print(f"{record.cell}: {record.error}", file=sys.stderr)
+        record.finished = now()
+        record.save()
     return 0 if record.status == "complete" else 1
 
 
-def train(config: dict[str, Any], folder: Path, logger: Logger | None) -> tuple[MattingNet, nn.Module | None, float]:
+def train(
+    config: dict[str, Any], folder: Path, logger: CellLogger | None
+) -> tuple[MattingNet, nn.Module | None, float]:
     """The trained net, the decoder of restored backgrounds if there is one, and seconds; resumes what was cut off."""
     torch.set_num_threads(config["trainer"]["threads"])
     net = make_net(config)
@@ -104,25 +110,28 @@ def train(config: dict[str, Any], folder: Path, logger: Logger | None) -> tuple[
     for name, stage in config["recipe"]["stages"].items():
         if stage is not None:
             recipe = make_recipe(stage, net, config["seed"])
-            data = make_data(config, stage)
+            data = make_data(config, stage, name)
             seconds += train_stage(name, net, recipe, data, stage, config["trainer"], folder, logger)
             decoder = getattr(recipe.objective, "background_decoder", None) or decoder
+            if logger:
+                logger.first_step += stage["steps"]
     return net, decoder, seconds
 
 
 def make_net(config: dict[str, Any]) -> MattingNet:
-    """The untrained net; its weights depend on the seed and on their names alone, but for a pretrained encoder."""
+    """The untrained net; its weights depend on the seed and on their names alone, but for pretrained parts."""
     options = dict(config["model"])
     pretrained = options.pop("pretrained")
     net = build_net(options.pop("name"), **options)
     net.reset_parameters(config["seed"])
-    if pretrained:
-        encoder: Any = net.get_submodule("backbone")
-        encoder.load_imagenet()
+    if isinstance(pretrained, str):
+        start_from_deeplabv3(net, pretrained)
+    elif pretrained:
+        net.load_pretrained()
     return net
 
 
-def _train_and_test(config: dict[str, Any], record: CellRecord) -> None:
+def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogger | None) -> None:
     folder = record.folder
     device = pick_device(config["trainer"]["accelerator"])
     data = make_data(config, stage=None)
@@ -131,30 +140,19 @@ def _train_and_test(config: dict[str, Any], record: CellRecord) -> None:
     if not (folder / "baselines.parquet").is_file():
         _score_baselines(make_net(config), data, device, folder)
 
-    logger = make_logger(config, record)
     net, decoder, seconds = train(config, folder, logger)
-    save_model(folder / "model.pt", net, config["model"])
+    save_net(folder / "model.pt", net, config["model"])
 
     begin = time.monotonic()
-    clips = data.test_dataloader()
-    frames = evaluate(
-        net,
-        clips,
-        device,
-        decoder,
-        folder / "media",
-        _Beats(folder / "progress", "test", len(clips)),
-        config["one_frame_delay"],
-    )
+    clips = condition_test_set(data)
+    how = Streaming(**config["test"])
+    beats = _Beats(folder / "progress", "test", len(clips))
+    frames = evaluate(net, clips, device, how, decoder=decoder, media=folder / "media", progress=beats)
     write_table(folder / "metrics.parquet", frames)
     record.metrics = dict(summarise(frames))
-    example = next(iter(clips))
-    record.cost = measure_cost(net, example.frames[:1, :1].to(device))
+    record.cost = measure_cost(net, clips[0].read(0, 1).frames.to(device))
     record.durations = {"train_seconds": seconds, "test_seconds": time.monotonic() - begin}
-    record.peak_memory_gib = _peak_memory_gib(device)
-    if logger:
-        logger.log_metrics({f"test/{name}": value for name, value in summarise(frames).items()})
-        logger.finalize("success")
+    record.peak_memory_gib = peak_memory_gib(device)
 
 
 def _score_baselines(net: MattingNet, data: VideoMattingDataModule, device: torch.device, folder: Path) -> None:
@@ -162,23 +160,10 @@ def _score_baselines(net: MattingNet, data: VideoMattingDataModule, device: torc
     import pandas as pd
 
     mean_alpha = float(torch.stack([batch.alpha.mean() for batch in data.val_dataloader()]).mean())
-    constant = evaluate_constant(data.test_dataloader(), mean_alpha).assign(method="constant alpha")
-    untrained = evaluate(net, data.test_dataloader(), device).assign(method="untrained")
+    clips = condition_test_set(data)
+    constant = evaluate_constant(clips, mean_alpha).assign(method="constant alpha")
+    untrained = evaluate(net, clips, device).assign(method="untrained")
     write_table(folder / "baselines.parquet", pd.concat([constant, untrained]))
-
-
-def summarise(frames: Any) -> dict[str, float]:
-    """MAD and MSE × 1e3, dtSSD × 1e2: per frame → clip mean → stratum mean → mean of strata."""
-    means = frames.groupby(["stratum", "clip", "scene"])[["mad", "mse", "dtssd"]].mean()
-    means = means.groupby("stratum").mean().mean()
-    return {name: float(means[name] * scale) for name, scale in (("mad", 1e3), ("mse", 1e3), ("dtssd", 1e2))}
-
-
-def save_model(path: Path, net: MattingNet, model: dict[str, Any]) -> None:
-    """Write weights with the options that rebuild their net; readable with `weights_only=True`."""
-    buffer = io.BytesIO()
-    torch.save({"model": dict(model), "state_dict": net.state_dict()}, buffer)
-    write_file(path, buffer.getvalue())
 
 
 class _Beats:
@@ -192,23 +177,17 @@ class _Beats:
         beat(self.path, self.stage, self.done, self.total)
 
 
-def _peak_memory_gib(device: torch.device) -> float:
+def peak_memory_gib(device: torch.device) -> float:
+    """The most memory that this process held at once, of the GPU if it computes there."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
     unit = 1 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def _now() -> str:
+def now() -> str:
+    """The time in UTC, in ISO's form, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _die_with_parent(exit_now: Callable[[int], None] = os._exit) -> None:
-    """End this process when its parent is gone: the pipe on standard input then closes."""
-    # Not through sys.stdin: its lock would be held when the interpreter shuts down.
-    while os.read(0, 1):
-        pass
-    exit_now(143)
 
 
 if __name__ == "__main__":

@@ -1,104 +1,246 @@
-"""Scoring a net on test clips: one row a clip and frame, and pictures of a few clips."""
+"""Scoring a net on test clips: one row a clip and frame, pictures of a few clips, and the figures of a whole set."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.batch import MattingBatch
-from experiments.records import write_file
-from lightning_modules.metrics.error import mad, mse
-from lightning_modules.metrics.temporal import dtssd
+from datamodules.testset import TestClip
+from experiments.movies import Movie
+from experiments.pictures import Strips
+from experiments.streaming import Piece, Streaming, run_clip
+from lightning_modules.metrics.background import background_psnr
+from lightning_modules.metrics.frames import quantise
+from lightning_modules.metrics.scores import FOREGROUND_METRICS, METRICS, score_frames
+from lightning_modules.metrics.trimap import closed_trimap
 from lightning_modules.nets.interface import MattingNet, MattingOutput
-from lightning_modules.nets.modnet import one_frame_delay
 
-PANEL_FRAMES = 5
+QUANTISE = ("none", "round", "truncate")
+REGIONS = ("full", "unknown")
+WIDEST_WITH_CONN = 1280  # pixels; Conn labels every frame ten times, and the papers leave it out at HD
+ALWAYS = ("mad", "mse", "dtssd")  # what every record holds
+DTSSD_LATER = "dtssd_later"  # dtSSD without the zero of frame 0; a figure of a set, not of a frame
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Scoring:
+    """What is measured on mattes.
+
+    Attributes:
+        metrics: names in `METRICS`, to which `ALWAYS` is added; None for all of them, without `conn` on frames wider
+            than `WIDEST_WITH_CONN`.
+        quantise: of mattes and foregrounds before they are scored: "none" (scoring mode float), or to 8 bits (mode
+            disk8) by "round" or by "truncate", as RVM's and BGMv2's writers do.
+        region: "full" frame, or the "unknown" region of the trimap that BGMv2's recipe makes of the true alpha.
+
+    Raises:
+        ValueError: one of them is none of these.
+    """
+
+    metrics: tuple[str, ...] | None = None
+    quantise: str = "none"
+    region: str = "full"
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.metrics or () if name not in METRICS]:
+            raise ValueError(f"metrics: there is no {', '.join(unknown)}; there are {', '.join(METRICS)}")
+        if self.metrics == ():
+            raise ValueError("metrics: none given; leave them out for all")
+        for name, known in (("quantise", QUANTISE), ("region", REGIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    @property
+    def mode(self) -> str:
+        """How tables name it: "float" or "disk8"."""
+        return "float" if self.quantise == "none" else f"disk8 ({self.quantise})"
+
+    def metrics_for(self, clip: TestClip) -> tuple[str, ...]:
+        """What is measured on a clip; figures of the foreground only where its truth is known."""
+        if self.metrics is None:
+            wanted = [name for name in METRICS if name != "conn" or clip.size[1] <= WIDEST_WITH_CONN]
+        else:
+            wanted = [name for name in METRICS if name in (*ALWAYS, *self.metrics)]
+        return tuple(name for name in wanted if clip.has_foreground or name not in FOREGROUND_METRICS)
+
+    def as_saved(self, pixels: Tensor) -> Tensor:
+        """`pixels` in [0, 1] as a file would hold them."""
+        if self.quantise == "none":
+            return pixels
+        return quantise(pixels, "round" if self.quantise == "round" else "truncate")
+
+
+class ClipScores:
+    """Scores of one clip that arrives in pieces."""
+
+    def __init__(self, scoring: Scoring, clip: TestClip) -> None:
+        self.scoring, self.clip = scoring, clip
+        self.metrics = scoring.metrics_for(clip)
+        self.before: tuple[Tensor, Tensor] | None = None  # the last frame's predicted and true alpha
+        self.columns: dict[str, list[Tensor]] = {}
+
+    def add(self, batch: MattingBatch, output: MattingOutput, extras: dict[str, Tensor] | None = None) -> None:
+        """Score the next frames; `extras` are further columns (1, T)."""
+        predicted = output.foreground is not None
+        colours: Any = {}
+        if set(self.metrics) & set(FOREGROUND_METRICS):
+            # A net without foreground is scored with the input frame in its place (RVM's evaluation).
+            foreground = batch.frames if output.foreground is None else output.foreground
+            colours = {"foreground": self.scoring.as_saved(foreground), "true_foreground": batch.foreground}
+        pred = self.scoring.as_saved(output.alpha)
+        found = score_frames(
+            pred,
+            batch.alpha,
+            trimap=closed_trimap(batch.alpha) if self.scoring.region == "unknown" else None,
+            previous=self.before,
+            metrics=self.metrics,
+            **colours,
+        )
+        broken = ~output.alpha.isfinite().flatten(2).all(dim=2)
+        # NaN says that a figure is undefined; a matte that is not a number is worse than any other.
+        for name, values in found.items():
+            values.masked_fill_(broken, 0.0 if METRICS[name].higher_is_better else torch.inf)
+        if colours:
+            found["foreground_predicted"] = torch.full_like(broken, predicted)
+        for name, values in (found | (extras or {})).items():
+            self.columns.setdefault(name, []).append(values[0].cpu())
+        self.before = pred[:, -1:], batch.alpha[:, -1:]
+
+    def table(self) -> pd.DataFrame:
+        """A row for each frame so far: clip, scene, stratum, frame, then the raw figures."""
+        values = {name: torch.cat(pieces) for name, pieces in self.columns.items()}
+        columns = {name: (v if v.dtype == torch.bool else v.double()).numpy() for name, v in values.items()}
+        clip, num_frames = self.clip, len(next(iter(columns.values())))
+        names = {"clip": clip.name, "scene": clip.scene, "stratum": clip.stratum, "frame": range(num_frames)}
+        return pd.DataFrame(names | columns)
+
+
 def evaluate(
     net: MattingNet,
-    batches: Iterable[MattingBatch],
+    clips: Iterable[TestClip],
     device: torch.device,
+    how: Streaming | None = None,
+    scoring: Scoring | None = None,
     decoder: nn.Module | None = None,
     media: Path | None = None,
     progress: Callable[[int], None] | None = None,
-    smooth: bool = False,
 ) -> pd.DataFrame:
     """Score whole clips, each from an empty state.
 
     Args:
         net: in any mode; it is scored in eval mode and left in the mode it had.
-        batches: test clips.
+        clips: a test set.
         device: where to compute.
+        how: the net is run; see `Streaming`.
+        scoring: what is measured; see `Scoring`.
         decoder: decodes restored background features to an image, for its PSNR and its picture.
-        media: folder for strips of the first clip of each stratum, or None.
+        media: folder for strips and a video of the first clip of each stratum, or None.
         progress: called with the number of clips done.
-        smooth: MODNet's one-frame delay on the mattes before they are scored.
 
     Returns:
-        Columns clip, scene, stratum, frame, mad, mse, dtssd (raw), and for nets that have them coverage
-        (share of cells with restored background), background_psnr (dB, over those cells), refined_share.
+        Columns clip, scene, stratum, frame, a raw figure for each metric, and for nets that have them coverage
+        (share of cells with restored background), background_psnr (dB, over those cells), refined_share;
+        foreground_predicted is false where the input frame was scored as foreground.
     """
     was_training = net.training
     net.to(device).eval()
-    rows: list[dict[str, Any]] = []
+    tables: list[pd.DataFrame] = []
     pictured: set[str] = set()
-    for batch in batches:
-        batch = batch.to(device)
-        output = net(batch.frames, background=batch.background)
-        if smooth:
-            output.alpha = one_frame_delay(output.alpha)
-        restored = _restored_background(output, decoder)
-        rows += _rows(batch, output, restored)
-        if media is not None:
-            for index in range(len(batch)):
-                if batch.stratum[index] not in pictured:
-                    pictured.add(batch.stratum[index])
-                    _write_strips(media, batch, output, restored, index)
+    for clip in clips:
+        folder = None if clip.stratum in pictured else media
+        pictured.add(clip.stratum)
+        tables.append(evaluate_clip(net, clip, device, how or Streaming(), scoring or Scoring(), decoder, folder))
         if progress is not None:
-            progress(len(batch))
+            progress(1)
     net.train(was_training)
-    return pd.DataFrame(rows)
+    return pd.concat(tables, ignore_index=True)
 
 
-def evaluate_constant(batches: Iterable[MattingBatch], alpha: float) -> pd.DataFrame:
+def evaluate_clip(
+    net: MattingNet,
+    clip: TestClip,
+    device: torch.device,
+    how: Streaming,
+    scoring: Scoring,
+    decoder: nn.Module | None = None,
+    media: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> pd.DataFrame:
+    """`evaluate` of one clip; the net is in eval mode and on `device`, `progress` is called with frames done."""
+    scores = ClipScores(scoring, clip)
+    strips, movie = (None, None) if media is None else (Strips(clip.num_frames), Movie())
+    with torch.inference_mode():
+        for piece in run_clip(net, clip, how, device):
+            restored = _restored_background(piece.output, decoder)
+            scores.add(piece.batch, piece.output, _extras(piece, restored, clip.has_background))
+            if strips is not None and movie is not None:
+                layers = _layers(piece, restored, clip.has_background)
+                strips.add(piece.start, layers)
+                movie.add(piece.start, layers)
+            if progress is not None:
+                progress(piece.output.alpha.shape[1])
+    if strips is not None and movie is not None and media is not None:
+        stem = media / f"{clip.stratum}__{clip.name}".replace("/", "-")
+        strips.write(stem)
+        movie.write(stem.with_name(f"{stem.name}.mp4"))
+    return scores.table()
+
+
+def evaluate_constant(clips: Iterable[TestClip], alpha: float, scoring: Scoring | None = None) -> pd.DataFrame:
     """The same table for a matte that is `alpha` everywhere: what knowing nothing scores."""
-    rows: list[dict[str, Any]] = []
-    for batch in batches:
-        rows += _rows(batch, MattingOutput(torch.full_like(batch.alpha, alpha)), None)
-    return pd.DataFrame(rows)
+    tables = []
+    for clip in clips:
+        scores = ClipScores(scoring or Scoring(), clip)
+        for start, stop in Streaming().pieces(clip):
+            batch = clip.read(start, stop)
+            scores.add(batch, MattingOutput(torch.full_like(batch.alpha, alpha)))
+        tables.append(scores.table())
+    return pd.concat(tables, ignore_index=True)
 
 
-def _rows(batch: MattingBatch, output: MattingOutput, restored: Tensor | None) -> list[dict[str, Any]]:
-    alpha = output.alpha.float().clamp(0, 1)
-    columns = {"mad": mad(alpha, batch.alpha), "mse": mse(alpha, batch.alpha), "dtssd": dtssd(alpha, batch.alpha)}
-    mask = output.aux.get("background_mask")
+def stratum_means(frames: pd.DataFrame) -> pd.DataFrame:
+    """Raw figures, frame → clip mean → stratum mean: a row a stratum, a column a metric and `DTSSD_LATER`.
+
+    Undefined frames (NaN) are left out.
+    """
+    table = frames[["stratum", "clip", "scene"]].copy()
+    for name in (name for name in METRICS if name in frames):
+        table[name] = frames[name]
+        if name == "dtssd":
+            table[DTSSD_LATER] = frames[name].where(frames["frame"] > 0)
+    means = table.groupby(["stratum", "clip", "scene"], sort=False).mean()
+    return means.groupby("stratum", sort=False).mean()
+
+
+def shown_scale(name: str) -> float:
+    """Factor from a raw figure to the papers' one."""
+    return METRICS["dtssd" if name == DTSSD_LATER else name].scale
+
+
+def summarise(frames: pd.DataFrame) -> dict[str, float]:
+    """The figures of a whole set in the papers' units, MAD and MSE × 1e3, dtSSD × 1e2, …: the mean of strata."""
+    means = stratum_means(frames).mean()
+    return {name: float(value * shown_scale(name)) for name, value in zip(map(str, means.index), means, strict=True)}
+
+
+def _extras(piece: Piece, restored: Tensor | None, background_known: bool) -> dict[str, Tensor]:
+    """What a net tells of itself, (1, T) each."""
+    aux, columns = piece.output.aux, {}
+    mask = aux.get("background_mask")
     if mask is not None:
         columns["coverage"] = mask.float().mean(dim=(2, 3, 4))
-        if restored is not None:
-            truth = _area(batch.background, restored.shape[-2:])
-            error = ((restored - truth).square() * mask).sum(dim=(2, 3, 4)) / (3 * mask.sum(dim=(2, 3, 4)))
-            columns["background_psnr"] = -10 * error.clamp(min=1e-10).log10()
-    if "refined_share" in output.aux:
-        columns["refined_share"] = output.aux["refined_share"]
-    values = {name: column.double().cpu().numpy() for name, column in columns.items()}
-    num_clips, num_frames = batch.frames.shape[:2]
-    return [
-        {"clip": batch.clip[b], "scene": batch.scene[b], "stratum": batch.stratum[b], "frame": t}
-        | {name: column[b, t] for name, column in values.items()}
-        for b in range(num_clips)
-        for t in range(num_frames)
-    ]
+        if restored is not None and background_known:
+            columns["background_psnr"] = background_psnr(restored, piece.batch.background, mask)
+    if "refined_share" in aux:
+        columns["refined_share"] = aux["refined_share"]
+    return columns
 
 
 def _restored_background(output: MattingOutput, decoder: nn.Module | None) -> Tensor | None:
@@ -111,68 +253,14 @@ def _restored_background(output: MattingOutput, decoder: nn.Module | None) -> Te
     return ((decoded.float() + 1) / 2).clamp(0, 1)
 
 
-def _area(clip: Tensor, size: Any) -> Tensor:
-    return F.interpolate(clip.flatten(0, 1).float(), size, mode="area").unflatten(0, clip.shape[:2])
-
-
-def _write_strips(media: Path, batch: MattingBatch, output: MattingOutput, restored: Tensor | None, index: int) -> None:
-    num_frames = batch.frames.shape[1]
-    shown = np.linspace(0, num_frames - 1, min(PANEL_FRAMES, num_frames)).round().astype(int).tolist()
-    strips = {
-        "frame": batch.frames[index],
-        "alpha_true": batch.alpha[index],
-        "alpha_pred": output.alpha[index].float(),
-    }
+def _layers(piece: Piece, restored: Tensor | None, background_known: bool) -> dict[str, Tensor]:
+    """What the strips of a clip show, (T, C, h, w) each."""
+    batch, output = piece.batch, piece.output
+    layers = {"frame": batch.frames[0], "alpha_true": batch.alpha[0], "alpha_pred": output.alpha[0]}
     if "background_mask" in output.aux:
-        strips["coverage"] = output.aux["background_mask"][index].float()
-        strips["background_true"] = batch.background[index]
+        layers["coverage"] = output.aux["background_mask"][0].float()
+        if background_known:
+            layers["background_true"] = batch.background[0]
         if restored is not None:
-            strips["background_restored"] = restored[index] * output.aux["background_mask"][index]
-    stem = f"{batch.stratum[index]}__{batch.clip[index]}".replace("/", "-")
-    for name, clip in strips.items():
-        write_picture(media / f"{stem}__{name}.png", strip(clip[shown], batch.frames.shape[-2:]))
-
-
-def strip(frames: Tensor, size: Any) -> Tensor:
-    """Frames (T, C, h, w) in [0, 1] side by side at one size: (3, H, T·W)."""
-    if frames.shape[-2:] != torch.Size(size):
-        frames = F.interpolate(frames, size, mode="nearest")
-    return frames.expand(-1, 3, -1, -1).permute(1, 2, 0, 3).flatten(2)
-
-
-def write_picture(path: Path, picture: Tensor) -> None:
-    """Write (3, H, W) in [0, 1] with 8 bits, in the format of the file's name (.png, .jpg), atomically."""
-    import cv2
-
-    pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    _, data = cv2.imencode(path.suffix, pixels[..., ::-1])
-    write_file(path, data.tobytes())
-
-
-@torch.inference_mode()
-def measure_cost(net: MattingNet, frame: Tensor, repetitions: int = 20) -> dict[str, Any]:
-    """Parameters, GMACs and streaming milliseconds per frame, state carried.
-
-    Args:
-        net: any net; measured in eval mode on the device it is on.
-        frame: (1, 1, 3, H, W) on that device.
-        repetitions: timed frames after warm-up; the median counts.
-    MACs count convolutions and matrix products; resizing, norms and warping count as none.
-    """
-    net.eval()
-    state = net(frame, background=frame).state
-    with FlopCounterMode(display=False) as counter:
-        net(frame, state=state, background=frame)
-    times = []
-    for _ in range(repetitions + 3):
-        begin = time.perf_counter()
-        state = net(frame, state=state, background=frame).state
-        if frame.is_cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
-    return {
-        "parameters": sum(parameter.numel() for parameter in net.parameters()),
-        "gmacs_per_frame": counter.get_total_flops() / 2e9,
-        "milliseconds_per_frame": 1e3 * float(np.median(times[3:])),
-        "frame": f"{frame.shape[-2]}×{frame.shape[-1]}",
-    }
+            layers["background_restored"] = restored[0] * output.aux["background_mask"][0]
+    return layers

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from experiments.records import CellRecord
+
+BUSY = 75  # exit status of a cell: another process works on it
 
 
 @dataclass
@@ -39,6 +43,7 @@ class CellPool:
         self.gpus = gpus
         self.running: list[Running] = []
         self.failed: list[str] = []
+        self.busy: list[str] = []
         self.console = Console(highlight=False)
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -51,21 +56,30 @@ class CellPool:
 
     def start(self, cell: str, folder: Path, config: Path, threads: int) -> None:
         """Start a cell as soon as a place is free."""
-        while len(self.running) >= self.workers:
-            self._wait()
+        self.start_process(cell, folder, lambda gpu, log: spawn_cell(config, threads, gpu, log))
+
+    def start_process(
+        self, cell: str, folder: Path, spawn: Callable[[int | None, object], subprocess.Popen[bytes]]
+    ) -> None:
+        """Start what works on a cell as soon as a place is free; `spawn` gets a GPU, or None, and the log file."""
+        self.wait_for_place()
         slot = min(set(range(self.workers)) - {item.slot for item in self.running})
-        log = (folder / "log.txt").open("ab")
-        with log:
-            process = spawn_cell(config, threads, slot % self.gpus if self.gpus else None, log)
+        with (folder / "log.txt").open("ab") as log:
+            process = spawn(slot % self.gpus if self.gpus else None, log)
         self.progress.start()
         self.say(f"start     {cell}")
         task = self.progress.add_task(cell, total=None, note="starting")
         self.running.append(Running(cell, folder, process, slot, task))
 
+    def wait_for_place(self) -> None:
+        """Wait until fewer cells run than there are workers."""
+        while len(self.running) >= self.workers:
+            self.wait()
+
     def finish(self) -> list[str]:
         """Wait for all cells; the names of those that failed."""
         while self.running:
-            self._wait()
+            self.wait()
         self.progress.stop()
         return self.failed
 
@@ -78,7 +92,8 @@ class CellPool:
         """Print one line above the bars."""
         self.progress.console.print(line, markup=False, soft_wrap=True)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Look once, after a moment, how far the cells are and which have ended."""
         time.sleep(0.2)
         for item in list(self.running):
             self._show(item)
@@ -89,6 +104,9 @@ class CellPool:
             self.progress.remove_task(item.task)
             if status == 0:
                 self.say(f"complete  {item.cell}")
+            elif status == BUSY:
+                self.busy.append(item.cell)
+                self.say(f"busy      {item.cell}: another process works on it")
             else:
                 self.failed.append(item.cell)
                 self.say(f"FAILED    {item.cell}: {why_ended(item.folder, status)}")
@@ -104,8 +122,13 @@ class CellPool:
 
 def spawn_cell(config: Path, threads: int, gpu: int | None, log: object) -> subprocess.Popen[bytes]:
     """Start `python -m experiments.cell`; it ends when the pipe to its standard input closes."""
+    return spawn([sys.executable, "-m", "experiments.cell", str(config)], gpu, log, OMP_NUM_THREADS=str(threads))
+
+
+def spawn(command: list[str], gpu: int | None, log: object, **variables: str) -> subprocess.Popen[bytes]:
+    """Start a command that sees one GPU, or all, and ends when the pipe to its standard input closes."""
     environment = os.environ | {
-        "OMP_NUM_THREADS": str(threads),
+        **variables,
         "MATTING_PARENT_PIPE": "1",
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "PYTHONUNBUFFERED": "1",
@@ -113,8 +136,20 @@ def spawn_cell(config: Path, threads: int, gpu: int | None, log: object) -> subp
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         environment["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible != [""] else str(gpu)
-    command = [sys.executable, "-m", "experiments.cell", str(config)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)  # type: ignore[call-overload]
+
+
+def end_with_parent(exit_now: Callable[[int], None] = os._exit) -> None:
+    """End this process when the one that started it is gone, if that one asked for it (MATTING_PARENT_PIPE)."""
+
+    def watch() -> None:
+        # Not through sys.stdin: its lock would be held when the interpreter shuts down.
+        while os.read(0, 1):
+            pass
+        exit_now(143)
+
+    if os.environ.get("MATTING_PARENT_PIPE"):
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def end(processes: list[subprocess.Popen[bytes]], patience: float = 30.0) -> None:

@@ -1,45 +1,154 @@
-"""Where training is logged besides the run record: Weights & Biases, offline by default."""
+"""Where a cell is logged besides its run record: Weights & Biases (offline by default), CSV files, TensorBoard."""
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
 
-from lightning.pytorch.loggers import Logger
+import numpy as np
+import pandas as pd
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from PIL import Image
 
-from experiments.records import CellRecord, config_hash
+from experiments.records import CellRecord
+
+PANEL_ROWS = ("frame", "alpha_true", "alpha_pred", "coverage", "background_true", "background_restored")
 
 
-def make_logger(config: dict[str, Any], record: CellRecord) -> Logger | None:
+class CellLogger(Logger):
+    """What logs one cell: Lightning's logger through all stages, then the results.
+
+    Attributes:
+        inner: Lightning's logger.
+        first_step: optimiser steps of the stages before this one, so that steps go on from stage to stage.
+    """
+
+    def __init__(self, inner: Logger) -> None:
+        super().__init__()
+        self.inner = inner
+        self.first_step = 0
+
+    @property
+    def name(self) -> str | None:
+        """Of the inner logger."""
+        return self.inner.name
+
+    @property
+    def version(self) -> int | str | None:
+        """Of the inner logger."""
+        return self.inner.version
+
+    @property
+    def save_dir(self) -> str | None:
+        """Of the inner logger."""
+        return self.inner.save_dir
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log scalars; `step` counts within the stage."""
+        kept = {name: value for name, value in metrics.items() if name != "epoch"}  # training has one epoch
+        self.inner.log_metrics(kept, self.first_step + step if step is not None else None)
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Nothing: the config is logged when the cell starts."""
+
+    def save(self) -> None:
+        """Have everything so far on the disk."""
+        self.inner.save()
+
+    def log_results(self, record: CellRecord) -> None:
+        """Log what the test found; the record's tables and pictures are written."""
+        self.log_metrics(result_figures(record), step=0)
+
+    def close(self, record: CellRecord) -> None:
+        """Log the results if the cell is complete, and end."""
+        if record.status == "complete":
+            self.log_results(record)
+        self.inner.finalize("success" if record.status == "complete" else "failed")
+
+
+class TensorBoardCellLogger(CellLogger):
+    """TensorBoard: scalars, and the mattes of the test clips."""
+
+    def log_results(self, record: CellRecord) -> None:
+        """Test figures and one panel a test clip."""
+        super().log_results(record)
+        board = cast(TensorBoardLogger, self.inner).experiment
+        for clip, panel in matte_panels(record.folder / "media").items():
+            board.add_image(f"mattes/{clip}", panel, dataformats="HWC")
+
+
+def make_logger(config: dict[str, Any], record: CellRecord) -> CellLogger | None:
     """The logger that config group `logger` asks for, or None.
 
-    A sweep agent's child (WANDB_SWEEP_ID is set) goes online whatever the config says: offline, its run
-    would stay pending on the server for ever.
-
     Raises:
-        ValueError: the logger is unknown.
+        ValueError: the logger is unknown or not installed, or a sweep agent's server cannot be reached.
     """
-    options = config["logger"]
-    if options["name"] == "none":
-        return None
-    if options["name"] != "wandb":
-        raise ValueError(f"logger.name: unknown logger {options['name']!r}; there are wandb, none")
-    import wandb
-    from lightning.pytorch.loggers import WandbLogger
+    name = config["logger"]["name"]
+    if name not in LOGGERS:
+        raise ValueError(f"logger.name: unknown logger {name!r}; there are {', '.join(LOGGERS)}")
+    return LOGGERS[name](config, record)
 
-    identity = config_hash({"cell": [record.experiment, record.cell, record.config_hash]})
-    mode = "online" if os.environ.get("WANDB_SWEEP_ID") else os.environ.get("WANDB_MODE", options["mode"])
-    logger = WandbLogger(
-        project=options["project"],
-        save_dir=record.folder,
-        name=record.cell,
-        id=os.environ.get("WANDB_RUN_ID", identity),
-        group=record.experiment,
-        job_type="train",
-        tags=[record.scale],
-        # Lightning's own `offline=True` would set WANDB_MODE for the whole process.
-        mode=mode,
-        settings=wandb.Settings(silent=True, console="off", init_timeout=30),
-    )
-    logger.experiment.config.update(config, allow_val_change=True)
-    return logger
+
+def log_again(config: dict[str, Any], record: CellRecord) -> None:
+    """Log a complete cell from its record: what a sweep agent asks for and an earlier run has trained."""
+    logger = make_logger(config, record)
+    if logger is None:
+        return
+    for name, stage in config["recipe"]["stages"].items():
+        path = record.folder / f"history_{name}.csv"
+        for row in pd.read_csv(path).to_dict("records") if path.is_file() else []:
+            known = {str(key): value for key, value in row.items() if key != "step" and not pd.isna(value)}
+            logger.log_metrics({key if "/" in key else f"train/{key}": known[key] for key in known}, int(row["step"]))
+        logger.first_step += stage["steps"] if stage else 0
+    logger.close(record)
+
+
+def _no_logger(config: dict[str, Any], record: CellRecord) -> None:
+    """Run records only."""
+
+
+def _csv(config: dict[str, Any], record: CellRecord) -> CellLogger:
+    """FOLDER/csv/version_N/metrics.csv, N counting the starts of the cell."""
+    return CellLogger(CSVLogger(record.folder, name="csv"))
+
+
+def _tensorboard(config: dict[str, Any], record: CellRecord) -> CellLogger:
+    try:
+        inner = TensorBoardLogger(record.folder, name="tensorboard", version="", default_hp_metric=False)
+    except ModuleNotFoundError as error:
+        raise ValueError("logger=tensorboard needs the package: pip install tensorboard") from error
+    return TensorBoardCellLogger(inner)
+
+
+def _wandb(config: dict[str, Any], record: CellRecord) -> CellLogger:
+    from experiments.wandb_runs import start_wandb
+
+    return start_wandb(config, record)
+
+
+LOGGERS: dict[str, Callable[[dict[str, Any], CellRecord], CellLogger | None]] = {
+    "wandb": _wandb,
+    "csv": _csv,
+    "tensorboard": _tensorboard,
+    "none": _no_logger,
+}
+
+
+def result_figures(record: CellRecord) -> dict[str, float]:
+    """The record's test metrics and costs as flat scalars: test/mad, cost/parameters, time/train_seconds."""
+    figures = {f"test/{name}": value for name, value in record.metrics.items()}
+    figures |= {f"cost/{name}": value for name, value in record.cost.items()}
+    figures |= {f"time/{name}": value for name, value in record.durations.items()}
+    return {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+
+
+def matte_panels(media: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Strips of a clip below each other, by clip: input, true alpha, alpha, what the memory holds; (H, W, 3) uint8."""
+    panels = {}
+    for first in sorted(media.glob("*__frame.png")):
+        clip = first.name.removesuffix("__frame.png")
+        paths = [media / f"{clip}__{row}.png" for row in PANEL_ROWS]
+        strips = [np.asarray(Image.open(path).convert("RGB")) for path in paths if path.is_file()]
+        panels[clip] = np.concatenate([strip for strip in strips if strip.shape == strips[0].shape])
+    return panels

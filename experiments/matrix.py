@@ -10,61 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.arms import Arm, arm_label, arm_text, scores
+from experiments.averages import CLIP_COLUMNS, METRICS, Metric, mark_broken, score_table
+from experiments.bootstrap import Clips, FloatArray
 from experiments.records import CellRecord
-from experiments.statistics import Clips, FloatArray, overall_mean
-
-CLIP_COLUMNS = ["stratum", "clip", "scene"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a column of `metrics.parquet` is shown.
-
-    Attributes:
-        scale: factor from the raw figure to the shown one.
-        unit: the factor of the shown figure, as the papers print it.
-        skips_first: whether frame 0 is left out instead of counted.
-    """
-
-    key: str
-    label: str
-    scale: float
-    unit: str
-    column: str
-    skips_first: bool = False
-
-
-METRICS = {
-    metric.key: metric
-    for metric in (
-        Metric("mad", "MAD", 1e3, "× 10⁻³", "mad"),
-        Metric("mse", "MSE", 1e3, "× 10⁻³", "mse"),
-        Metric("dtssd", "dtSSD", 1e2, "× 10⁻²", "dtssd"),
-        Metric("dtssd_later", "dtSSD without frame 0", 1e2, "× 10⁻²", "dtssd", skips_first=True),
-    )
-}
-
-
-@dataclass
-class Arm:
-    """One setting of what the experiment compares, with its complete cells by seed.
-
-    Attributes:
-        text: its settings as overrides, "model.brm=true"; the arm's name in `labels` and `scores.csv`.
-        label: what the report calls it.
-        frames: rows of all its cells' `metrics.parquet`, and `seed`.
-    """
-
-    text: str
-    label: str
-    settings: dict[str, Any]
-    cells: list[CellRecord]
-    frames: pd.DataFrame
-
-    @property
-    def seeds(self) -> list[int]:
-        """Its seeds, in ascending order."""
-        return [cell.seed for cell in self.cells]
+from experiments.statistics import overall_mean
 
 
 @dataclass
@@ -75,7 +25,7 @@ class Matrix:
         experiment: the description in the experiment's file: name, question, claim, source, baseline, primary, labels.
         arms: the arms that have a complete cell, those of one baseline together, the baseline first.
         clips: the test clips; of length 0 if no cell is complete.
-        metrics: what was measured in every cell; `primary` those of the pre-declared family.
+        metrics: what was measured in at least one arm; `primary` those of the pre-declared family.
         unused: cells that are not in the figures, and why.
         notes: what a reader must know to read the figures.
     """
@@ -119,65 +69,15 @@ class Matrix:
             return self.baselines[0].label
         return f"{arm_label(self.baseline_settings, self.experiment.get('labels') or {})} (all else alike)"
 
+    @property
+    def main_metrics(self) -> list[Metric]:
+        """Those of the first table."""
+        return [metric for metric in self.metrics if metric.in_main_table or metric in self.primary]
+
     def paired_seeds(self, arm: Arm) -> list[int]:
         """Seeds that `arm` and its baseline both have; none without a baseline."""
         baseline = self.baseline_of(arm)
         return sorted(set(arm.seeds) & set(baseline.seeds)) if baseline else []
-
-
-def arm_text(settings: dict[str, Any]) -> str:
-    """An arm's settings as overrides, by name.
-
-    >>> arm_text({"model.prm_k": 8, "model.brm": True})
-    'model.brm=true,model.prm_k=8'
-    """
-    return ",".join(f"{key}={_value_text(value)}" for key, value in sorted(settings.items()))
-
-
-def arm_label(settings: dict[str, Any], labels: dict[str, str]) -> str:
-    """What a report calls an arm: the labels of its settings, the most specific first, then what has no label.
-
-    >>> arm_label({"model.width": 0.5, "model.brm": True}, {"model.brm=true": "with BRM"})
-    'with BRM, width=0.5'
-    """
-    left, words = [f"{key}={_value_text(value)}" for key, value in settings.items()], []
-    for text in sorted(labels, key=lambda text: -text.count(",")):
-        named = set(text.split(","))
-        if named <= set(left):
-            words.append(labels[text])
-            left = [one for one in left if one not in named]
-    words += [one.partition("=")[0].rpartition(".")[2] + "=" + one.partition("=")[2] for one in left]
-    return ", ".join(words) or "default"
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "null" if value is None else str(value)
-
-
-def score_table(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """(seeds, clips) clip means in shown units, NaN where a frame is; columns are stratum, clip, scene, sorted."""
-    values = frames[metric.column].astype(float).fillna(np.inf)  # mean() would pass over NaN, not over this
-    if metric.skips_first:
-        values = values.where(frames["frame"] > 0)
-    means = values.groupby([frames["seed"], *(frames[name] for name in CLIP_COLUMNS)]).mean()
-    return means.replace(np.inf, np.nan).unstack(CLIP_COLUMNS).sort_index(axis=1) * metric.scale
-
-
-def scores(arm: Arm, metric: Metric, seeds: Sequence[int] | None = None) -> FloatArray:
-    """(seeds, clips) scores of an arm in shown units, of all its seeds or of some."""
-    return score_table(arm.frames, metric).loc[list(arm.seeds if seeds is None else seeds)].to_numpy(dtype=float)
-
-
-def scores_over_time(arm: Arm, metric: Metric) -> FloatArray:
-    """(seeds, clips, frames) in shown units, NaN where a clip has no such frame."""
-    table = arm.frames.pivot_table(index="seed", columns=[*CLIP_COLUMNS, "frame"], values=metric.column)
-    frames = sorted(set(arm.frames["frame"]))
-    clips = score_table(arm.frames, metric).columns
-    every = pd.MultiIndex.from_tuples([(*clip, frame) for clip in clips for frame in frames])
-    values = table.reindex(index=arm.seeds, columns=every).to_numpy(dtype=float)
-    return values.reshape(len(arm.seeds), len(clips), len(frames)) * metric.scale
 
 
 def seed_means(matrix: Matrix, arm: Arm, metric: Metric) -> FloatArray:
@@ -202,13 +102,14 @@ def build_matrix(experiment: dict[str, Any], cells: Sequence[CellRecord]) -> Mat
     tables = _usable(cells, matrix)
     if not tables:
         return matrix
-    frames = [table for _, table in tables]
-    matrix.clips = _clips(frames[0])
-    matrix.metrics = [m for m in METRICS.values() if all(m.column in table for table in frames)]
-    matrix.primary = [m for m in matrix.metrics if m.key in primary]
-    absent = [METRICS[key].label for key in primary if METRICS[key] not in matrix.metrics]
-    matrix.notes += [f"{label} was not measured in every cell." for label in absent]
+    matrix.notes += _undefined_notes([table for _, table in tables])
+    tables = _mark_broken(tables)
+    matrix.clips = _clips(tables[0][1])
     matrix.arms = _arms(tables, experiment.get("labels") or {})
+    matrix.metrics = [metric for metric in METRICS.values() if any(arm.has(metric) for arm in matrix.arms)]
+    matrix.primary = [metric for metric in matrix.metrics if metric.key in primary] or matrix.metrics[:1]
+    absent = [METRICS[key].label for key in primary if METRICS[key] not in matrix.metrics]
+    matrix.notes += [f"{label} was not measured." for label in absent] + _absent_notes(matrix)
     free = {
         arm.text: {key: value for key, value in arm.settings.items() if key not in matrix.baseline_settings}
         for arm in matrix.arms
@@ -247,7 +148,25 @@ def _usable(cells: Sequence[CellRecord], matrix: Matrix) -> list[tuple[CellRecor
 
 
 def _named(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    return table.assign(seed=seed, **{name: table[name].astype(str) for name in CLIP_COLUMNS})
+    named = table.assign(seed=seed, **{name: table[name].astype(str) for name in CLIP_COLUMNS})
+    return named.sort_values([*CLIP_COLUMNS, "frame"], ignore_index=True)
+
+
+def _undefined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
+    """Where no cell has a figure: frames on which there is nothing to measure; None where one cell cannot tell."""
+    if len(tables) < 2:
+        return None
+    found = {}
+    for name in {metric.column for metric in METRICS.values()}:
+        known = [table[name].isna() for table in tables if name in table]
+        if known:
+            found[name] = np.logical_and.reduce([one for one in known if not one.all()] or known)
+    return pd.DataFrame(found)
+
+
+def _mark_broken(tables: list[tuple[CellRecord, pd.DataFrame]]) -> list[tuple[CellRecord, pd.DataFrame]]:
+    undefined = _undefined([table for _, table in tables])
+    return [(cell, mark_broken(table, undefined)) for cell, table in tables]
 
 
 def _test_set(table: pd.DataFrame) -> frozenset[Any]:
@@ -255,11 +174,8 @@ def _test_set(table: pd.DataFrame) -> frozenset[Any]:
 
 
 def _clips(table: pd.DataFrame) -> Clips:
-    columns = score_table(table, METRICS["mad"]).columns
-    return Clips(
-        foreground=columns.get_level_values("clip").to_numpy(dtype=str),
-        stratum=columns.get_level_values("stratum").to_numpy(dtype=str),
-    )
+    clips = table[CLIP_COLUMNS].drop_duplicates().sort_values(CLIP_COLUMNS)  # the order of `score_table`
+    return Clips(clips["clip"].to_numpy(dtype=str), clips["stratum"].to_numpy(dtype=str))
 
 
 def _arms(tables: list[tuple[CellRecord, pd.DataFrame]], labels: dict[str, str]) -> list[Arm]:
@@ -295,12 +211,42 @@ def _baseline_notes(matrix: Matrix) -> list[str]:
     ]
 
 
+def _absent_notes(matrix: Matrix) -> list[str]:
+    notes = []
+    for metric in matrix.metrics:
+        without = [arm.label for arm in matrix.arms if not arm.has(metric)]
+        if without and not metric.skips_first:
+            notes.append(f"{metric.label} was not measured in every cell of {'; '.join(without)}.")
+    replaced = [
+        arm.label
+        for arm in matrix.arms
+        if "foreground_predicted" in arm.frames and not arm.frames["foreground_predicted"].astype(bool).any()
+    ]
+    if replaced:
+        notes.append(f"No foreground is predicted by {'; '.join(replaced)}: the input frame is scored in its place.")
+    return notes
+
+
+def _undefined_notes(tables: Sequence[pd.DataFrame]) -> list[str]:
+    undefined = _undefined(tables)
+    if undefined is None:  # one cell alone
+        marked = mark_broken(tables[0])
+        undefined = pd.DataFrame({m.column: marked[m.column].isna() for m in METRICS.values() if m.column in marked})
+    counts = {name: int(column.sum()) for name, column in undefined.items() if 0 < column.sum() < len(undefined)}
+    return [
+        f"{METRICS[str(name)].label} has nothing to measure in {count} of {len(undefined)} frames: they are left out."
+        for name, count in counts.items()
+    ]
+
+
 def _nan_notes(matrix: Matrix) -> list[str]:
     notes = []
     for arm in matrix.arms:
         for metric in matrix.metrics:
-            bad = arm.frames.loc[arm.frames[metric.column].isna(), "seed"]
-            if len(bad) and not metric.skips_first:
+            if not arm.has(metric) or metric.skips_first:
+                continue
+            bad = arm.frames.loc[np.isinf(arm.frames[metric.column]), "seed"]
+            if len(bad):
                 seeds = ", ".join(str(seed) for seed in sorted(set(bad)))
                 notes.append(
                     f"{metric.label} of {arm.label} is NaN in {len(bad)} frames (seed {seeds}): it has no mean."
@@ -332,9 +278,9 @@ def reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
             continue
         if table is None or "method" not in table:
             continue
-        for method, rows in _named(table, cell.seed).groupby("method"):
-            by_metric = found.setdefault(str(method), {})
+        for method, rows in table.groupby("method"):
+            named, by_metric = mark_broken(_named(rows, cell.seed)), found.setdefault(str(method), {})
             for metric in (metric for metric in matrix.metrics if metric.column in table):
-                means = score_table(rows, metric).to_numpy(dtype=float)
-                by_metric.setdefault(metric.key, []).append(float(overall_mean(means, _clips(rows)).mean()))
+                means = score_table(named, metric).to_numpy(dtype=float)
+                by_metric.setdefault(metric.key, []).append(float(overall_mean(means, _clips(named)).mean()))
     return {method: {key: np.array(values) for key, values in by_metric.items()} for method, by_metric in found.items()}

@@ -7,38 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import imread
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from experiments.analysis import Analysis
-from experiments.matrix import Arm, Matrix, Metric, seed_means
-from experiments.statistics import Estimate, FloatArray
+from experiments.averages import Metric
+from experiments.bootstrap import Estimate, FloatArray
+from experiments.matrix import Matrix, seed_means
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDTH_INCHES = 6.4
 MAX_LOSS_TERMS = 6
-MAX_PANELS = 8
 PER_FRAME_EXTRAS = {
     "coverage": "share of cells with\nrestored background",
     "background_psnr": "PSNR of restored\nbackground (dB)",
     "refined_share": "share of\npatches refined",
 }
-STRIPS = {
-    "frame": "input",
-    "alpha_true": "true alpha",
-    "alpha_pred": "alpha",
-    "background_true": "true background",
-    "background_restored": "restored background",
-    "coverage": "restored cells",
-}
-FIRST_ROWS, LAST_ROWS = ("frame", "alpha_true"), ("background_restored", "coverage")
 
 
 def png(figure: Figure) -> bytes:
@@ -57,11 +47,12 @@ def _file(figure: Figure, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(height_inches: float) -> Figure:
+def figure_of_height(height_inches: float) -> Figure:
+    """An empty figure as wide as the report."""
     return Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text in which matplotlib finds no mathematics."""
     return text.replace("$", r"\$")
 
@@ -84,18 +75,20 @@ def _legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
 
 def error_over_time(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric]) -> Figure:
     """Each metric by frame index, one line an arm with its 95 % band."""
-    figure = _figure(2.6 * len(metrics) + 0.5)
+    figure = figure_of_height(2.6 * len(metrics) + 0.5)
     panels = figure.subplots(len(metrics), 1, squeeze=False, sharex=True)[:, 0]
     for axes, metric in zip(panels, metrics, strict=True):
         for place, arm in enumerate(matrix.arms):
+            if not arm.has(metric):
+                continue
             curve = analysis.curves[arm.text, metric.key]
             frames = np.arange(len(curve))
-            if metric.column == "dtssd":  # 0 at frame 0 by convention, which is no measurement
+            if metric.key == "dtssd":  # 0 at frame 0 by convention, which is no measurement
                 frames, curve = frames[1:], curve[1:]
-            axes.plot(frames, curve[:, 0], label=_plain(arm.label), linewidth=1.8, **_style(place))
+            axes.plot(frames, curve[:, 0], label=plain(arm.label), linewidth=1.8, **_style(place))
             if len(matrix.arms) <= 6:
                 axes.fill_between(frames, curve[:, 1], curve[:, 2], color=COLORS[place], alpha=0.15, linewidth=0)
-        axes.set_ylabel(f"{metric.label} ({metric.unit})")
+        axes.set_ylabel(metric.heading)
         _tidy(axes)
     panels[-1].set_xlabel("frame")
     _legend(figure, panels[0])
@@ -105,25 +98,28 @@ def error_over_time(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric
 def seeds_of_arms(matrix: Matrix, metrics: Sequence[Metric]) -> Figure:
     """A dot a seed and arm, lines between the dots of one seed, a bar at each arm's mean."""
     rows = len(matrix.arms)
-    figure = _figure(1.2 + 0.36 * rows)
+    figure = figure_of_height(1.2 + 0.36 * rows)
     panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     seeds = sorted({seed for arm in matrix.arms for seed in arm.seeds})
     for axes, metric in zip(panels, metrics, strict=True):
-        values = [dict(zip(arm.seeds, seed_means(matrix, arm, metric), strict=True)) for arm in matrix.arms]
+        values = [
+            dict(zip(arm.seeds, seed_means(matrix, arm, metric), strict=True)) if arm.has(metric) else {}
+            for arm in matrix.arms
+        ]
         for place, seed in enumerate(seeds):
             points = [(found[seed], row) for row, found in enumerate(values) if seed in found]
-            x, y = zip(*points, strict=True)
+            x, y = zip(*points, strict=True) if points else ((), ())
             line = {"linewidth": 0.8, "alpha": 0.9} if rows <= 6 else {"linewidth": 0}
             marker = MARKERS[place % len(MARKERS)]
             axes.plot(
                 x, y, marker=marker, markersize=5, color=COLORS[place % len(COLORS)], label=f"seed {seed}", **line
             )
-        means = [np.mean(list(found.values())) for found in values]
+        means = [np.mean(list(found.values())) if found else np.nan for found in values]
         axes.plot(means, range(rows), "|", color="black", markersize=14, markeredgewidth=2, label="mean")
-        axes.set_xlabel(f"{metric.label} ({metric.unit})")
+        axes.set_xlabel(metric.heading)
         axes.margins(x=0.12)
         _tidy(axes)
-    panels[0].set_yticks(range(rows), [_plain(arm.label) for arm in matrix.arms])
+    panels[0].set_yticks(range(rows), [plain(arm.label) for arm in matrix.arms])
     panels[0].set_ylim(rows - 0.5, -0.5)
     _legend(figure, panels[0], columns=6)
     return figure
@@ -132,20 +128,22 @@ def seeds_of_arms(matrix: Matrix, metrics: Sequence[Metric]) -> Figure:
 def strata_forest(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric]) -> Figure:
     """Relative change against each arm's baseline in each stratum and on all clips, with 95 % intervals."""
     strata = ["all clips", *(matrix.clips.strata)]
-    arms = [arm for arm in matrix.others if (arm.text, metrics[0].key) in analysis.comparisons]
-    figure = _figure(0.9 + len(strata) * (0.22 + 0.12 * len(arms)))
+    arms = [arm for arm in matrix.others if any((arm.text, m.key) in analysis.comparisons for m in metrics)]
+    figure = figure_of_height(0.9 + len(strata) * (0.22 + 0.12 * len(arms)))
     panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for axes, metric in zip(panels, metrics, strict=True):
         axes.axvline(0, color="black", linewidth=1)
         for place, arm in enumerate(arms):
+            if (arm.text, metric.key) not in analysis.comparisons:
+                continue
             found = [analysis.comparisons[arm.text, metric.key]]
             found += [analysis.strata[arm.text, metric.key, stratum] for stratum in strata[1:]]
             y = np.arange(len(strata), dtype=np.float64) + 0.7 * ((place + 0.5) / len(arms) - 0.5)
             _whiskers(axes, [one.relative for one in found], y, matrix.arms.index(arm), arm.label)
         axes.axhline(0.5, color="#999999", linewidth=0.8)
-        axes.set_xlabel(f"change of {metric.label} (%), left is better")
+        axes.set_xlabel(f"change of {metric.label} (%), {'right' if metric.higher_is_better else 'left'} is better")
         _tidy(axes)
-    panels[0].set_yticks(range(len(strata)), [_plain(name) for name in strata])
+    panels[0].set_yticks(range(len(strata)), [plain(name) for name in strata])
     panels[0].set_ylim(len(strata) - 0.4, -0.6)
     _legend(figure, panels[0])
     return figure
@@ -163,8 +161,72 @@ def _whiskers(axes: Axes, estimates: Sequence[Estimate], y: FloatArray, place: i
         color=COLORS[place % len(COLORS)],
         markerfacecolor="white" if place >= len(COLORS) else None,  # hollow where a colour comes again
         elinewidth=1.5,
-        label=_plain(label),
+        label=plain(label),
     )
+
+
+def performance_profiles(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric]) -> Figure:
+    """For each arm the share of clips whose score is at most τ, on a log axis, with 95 % bands."""
+    figure = figure_of_height(3.2)
+    panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        for place, arm in enumerate(matrix.arms):
+            profile = analysis.profiles.get((arm.text, metric.key))
+            if profile is None or not len(profile):
+                continue
+            thresholds = analysis.thresholds[metric.key]
+            axes.plot(thresholds, profile[:, 0], label=plain(arm.label), linewidth=1.8, **_style(place))
+            if len(matrix.arms) <= 6:
+                axes.fill_between(
+                    thresholds, profile[:, 1], profile[:, 2], color=COLORS[place], alpha=0.15, linewidth=0
+                )
+        _log_axis(axes, analysis.thresholds[metric.key])
+        axes.set_xlabel(f"τ: {metric.heading}")
+        _tidy(axes)
+    panels[0].set_ylabel("share of clips ≤ τ")
+    _legend(figure, panels[0])
+    return figure
+
+
+def _log_axis(axes: Axes, values: FloatArray) -> None:
+    """A log axis with plain figures; a linear one where `values` span less than a factor of three."""
+    if len(values) and values[-1] > 3 * values[0]:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def quality_against_cost(matrix: Matrix, metrics: Sequence[Metric]) -> Figure | None:
+    """Each arm's mean over milliseconds per frame, a bar from its best to its worst seed; None if all cost the same.
+
+    Arms of equal GMACs per frame cost the same: what their times differ by is noise.
+    """
+    cost = [arm.cells[0].cost for arm in matrix.arms]
+    if (
+        any("milliseconds_per_frame" not in one for one in cost)
+        or len({one.get("gmacs_per_frame") for one in cost}) < 2
+    ):
+        return None
+    figure = figure_of_height(3.2)
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        for place, arm in enumerate(matrix.arms):
+            if not arm.has(metric):
+                continue
+            means = seed_means(matrix, arm, metric)
+            x = float(np.median([cell.cost["milliseconds_per_frame"] for cell in arm.cells]))
+            reach = [[means.mean() - means.min()], [means.max() - means.mean()]]
+            axes.errorbar(
+                x, means.mean(), yerr=reach, fmt=MARKERS[place % len(MARKERS)], markersize=6,
+                color=COLORS[place % len(COLORS)], label=plain(arm.label), elinewidth=1.2,
+            )  # fmt: skip
+        axes.set_xlabel("ms per frame")
+        axes.set_ylabel(metric.heading)
+        axes.margins(0.15)
+        _tidy(axes)
+    _legend(figure, panels[0])
+    return figure
 
 
 def extras_over_time(matrix: Matrix) -> Figure | None:
@@ -174,13 +236,13 @@ def extras_over_time(matrix: Matrix) -> Figure | None:
     names = [name for name, arms in found.items() if arms]
     if not names:
         return None
-    figure = _figure(2.4 * len(names) + 0.5)
+    figure = figure_of_height(2.4 * len(names) + 0.5)
     panels = figure.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
     for axes, name in zip(panels, names, strict=True):
         for arm in found[name]:
             values = arm.frames.replace([np.inf, -np.inf], np.nan)
             curve = values.groupby(["stratum", "frame"])[name].mean().groupby("frame").mean()
-            axes.plot(curve.index, curve, label=_plain(arm.label), linewidth=1.8, **_style(matrix.arms.index(arm)))
+            axes.plot(curve.index, curve, label=plain(arm.label), linewidth=1.8, **_style(matrix.arms.index(arm)))
         axes.set_ylabel(PER_FRAME_EXTRAS[name])
         _tidy(axes)
     panels[-1].set_xlabel("frame")
@@ -197,7 +259,7 @@ def training_curves(matrix: Matrix) -> Figure | None:
     if not terms:
         return None
     rows = (len(terms) + 1) // 2
-    figure = _figure(2.2 * rows + 0.7)
+    figure = figure_of_height(2.2 * rows + 0.7)
     panels = figure.subplots(rows, 2, squeeze=False).ravel()
     for axes, term in zip(panels, terms, strict=False):
         for place, arm in enumerate(matrix.arms):
@@ -206,69 +268,12 @@ def training_curves(matrix: Matrix) -> Figure | None:
                 axes.plot(values.index, values, linewidth=0.6, alpha=0.35, **_style(place))
             if seeds:
                 mean = pd.concat(seeds, axis=1).sort_index().dropna().mean(axis=1)
-                axes.plot(mean.index, mean, label=_plain(arm.label), linewidth=1.8, **_style(place))
-        axes.set_title(_plain(term), fontsize=10)
+                axes.plot(mean.index, mean, label=plain(arm.label), linewidth=1.8, **_style(place))
+        axes.set_title(plain(term), fontsize=10)
         _tidy(axes)
     for axes in panels[len(terms) :]:
         axes.set_visible(False)
     for axes in panels[max(0, len(terms) - 2) : len(terms)]:
         axes.set_xlabel("training step")
     _legend(figure, panels[0])
-    return figure
-
-
-def matte_panels(matrix: Matrix) -> dict[str, Figure]:
-    """Pictures of the test clips that every arm has, by clip: input, truth, each arm, restored backgrounds.
-
-    Each arm shows its lowest seed. Clips are taken evenly from the sorted names, eight at most.
-    """
-    folders = [arm.cells[0].folder / "media" for arm in matrix.arms]
-    clips = [
-        {path.name.removesuffix("__alpha_pred.png") for path in folder.glob("*__alpha_pred.png")} for folder in folders
-    ]
-    shared = sorted(set.intersection(*clips)) if clips else []
-    step = max(1, -(-len(shared) // MAX_PANELS))
-    panels = {}
-    for clip in shared[::step]:
-        rows = _panel_rows(matrix.arms, folders, clip)
-        if rows:
-            panels[clip] = _panel(clip.replace("__", " · "), rows)
-    return panels
-
-
-def _panel_rows(arms: Sequence[Arm], folders: Sequence[Path], clip: str) -> list[tuple[str, FloatArray]]:
-    rows = [_first(folders, clip, kind) for kind in FIRST_ROWS]
-    rows += [_strip(folder, clip, "alpha_pred", arm.label) for arm, folder in zip(arms, folders, strict=True)]
-    restored = [_strip(folder, clip, kind, arm.label) for arm, folder in zip(arms, folders, strict=True)
-                for kind in LAST_ROWS]  # fmt: skip
-    if any(restored):
-        rows += [_first(folders, clip, "background_true"), *restored]
-    return [row for row in rows if row is not None]
-
-
-def _first(folders: Sequence[Path], clip: str, kind: str) -> tuple[str, FloatArray] | None:
-    return next((row for row in (_strip(folder, clip, kind) for folder in folders) if row), None)
-
-
-def _strip(folder: Path, clip: str, kind: str, arm: str = "") -> tuple[str, FloatArray] | None:
-    """What is seen and its pixels (H, W, 3) in [0, 1]; None if the file is not there or torn."""
-    try:
-        pixels = imread(folder / f"{clip}__{kind}.png")
-    except (OSError, SyntaxError):  # Pillow calls a broken PNG a SyntaxError
-        return None
-    pixels = np.atleast_3d(pixels)[..., :3]
-    return f"{STRIPS[kind]}: {arm}" if arm else STRIPS[kind], np.broadcast_to(pixels, (*pixels.shape[:2], 3))
-
-
-def _panel(title: str, rows: Sequence[tuple[str, FloatArray]]) -> Figure:
-    heights = [WIDTH_INCHES * pixels.shape[0] / pixels.shape[1] for _, pixels in rows]
-    figure = _figure(sum(heights) + 0.28 * len(rows) + 0.35)
-    figure.suptitle(_plain(title), fontsize=11, x=0.01, ha="left")
-    panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (label, pixels) in zip(panels, rows, strict=True):
-        axes.imshow(pixels)
-        axes.set_title(_plain(label), fontsize=9, loc="left", pad=2)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.spines[:].set_color("#bbbbbb")
     return figure

@@ -2,8 +2,11 @@
 
     python -m experiments.report +exp=brm_ablation              from outputs/ into results/, nothing is trained
     python -m experiments.report +exp=brm_ablation scale=small
+    python -m experiments.report records=outputs/evaluate baseline=NAME output=DIR
 
-Give the same overrides as to `experiments.run`: they say which cells belong to the comparison.
+Give the same overrides as to `experiments.run`: they say which cells belong to the comparison. With `records=` it
+reads every record in a folder, as `experiments.evaluate` writes them, and makes one report a test set; the others are
+compared with the record called `baseline`, if one is given; `output` is results/FOLDER unless it is told.
 """
 
 from __future__ import annotations
@@ -20,12 +23,15 @@ import jinja2
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments import plots, tables
+from experiments import plots, provenance, tables
 from experiments.analysis import Analysis, analyse
+from experiments.arms import value_text
 from experiments.command import ends_with_one_line, run_hydra, swept
+from experiments.formatting import Table
 from experiments.matrix import Matrix, build_matrix
+from experiments.panels import matte_panels
 from experiments.records import CellRecord, read_cells, write_file
-from experiments.study import Study
+from experiments.study import Study, short_name
 from experiments.verdicts import headline
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -35,6 +41,9 @@ OVER_TIME = (
     "Error over time, mean of clips and seeds. The 95 % bands hold the spread of clips too: those of two arms may "
     "overlap although their paired difference is clear."
 )
+
+PROFILE = "Share of clips with an error of at most τ: an arm whose line lies above is better at that error. 95 % bands."
+COST = "Quality against time per frame; bars reach from the best to the worst seed."
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ def write_report(
     images = _images(matrix, analysis)
     results = _results(matrix, analysis)
     content = {
-        "experiment": experiment,
+        "experiment": {"question": "", "claim": "", "source": ""} | experiment,
         "scale": next((cell.scale for cell in cells if cell.scale), ""),
         "finished": max((cell.finished for cell in cells), default=""),
         "verdict": headline(matrix, analysis),
@@ -86,8 +95,8 @@ def write_report(
         "strata": tables.strata_table(matrix, analysis),
         "settling": tables.settling_table(matrix, analysis),
         "details": _details(matrix, analysis),
-        "unused": tables.unused_table(matrix),
-        "facts": tables.how_measured(matrix, analysis),
+        "unused": provenance.unused_table(matrix),
+        "facts": provenance.how_measured(matrix, analysis),
         "images": {image.name.partition(".")[0]: image for image in images if not image.name.startswith("panel")},
         "panels": [image for image in images if image.name.startswith("panel")],
     }
@@ -103,19 +112,22 @@ def write_report(
     return output / "report.html"
 
 
-def _results(matrix: Matrix, analysis: Analysis) -> list[tables.Table]:
+def _results(matrix: Matrix, analysis: Analysis) -> list[Table]:
     found = [tables.scores_table(matrix)] if matrix.arms else []
     return [*found, tables.differences_table(matrix, analysis)] if analysis.comparisons else found
 
 
-def _details(matrix: Matrix, analysis: Analysis) -> list[tables.Table]:
+def _details(matrix: Matrix, analysis: Analysis) -> list[Table]:
     if not matrix.arms:
         return []
+    further = tables.scores_table(matrix, main=False)
     return [
-        tables.cost_table(matrix),
+        tables.comparisons_table(matrix, analysis),
+        *([further] if further.rows else []),
+        tables.orders_table(matrix),
+        provenance.cost_table(matrix),
         tables.seeds_table(matrix),
-        tables.robust_table(matrix, analysis),
-        tables.cells_table(matrix),
+        provenance.cells_table(matrix),
     ]
 
 
@@ -123,11 +135,13 @@ def _images(matrix: Matrix, analysis: Analysis) -> list[Image]:
     """Diagrams first, then as many panels as keep the page small."""
     if not matrix.arms:
         return []
-    primary = matrix.primary or matrix.metrics[:1]
+    primary = matrix.primary
     over_time = [metric for metric in primary if not metric.skips_first]
     figures = {
         "seeds": ("Each seed's mean, by arm.", plots.seeds_of_arms(matrix, primary)),
         "time": (OVER_TIME, plots.error_over_time(matrix, analysis, over_time) if over_time else None),
+        "profile": (PROFILE, plots.performance_profiles(matrix, analysis, primary)),
+        "cost": (COST, plots.quality_against_cost(matrix, primary)),
         "extras": ("What the memory holds and what is refined, by frame.", plots.extras_over_time(matrix)),
         "training": ("Training losses: thin lines are seeds, thick ones their mean.", plots.training_curves(matrix)),
     }  # fmt: skip
@@ -136,7 +150,7 @@ def _images(matrix: Matrix, analysis: Analysis) -> list[Image]:
         figures["strata"] = ("Change against the baseline by stratum, with 95 % intervals.", forest)
     images = [Image(f"{name}.png", caption, plots.png(figure)) for name, (caption, figure) in figures.items() if figure]
     size = sum(len(image.data) for image in images)
-    panels = plots.matte_panels(matrix)
+    panels = matte_panels(matrix)
     for place, (clip, figure) in enumerate(panels.items()):
         image = Image(f"panel_{_file_name(clip)}.jpg", clip.replace("__", ", clip "), plots.jpeg(figure))
         size += len(image.data)
@@ -147,7 +161,7 @@ def _images(matrix: Matrix, analysis: Analysis) -> list[Image]:
     return images
 
 
-def _latex(name: str, results: Sequence[tables.Table]) -> str:
+def _latex(name: str, results: Sequence[Table]) -> str:
     found = [table.to_latex(f"tab:{_file_name(name)}-{place}") for place, table in enumerate(results)]
     return "% Needs the package booktabs.\n" + "\n".join(found)
 
@@ -180,8 +194,10 @@ def markdown_text(text: object) -> str:
 
 
 def main() -> int:
-    """Write the report of the experiment and overrides on the command line."""
+    """Write the report of the experiment and overrides, or of the folder of records, on the command line."""
     arguments = sys.argv[1:]
+    if any(each.startswith("records=") for each in arguments):
+        return _report_records(arguments)
     axes = swept(arguments)
     kept = [each for each in arguments if each.partition("=")[0].lstrip("+") not in axes]
     sys.argv = [sys.argv[0], *kept, "hydra.mode=RUN"]
@@ -196,6 +212,52 @@ def main() -> int:
     for error in run_hydra(report):
         raise error
     return 0
+
+
+def _report_records(arguments: Sequence[str]) -> int:
+    given = dict(each.partition("=")[::2] for each in arguments)
+    unknown = given.keys() - {"records", "baseline", "output"}
+    if unknown or not given["records"]:
+        raise ValueError(f"{', '.join(unknown) or 'records='} is not understood; with records=FOLDER go baseline=NAME "
+                         "and output=DIR")  # fmt: skip
+    folder = Path(given["records"])
+    cells = read_cells(folder)
+    if not cells:
+        raise ValueError(f"{folder}: no records; point records= at a folder of them, as outputs/evaluate")
+    output = Path(given.get("output") or Path("results") / folder.resolve().name)
+    for name, (experiment, group) in experiments_of(folder.resolve().name, cells, given.get("baseline", "")).items():
+        print(f"report    {write_report(experiment, group, output / name)}")
+    return 0
+
+
+def experiments_of(
+    name: str, cells: Sequence[CellRecord], baseline: str = ""
+) -> dict[str, tuple[dict[str, Any], list[CellRecord]]]:
+    """A description and its records for each test set (study and scale) among `cells`, by the name of its report.
+
+    Args:
+        name: of the experiments; "baseline" is the name of a record that others are compared with, "" for none.
+
+    Raises:
+        ValueError: no record is called so.
+    """
+    known = {cell.cell or cell.folder.name: cell.arm for cell in cells}
+    if baseline and baseline not in known:
+        raise ValueError(f"baseline={baseline}: no record is called so; there are {', '.join(sorted(known))}")
+    groups: dict[str, list[CellRecord]] = {}
+    for cell in cells:
+        place = ",".join(filter(None, [cell.scale, short_name(cell.study) if cell.study else ""]))
+        groups.setdefault(place or "all", []).append(cell)
+    keys = dict.fromkeys(key for arm in known.values() for key in arm if "." not in key)  # those keep their names
+    unsaid = {("options", "default"): "", ("checkpoint", "none"): "no checkpoint"}
+    labels = {
+        f"{key}={value_text(arm[key])}": unsaid.get((key, arm[key]), value_text(arm[key]))
+        for key in keys
+        for arm in known.values()
+        if key in arm
+    }
+    experiment = {"name": name, "labels": labels, "baseline": known.get(baseline, {})}
+    return {place: (experiment, group) for place, group in groups.items()}
 
 
 def _belongs(cell: CellRecord, study: Study) -> bool:

@@ -20,12 +20,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments.command import ends_with_one_line, one_line, run_hydra, swept
-from experiments.launch import CellPool, count_gpus, end, spawn_cell
+from experiments.launch import BUSY, CellPool, count_gpus, end, end_with_parent, spawn_cell
 from experiments.study import Study, move_stale_aside
 
 
 def main() -> int:
     """Run the cells of the command line; 0 if all are complete."""
+    end_with_parent()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler that takes the machine back
     arguments = sys.argv[1:]
     axes = swept(arguments)
@@ -40,10 +41,11 @@ def main() -> int:
         say = pools[0].say if multirun else print
         if move_stale_aside(study):
             say(f"changed   {study.cell}: the record of another config was moved aside")
-        if study.is_complete():
+        complete = study.is_complete()
+        if complete and "WANDB_SWEEP_ID" not in os.environ:  # a sweep's server waits for the run: it is logged again
             say(f"skip      {study.cell}: complete")
             return
-        path = study.prepare()
+        path = study.folder / "config.yaml" if complete else study.prepare()
         if multirun:
             pools[0].start(study.cell, study.folder, path, config.trainer.threads)
         else:
@@ -84,7 +86,7 @@ def make_pool(config: DictConfig) -> CellPool:
 
 
 def finish(pool: CellPool, arguments: list[str], errors: list[Exception]) -> int:
-    """Wait for the cells of a multirun and write the report; 1 if a cell failed."""
+    """Wait for the cells of a multirun and write the report; 1 if a cell failed, 75 if others work on some."""
     failed = pool.finish()
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     report = subprocess.run([sys.executable, "-m", "experiments.report", *overrides], check=False)
@@ -92,7 +94,7 @@ def finish(pool: CellPool, arguments: list[str], errors: list[Exception]) -> int
         print(f"error: {one_line(error)}", file=sys.stderr)
     if failed:
         print(f"{len(failed)} cell(s) failed: {', '.join(failed)}; the others are kept", file=sys.stderr)
-    return 1 if failed or errors or report.returncode else 0
+    return 1 if failed or errors or report.returncode else BUSY if pool.busy else 0
 
 
 if __name__ == "__main__":

@@ -17,16 +17,25 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from experiments.checkpoints import is_whole, newest_whole, remove_checkpoint, save_checkpoint
 from experiments.records import write_file
+from lightning_modules.background_matting import BackgroundMattingBaseObjective, BackgroundMattingObjective
+from lightning_modules.context_motion import ContextMotionObjective
 from lightning_modules.modnet import MODNetObjective, SOCObjective
 from lightning_modules.modnet_v import MODNetVObjective, PatchRefinementObjective
 from lightning_modules.module import MattingModule, Objective, Recipe
 from lightning_modules.nets.interface import MattingNet
+from lightning_modules.rvm import RVMObjective
+from lightning_modules.segmentation import SegmentationObjective
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "modnet": MODNetObjective,
     "soc": SOCObjective,
     "modnet_v": MODNetVObjective,
     "patch_refinement": PatchRefinementObjective,
+    "rvm": RVMObjective,
+    "background_matting_base": BackgroundMattingBaseObjective,
+    "background_matting_refine": BackgroundMattingObjective,
+    "segmentation": SegmentationObjective,
+    "context_motion": ContextMotionObjective,
 }
 RECIPE_KEYS = ("optimizer", "learning_rate", "momentum", "weight_decay", "schedule", "milestones", "gamma", "warmup")
 
@@ -171,7 +180,7 @@ def train_stage(
         name: of the stage.
         net, recipe: changed in place.
         data: gives `steps` batches for training.
-        stage: its config: steps, gradient_clip_norm, average_decay.
+        stage: its config: steps, average_decay, gradient_clip_norm (or gradient_clip_value, of each element).
         trainer: config group `trainer`.
         folder: of the cell.
         logger: a Lightning logger, or None.
@@ -183,6 +192,7 @@ def train_stage(
         net.to(memory_format=torch.channels_last)
     if trainer["compile"]:
         net.compile_step()
+    clip = "value" if "gradient_clip_value" in stage else "norm"
     weights = folder / "checkpoints" / f"{name}.pt"
     if is_whole(weights):
         saved = torch.load(weights, map_location="cpu", weights_only=True)
@@ -201,7 +211,8 @@ def train_stage(
         strategy=_strategy(trainer["strategy"], recipe.objective),
         precision=trainer["precision"],
         accumulate_grad_batches=trainer["accumulate_grad_batches"],
-        gradient_clip_val=stage["gradient_clip_norm"],
+        gradient_clip_val=stage[f"gradient_clip_{clip}"],
+        gradient_clip_algorithm=clip,
         max_steps=stage["steps"],
         max_epochs=1,
         callbacks=[
@@ -212,7 +223,7 @@ def train_stage(
         ],
         val_check_interval=min(trainer["validate_every"], stage["steps"]) * trainer["accumulate_grad_batches"],
         num_sanity_val_steps=0,
-        log_every_n_steps=10,
+        log_every_n_steps=min(10, history.every),
         logger=logger or False,
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -1,101 +1,23 @@
-"""The tables of a report, as text that HTML, Markdown and LaTeX print alike, and `scores.csv`."""
+"""The tables of a report's figures, as text, and `scores.csv`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import Analysis
-from experiments.matrix import Arm, Matrix, Metric, arm_text, reference_means, scores, seed_means
-from experiments.records import CellRecord
-from experiments.statistics import SEED_COVERAGE, Comparison, Estimate, settling
+from experiments.analysis import SETTLES, Analysis
+from experiments.arms import Arm, arm_label, arm_text, scores
+from experiments.averages import Metric, Order, aggregate
+from experiments.curves import settling
+from experiments.formatting import Table, decimals_for, number, p_text, percent, with_interval
+from experiments.matrix import Matrix, reference_means, seed_means
+from experiments.statistics import Comparison
 
-LONG_TABLE = 20
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells of text with a heading and a note; the first `text_columns` columns are words, the others figures."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    note: str = ""
-    text_columns: int = 1
-
-    @property
-    def is_long(self) -> bool:
-        """Whether a page shows it folded."""
-        return len(self.rows) > LONG_TABLE
-
-    def to_latex(self, label: str) -> str:
-        """A `booktabs` table."""
-        align = "l" * self.text_columns + "r" * (len(self.columns) - self.text_columns)
-        frame = pd.DataFrame(self.rows, columns=self.columns)
-        text = frame.to_latex(index=False, escape=True, caption=_latex(self.title), label=label, column_format=align)
-        for sign, command in LATEX_SIGNS.items():
-            text = text.replace(sign, command)
-        return text
-
-
-# What pdfLaTeX does not know as a character.
-LATEX_SIGNS = {"−": "$-$", "±": "$\\pm$", "×": "$\\times$", "⁻²": "$^{-2}$", "⁻³": "$^{-3}$", "³": "$^{3}$",
-               "ξ": "$\\xi$", "α": "$\\alpha$", "∞": "$\\infty$", "—": "---"}  # fmt: skip
-
-
-def _latex(text: str) -> str:
-    for sign in "&%$#_{}":
-        text = text.replace(sign, f"\\{sign}")
-    return text
-
-
-def number(value: float | None, decimals: int = 2, signed: bool = False) -> str:
-    """A figure with a true minus sign; "NaN" for NaN, "—" for what was not measured.
-
-    >>> number(-0.5), number(0.5, signed=True)
-    ('−0.50', '+0.50')
-    """
-    if value is None:
-        return "—"
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "∞"
-    return f"{value:{'+' if signed else ''},.{decimals}f}".replace("-", "−").replace(",", " ")
-
-
-def decimals_for(values: Iterable[float]) -> int:
-    """Decimals that show two digits of the largest of `values`: two at least, four at most."""
-    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    return 2 if largest == 0 else min(4, max(2, 1 - math.floor(math.log10(largest))))
-
-
-def with_interval(estimate: Estimate, signed: bool = True) -> str:
-    """A figure and its interval: "−0.42 [−0.50, −0.31]"; without one the figure alone."""
-    decimals = decimals_for(estimate)
-    text = number(estimate.value, decimals, signed)
-    if math.isnan(estimate.low) or math.isnan(estimate.high):
-        return text
-    return f"{text} [{number(estimate.low, decimals, signed)}, {number(estimate.high, decimals, signed)}]"
-
-
-def percent(estimate: Estimate) -> str:
-    """A relative change and its interval in per cent: "−3.1 % [−4.0, −2.2]"."""
-    if math.isnan(estimate.value):
-        return "—"
-    text = f"{number(100 * estimate.value, 1, True)} %"
-    if math.isnan(estimate.low) or math.isnan(estimate.high):
-        return text
-    return f"{text} [{number(100 * estimate.low, 1, True)}, {number(100 * estimate.high, 1, True)}]"
-
-
-def p_text(value: float) -> str:
-    """A p-value with three decimals, "< 0.001" below that."""
-    if math.isnan(value):
-        return "—"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+ORDERS = {"strata": "Mean of strata", "by_frame": "By frame index (RVM)", "clip_mean": "Mean of clips",
+          "frame_pool": "All frames"}  # fmt: skip
 
 
 def _mean_and_spread(values: np.ndarray) -> str:
@@ -103,27 +25,43 @@ def _mean_and_spread(values: np.ndarray) -> str:
     return f"{text} ± {number(float(values.std(ddof=1)))}" if len(values) > 1 else text
 
 
-def _heading(metric: Metric) -> str:
-    return f"{metric.label} ({metric.unit})"
+def scores_table(matrix: Matrix, main: bool = True) -> Table:
+    """Mean over seeds ± standard deviation between them, of each arm and of the trivial methods.
 
-
-def scores_table(matrix: Matrix) -> Table:
-    """Mean over seeds ± standard deviation between them, of each arm and of the trivial methods."""
+    Args:
+        main: the metrics of the first table; else the others.
+    """
+    metrics = [metric for metric in matrix.metrics if (metric in matrix.main_metrics) == main]
+    title = "Scores" if main else "Further scores"
+    if not metrics:
+        return Table(title, [], [])
     rows = []
     for arm in matrix.arms:
         label = f"{arm.label} (baseline)" if matrix.is_baseline(arm) else arm.label
-        figures = [_mean_and_spread(seed_means(matrix, arm, metric)) for metric in matrix.metrics]
+        figures = [_mean_and_spread(seed_means(matrix, arm, m)) if arm.has(m) else "—" for m in metrics]
         rows.append([label, str(len(arm.seeds)), *figures])
+    rows += [[label, "0", *(["failed"] * len(metrics))] for label in _failed_arms(matrix)]
     references = reference_means(matrix)
     for method, found in references.items():
-        figures = [_mean_and_spread(found[m.key]) if m.key in found else "—" for m in matrix.metrics]
+        figures = [_mean_and_spread(found[m.key]) if m.key in found else "—" for m in metrics]
         rows.append([method, "—", *figures])
-    note = (
-        "Mean over seeds ± standard deviation between seeds; lower is better. dtSSD counts frame 0 as 0, as published."
-    )
+    better = [metric.label for metric in metrics if metric.higher_is_better]
+    note = "Mean over seeds ± standard deviation between seeds; lower is better"
+    note += f", but of {' and '.join(better)} higher." if better else "."
+    if any(metric.column == "dtssd" for metric in metrics):
+        note += " dtSSD counts frame 0 as 0, as published; beside it without that frame."
     if references:
         note += " The last rows know nothing of the task: mean ± standard deviation over all cells."
-    return Table("Scores", ["Arm", "Seeds", *map(_heading, matrix.metrics)], rows, note)
+    columns = ["Arm", "Seeds", *(metric.heading for metric in metrics)]
+    return Table(title, columns, rows, note)
+
+
+def _failed_arms(matrix: Matrix) -> list[str]:
+    """Labels of arms of which no cell is complete but one has failed."""
+    shown = {arm.text for arm in matrix.arms}
+    labels = matrix.experiment.get("labels") or {}
+    failed = [cell.arm for cell, _ in matrix.unused if cell.status == "failed" and cell.arm]
+    return list(dict.fromkeys(arm_label(arm, labels) for arm in failed if arm_text(arm) not in shown))
 
 
 def seeds_table(matrix: Matrix) -> Table:
@@ -131,7 +69,7 @@ def seeds_table(matrix: Matrix) -> Table:
     seeds = sorted({seed for arm in matrix.arms for seed in arm.seeds})
     rows = []
     for arm in matrix.arms:
-        for metric in matrix.metrics:
+        for metric in (metric for metric in matrix.main_metrics if arm.has(metric)):
             values = dict(zip(arm.seeds, seed_means(matrix, arm, metric), strict=True))
             cells = [number(float(values[seed])) if seed in values else "—" for seed in seeds]
             rows.append([arm.label, metric.label, *cells])
@@ -141,20 +79,36 @@ def seeds_table(matrix: Matrix) -> Table:
 def differences_table(matrix: Matrix, analysis: Analysis) -> Table:
     """Every arm against its baseline, paired by seed and clip."""
     columns = ["Arm", "Metric", "Verdict", "Difference [95 %]", "Relative change [95 %]", "P(improvement)", "p",
-               "p (Holm)", "Seeds"]  # fmt: skip
-    rows = []
-    for arm, metric, found in compared(matrix, analysis):
-        adjusted = analysis.adjusted.get((arm.text, metric.key), math.nan)
-        rows.append([
-            arm.label, metric.label, verdict_text(found), with_interval(found.difference), percent(found.relative),
-            number(found.probability), p_text(found.p_value), p_text(adjusted), str(found.num_seeds),
-        ])  # fmt: skip
+               "Adjusted p", "Seeds"]  # fmt: skip
+    rows = [
+        [
+            arm.label,
+            metric.label,
+            verdict_text(found),
+            with_interval(found.difference),
+            percent(found.relative),
+            number(found.probability.value),
+            p_text(found.p_value),
+            _adjusted(analysis, arm, metric),
+            str(found.num_seeds),
+        ]
+        for arm, metric, found in compared(matrix, analysis)
+        if metric in matrix.main_metrics
+    ]
     primary = " and ".join(metric.label for metric in matrix.primary)
-    note = f"Arm minus {matrix.baseline_name} on the same seeds and clips; below 0 the arm is better. "
-    note += f"Declared before the runs: {primary}; p is adjusted within them, other metrics are exploratory. "
+    note = f"Arm minus {matrix.baseline_name} on the same seeds and clips; of errors, below 0 is better. "
+    note += f"Declared before the runs: {primary}; p is adjusted within them by Holm. Other metrics are exploratory: "
+    note += "their adjusted p, marked (BH), is by Benjamini and Hochberg over all of them, to be read at 0.10. "
     note += "The verdict follows the 95 % interval. The p-value flips signs of whole foregrounds: with n of them it "
     note += "cannot be below 2/2ⁿ, and it does not know the noise of training, which the interval does."
     return Table("Differences to the baseline", columns, rows, note, text_columns=3)
+
+
+def _adjusted(analysis: Analysis, arm: Arm, metric: Metric) -> str:
+    key = (arm.text, metric.key)
+    if key in analysis.discovery:
+        return f"{p_text(analysis.discovery[key])} (BH)"
+    return p_text(analysis.adjusted.get(key, math.nan))
 
 
 def compared(matrix: Matrix, analysis: Analysis) -> list[tuple[Arm, Metric, Comparison]]:
@@ -178,25 +132,56 @@ def verdict_text(found: Comparison) -> str:
     return text
 
 
-def robust_table(matrix: Matrix, analysis: Analysis) -> Table:
-    """Interquartile means and effect sizes."""
+def comparisons_table(matrix: Matrix, analysis: Analysis) -> Table:
+    """Every quantity of every comparison, and the interquartile means of all arms."""
+    columns = ["Metric", "Arm", "Mean", "Baseline", "Difference [95 %]", "Error from seeds", "Error from clips",
+               "Relative change [95 %]", "Relative change [90 %]", "Same within ±2 %", "Interquartile mean [95 %]",
+               "Effect size", "Cliff's δ", "P(improvement) [95 %]", "Better on foregrounds", "p",
+               "Adjusted p"]  # fmt: skip
     rows = []
-    for metric in matrix.metrics:
-        for arm in matrix.arms:
-            middle = analysis.interquartile.get((arm.text, metric.key))
+    for metric in sorted(matrix.metrics, key=lambda metric: metric not in matrix.primary):
+        for arm in (arm for arm in matrix.arms if arm.has(metric)):
+            middle = with_interval(analysis.interquartile[arm.text, metric.key], signed=False)
             found = analysis.comparisons.get((arm.text, metric.key))
-            if middle is None:
-                continue
-            row = [arm.label, metric.label, with_interval(middle, signed=False)]
             if found is None:
-                rows.append([*row, "—", "—", "—"])
+                mean = number(float(seed_means(matrix, arm, metric).mean()))
+                rows.append([metric.label, arm.label, mean, *["—"] * 7, middle, *["—"] * 6])
                 continue
-            better = f"{found.foregrounds_better} of {found.num_foregrounds}"
-            rows.append([*row, number(found.effect_size, 2, True), number(found.cliffs_delta, 2, True), better])
-    columns = ["Arm", "Metric", "Interquartile mean [95 %]", "Effect size", "Cliff's δ", "Better on foregrounds"]
-    note = "Effect size: mean over standard deviation of the foregrounds' differences. Below 0 the arm is better. "
-    note += "Intervals of interquartile means are not stretched for few seeds: below 5 they are too narrow."
-    return Table("Robust figures", columns, rows, note, text_columns=2)
+            errors = (found.spread.seeds, found.spread.clips) if found.spread else (math.nan, math.nan)
+            decimals = decimals_for(found.difference)
+            rows.append([
+                metric.label, arm.label, number(found.arm), number(found.baseline), with_interval(found.difference),
+                *("—" if math.isnan(error) else number(error, decimals) for error in errors), percent(found.relative),
+                percent(found.relative_90), _equivalence(found), middle, number(found.effect_size, 2, True),
+                number(found.cliffs_delta, 2, True), with_interval(found.probability, signed=False),
+                f"{found.foregrounds_better} of {found.num_foregrounds}", p_text(found.p_value),
+                _adjusted(analysis, arm, metric),
+            ])  # fmt: skip
+    note = "Errors are standard errors of the difference: from training (seeds) and from the choice of clips. "
+    note += "Same within ±2 %: the 90 % interval of the relative change lies within. Effect size: mean over standard "
+    note += "deviation of the foregrounds' differences; it and Cliff's δ are below 0 where the arm's scores are lower. "
+    note += "P(improvement): share of (seed, seed, clip) triples in which the arm is better, ties half."
+    return Table("Every figure of the comparisons", columns, rows, note, text_columns=2)
+
+
+def _equivalence(found: Comparison) -> str:
+    if not np.isfinite(found.relative_90).all():
+        return "—"
+    return "yes" if found.equivalent else "not shown"
+
+
+def orders_table(matrix: Matrix) -> Table:
+    """The same frames averaged in the orders that papers use."""
+    rows = []
+    for metric in matrix.main_metrics:
+        for arm in (arm for arm in matrix.arms if arm.has(metric)):
+            by_seed = [rows_of_seed for _, rows_of_seed in arm.frames.groupby("seed")]
+            means = [np.mean([aggregate(one, metric, order) for one in by_seed]) for order in get_args(Order)]
+            rows.append([metric.label, arm.label, *(number(float(mean)) for mean in means)])
+    note = "All other tables use the first. The second is the order of RVM's scripts (at most 700 frames a clip); "
+    note += "with clips of one length it equals the plain mean over all frames."
+    columns = ["Metric", "Arm", *(ORDERS[order] for order in get_args(Order))]
+    return Table("Averaging orders", columns, rows, note, text_columns=2)
 
 
 def strata_table(matrix: Matrix, analysis: Analysis) -> Table:
@@ -230,116 +215,28 @@ def _stratum_means(matrix: Matrix, arm: Arm, metric: Metric, stratum: str) -> li
 
 
 def settling_table(matrix: Matrix, analysis: Analysis) -> Table:
-    """How MAD starts and where it settles."""
+    """How errors start and where they settle."""
     rows = []
-    for arm in matrix.arms:
-        curve = analysis.curves[arm.text, "mad"][:, 0]
-        found = settling(curve)
-        first = "never" if math.isnan(found.frame) else str(int(found.frame))
-        ratio = number(found.start / found.plateau) if found.plateau > 0 else "—"
-        rows.append([arm.label, number(found.start), number(found.plateau), ratio, first])
-    columns = ["Arm", "MAD at frame 0", "Plateau", "Start ÷ plateau", "First frame within 5 %"]
-    note = "Plateau: mean from frame 15 on, or over the second half of clips shorter than 30 frames."
-    return Table("Over time", columns, rows, note)
-
-
-def cost_table(matrix: Matrix) -> Table:
-    """What each arm costs: median over its cells, the peak of memory."""
-    rows = []
-    for arm in matrix.arms:
-        figures = [_median(cell.cost.get(key) for cell in arm.cells)
-                   for key in ("parameters", "gmacs_per_frame", "milliseconds_per_frame")]  # fmt: skip
-        seconds = _median(cell.durations.get("train_seconds") for cell in arm.cells)
-        memory = [cell.peak_memory_gib for cell in arm.cells if cell.peak_memory_gib is not None]
-        rows.append([
-            arm.label, number(figures[0], 0), number(figures[1], 3), number(figures[2], 2),
-            number(None if seconds is None else seconds / 60, 1), number(max(memory, default=None), 2),
-        ])  # fmt: skip
-    frames = sorted({str(cell.cost["frame"]) for arm in matrix.arms for cell in arm.cells if "frame" in cell.cost})
-    note = f"Per frame of {', '.join(frames)} pixels, one at a time, state carried. " if frames else ""
-    note += "Times of cells that ran side by side on one machine share it: compare them with care."
-    columns = ["Arm", "Parameters", "GMACs per frame", "ms per frame", "Training (min)", "Peak memory (GiB)"]
-    return Table("Cost", columns, rows, note)
-
-
-def _median(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None
-
-
-def cells_table(matrix: Matrix) -> Table:
-    """Every cell whose figures are in the report."""
-    rows = []
-    for cell in (cell for arm in matrix.arms for cell in arm.cells):
-        minutes = number(sum(cell.durations.values()) / 60, 1)
-        rows.append([cell.cell, cell.config_hash, cell.git_commit, cell.started, minutes])
-    return Table("Cells", ["Cell", "Config", "Commit", "Started", "Minutes"], rows, text_columns=4)
-
-
-def unused_table(matrix: Matrix) -> Table:
-    """Cells that are not in the figures."""
-    rows = [[cell.cell or cell.folder.name, cell.status, reason] for cell, reason in matrix.unused]
-    return Table("Cells that are not in the figures", ["Cell", "Status", "Why"], rows, text_columns=3)
-
-
-def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
-    """Everything that a reader needs to judge or repeat the figures: (what, how)."""
-    used = [cell for arm in matrix.arms for cell in arm.cells]
-    every = used + [cell for cell, _ in matrix.unused]
-    facts = [
-        ("Scoring", "float (mattes straight from the model, not rounded to 8 bits), whole frame"),
-        ("Units", "MAD and MSE × 10⁻³, dtSSD × 10⁻²; lower is better"),
-        ("Averaging", "frame → mean of the clip → mean of the stratum → mean of strata, in float64"),
-    ]
-    if matrix.arms:
-        clips, frames = matrix.clips, matrix.arms[0].frames["frame"].nunique()
-        size = f"{len(clips)} clips of {clips.num_foregrounds} foregrounds in {len(clips.strata)} strata"
-        facts.append(("Test set", f"{size}, at most {frames} frames a clip"))
-        facts.append((
-            "Intervals",
-            f"95 %, percentile bootstrap of paired differences, {analysis.resamples} resamples, generator seed "
-            f"{analysis.seed}: seeds whole, then foregrounds, then clips of each foreground, within strata. "
-            + _coverage(),
-        ))  # fmt: skip
-        facts.append(("Family", f"{len(analysis.adjusted)} tests (arms × primary metrics), Holm"))
-        facts.append(("Arms run", f"{len(matrix.arms)}; every one is in the tables, the last step of each is scored"))
-    facts.append(("Command", _distinct(cell.command for cell in used) or _distinct(cell.command for cell in every)))
-    facts.append(("Versions", _distinct(_pairs(cell.versions) for cell in every)))
-    facts.append(("Commit", _distinct(cell.git_commit for cell in every)))
-    facts.append(("Hardware", _distinct(_pairs(cell.hardware) for cell in every)))
-    facts.append(("Time", f"{total_minutes(every):.1f} minutes of training and testing, all cells added"))
-    return [(what, how or "not recorded") for what, how in facts]
-
-
-def _coverage() -> str:
-    shares = ", ".join(f"{share:.0%} with {seeds}" for seeds, share in SEED_COVERAGE.items()).replace("%", " %")
-    return (
-        "The spread of few seeds is stretched to that of Student's t; where noise of training dominates, simulated "
-        f"intervals hold the truth in {shares} seeds"
-    )
-
-
-def total_minutes(cells: Iterable[CellRecord]) -> float:
-    """Training and testing time of all cells together."""
-    return sum(sum(cell.durations.values()) for cell in cells) / 60
-
-
-def _pairs(items: Mapping[str, object]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in items.items() if value != "")
-
-
-def _distinct(texts: Iterable[str]) -> str:
-    return "; ".join(dict.fromkeys(text for text in texts if text))
+    for metric in SETTLES:
+        for arm in (arm for arm in matrix.arms if (arm.text, metric.key) in analysis.curves):
+            found = settling(analysis.curves[arm.text, metric.key][:, 0])
+            first = "never" if math.isnan(found.frame) else str(int(found.frame))
+            ratio = number(found.start / found.plateau) if found.plateau > 0 else "—"
+            rows.append([metric.label, arm.label, number(found.start), number(found.plateau), ratio, first])
+    columns = ["Metric", "Arm", "Start", "Plateau", "Start ÷ plateau", "First frame within 5 %"]
+    note = "Start: the first frame, of dtSSD frame 1. Plateau: mean from frame 15 on, or over the second half of "
+    note += "clips shorter than 30 frames."
+    return Table("Over time", columns, rows, note, text_columns=2)
 
 
 def scores_frame(matrix: Matrix, analysis: Analysis) -> pd.DataFrame:
     """`scores.csv`: one row an arm, metric and stratum ("all" first), everything in it as plain numbers."""
     rows = []
     for arm in matrix.arms:
-        for metric in matrix.metrics:
+        for metric in (metric for metric in matrix.metrics if arm.has(metric)):
             for stratum in ["all", *(matrix.clips.strata)]:
                 rows.append(_scores_row(matrix, analysis, arm, metric, stratum))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(resamples=analysis.resamples, bootstrap_seed=analysis.seed)
 
 
 def _scores_row(matrix: Matrix, analysis: Analysis, arm: Arm, metric: Metric, stratum: str) -> dict[str, object]:
@@ -361,9 +258,14 @@ def _scores_row(matrix: Matrix, analysis: Analysis, arm: Arm, metric: Metric, st
             "paired_seeds": found.num_seeds, "difference": found.difference.value,
             "difference_low": found.difference.low, "difference_high": found.difference.high,
             "relative": found.relative.value, "relative_low": found.relative.low, "relative_high": found.relative.high,
-            "probability_of_improvement": found.probability, "effect_size": found.effect_size,
+            "probability_of_improvement": found.probability.value, "probability_low": found.probability.low,
+            "probability_high": found.probability.high, "effect_size": found.effect_size,
             "cliffs_delta": found.cliffs_delta, "foregrounds_better": found.foregrounds_better, "p": found.p_value,
             "p_holm": analysis.adjusted.get(key, math.nan) if stratum == "all" else math.nan,
+            "p_bh": analysis.discovery.get(key, math.nan) if stratum == "all" else math.nan,
             "equivalent": found.equivalent, "verdict": found.verdict,
         }  # fmt: skip
+    if stratum == "all":
+        middle = analysis.interquartile[key]
+        row |= {"interquartile_mean": middle.value, "interquartile_low": middle.low, "interquartile_high": middle.high}
     return row

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 
 from experiments.analysis import Analysis
-from experiments.matrix import Arm, Matrix, Metric
-from experiments.statistics import SEED_COVERAGE, Comparison
-from experiments.tables import percent, verdict_text, with_interval
+from experiments.arms import Arm
+from experiments.averages import Metric
+from experiments.bootstrap import can_resample
+from experiments.formatting import percent, with_interval
+from experiments.matrix import Matrix
+from experiments.statistics import Comparison
+from experiments.tables import verdict_text
 
 MAX_ARMS_TOLD_ALONE = 3
 SEEDS_FOR_A_CLAIM = 5
@@ -26,7 +30,7 @@ def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
         return ["No cell is complete: there is no result yet."]
     if not matrix.baselines:
         return [f"{_cells(len(matrix.arms), 'arm')} complete, but not the baseline: no comparison can be made."]
-    arms = [arm for arm in matrix.others if (arm.text, matrix.metrics[0].key) in analysis.comparisons]
+    arms = [arm for arm in matrix.others if any((arm.text, m.key) in analysis.comparisons for m in matrix.primary)]
     if not arms:
         shown = "; ".join(arm.label for arm in matrix.arms)
         return [f"Only {shown} can be shown: there is nothing to compare it with."]
@@ -42,7 +46,8 @@ def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
     assert baseline is not None
     by_phrase: dict[str, list[str]] = {}
     figures = []
-    for metric in matrix.primary:
+    metrics = [metric for metric in matrix.primary if (arm.text, metric.key) in analysis.comparisons]
+    for metric in metrics:
         found = analysis.comparisons[arm.text, metric.key]
         by_phrase.setdefault(_phrase(found), []).append(metric.label)
         figures.append(f"{metric.label} {with_interval(found.difference)} {metric.unit}, {percent(found.relative)}")
@@ -51,7 +56,7 @@ def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
     told = [first, f"Differences with 95 % intervals: {'; '.join(figures)}."]
     if len(matrix.clips.strata) == 1:
         return told
-    strata = "; ".join(_about_strata(matrix, analysis, arm, metric) for metric in matrix.primary)
+    strata = "; ".join(_about_strata(matrix, analysis, arm, metric) for metric in metrics)
     return [*told, f"By stratum: {strata}."]
 
 
@@ -75,7 +80,8 @@ def _about_strata(matrix: Matrix, analysis: Analysis, arm: Arm, metric: Metric) 
 def _about_metric(matrix: Matrix, analysis: Analysis, metric: Metric, arms: list[Arm]) -> str:
     by_verdict: dict[str, list[str]] = {}
     for arm in arms:
-        by_verdict.setdefault(analysis.comparisons[arm.text, metric.key].verdict, []).append(arm.label)
+        if (arm.text, metric.key) in analysis.comparisons:
+            by_verdict.setdefault(analysis.comparisons[arm.text, metric.key].verdict, []).append(arm.label)
     told = [
         f"{len(labels)} {VERDICTS[verdict]} ({'; '.join(labels)})"
         for verdict, labels in sorted(by_verdict.items(), key=lambda item: list(VERDICTS).index(item[0]))
@@ -104,15 +110,15 @@ def _limits(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[str]:
         else:
             limits.append(f"After Holm's correction the sign-flip test over {foregrounds} does not confirm {told}.")
     fewest = min(len(matrix.paired_seeds(arm)) for arm in arms)
-    if fewest == 1 and len(matrix.clips) == 1:
-        limits.append("1 seed and 1 clip: no interval can be had, so there is no verdict.")
+    if not can_resample(fewest, matrix.clips):
+        clips = "1 clip" if len(matrix.clips) == 1 else "1 clip in each stratum"
+        limits.append(f"1 seed and {clips}: no interval can be had, so there is no verdict.")
     elif fewest == 1:
         limits.append("1 seed: interval over clips only, so the noise of training is not in it.")
     elif fewest < SEEDS_FOR_A_CLAIM:
-        share = f"{100 * SEED_COVERAGE[fewest]:.0f} %"
         limits.append(
-            f"{fewest} seeds are few: the intervals are stretched for it; where noise of training dominates, simulated "
-            f"ones hold the truth in {share} of cases. A claim asks for {SEEDS_FOR_A_CLAIM}."
+            f"{fewest} seeds are few: the intervals are as wide as Student's t asks for so few, and a claim asks for "
+            f"{SEEDS_FOR_A_CLAIM}."
         )
     return limits
 

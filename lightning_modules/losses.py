@@ -155,6 +155,54 @@ def flaw_loss(logits: Tensor, target: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), target.float())
 
 
+def matte_and_foreground_terms(
+    alpha: Tensor, foreground: Tensor, true_alpha: Tensor, true_foreground: Tensor
+) -> dict[str, Tensor]:
+    """BackgroundMattingV2's terms "alpha", "gradient" and "foreground" at one scale: means of absolute errors.
+
+    Args:
+        alpha, true_alpha: (N, 1, H, W) in [0, 1].
+        foreground, true_foreground: (N, 3, H, W) in [0, 1]; they count where the true alpha is not 0, but the mean
+            is over all pixels.
+    Source: Lin et al., CVPR 2021, section 4; the official code.
+    """
+    visible = true_alpha != 0
+    return {
+        "alpha": F.l1_loss(alpha, true_alpha),
+        "gradient": F.l1_loss(sobel(alpha), sobel(true_alpha)),
+        "foreground": F.l1_loss(foreground * visible, true_foreground * visible),
+    }
+
+
+def sobel(x: Tensor) -> Tensor:
+    """Magnitude of the Sobel gradient, per pixel, of (N, 1, H, W); borders are repeated.
+
+    Source: kornia 0.4, which BackgroundMattingV2 calls: kernels of sum 1 in absolute value, √(gx² + gy² + 1e-6).
+    """
+    # Sums and no convolution, which mixed precision would run in half precision, where 1e-6 is next to nothing.
+    x = F.pad(_wide(x), (1, 1, 1, 1), mode="replicate")
+    down = (x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]) / 8
+    across = (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 8
+    gx, gy = down[..., 2:] - down[..., :-2], across[..., 2:, :] - across[..., :-2, :]
+    return torch.sqrt(gx**2 + gy**2 + 1e-6)
+
+
+def error_map_loss(error: Tensor, alpha: Tensor, true_alpha: Tensor, detach: bool = True) -> Tensor:
+    """Squared error of the base network's estimate of its own error, at the size of the truth.
+
+    Args:
+        error: (N, 1, h, w) in [0, 1], the estimate.
+        alpha: (N, 1, h, w) in [0, 1], what it is the error of.
+        true_alpha: (N, 1, H, W) in [0, 1].
+        detach: alpha gets no gradient from this term, as in phase 1 of the official code; in phase 2 it does there.
+    Source: BackgroundMattingV2's official code (the paper writes a norm).
+    """
+    size = true_alpha.shape[-2:]
+    error, alpha = (F.interpolate(x, size, mode="bilinear", align_corners=False) for x in (error, alpha))
+    target = (alpha - true_alpha).abs()
+    return F.mse_loss(error, target.detach() if detach else target)
+
+
 def soc_semantic_loss(semantic: Tensor, alpha: Tensor) -> Tensor:
     """Mutual consistency of the semantic estimate and the reduced matte, each a pseudo target of the other.
 
@@ -190,3 +238,95 @@ def soc_detail_loss(pred: Tensor, teacher: Tensor, band: Tensor) -> Tensor:
     """
     per_sample = ((pred - teacher).abs() * band).flatten(1).sum(1) / band.flatten(1).sum(1).clamp(min=1)
     return per_sample.mean()
+
+
+def rvm_terms(pred: Tensor, pred_foreground: Tensor, alpha: Tensor, foreground: Tensor) -> dict[str, Tensor]:
+    """The five terms of RVM's matting loss, unweighted.
+
+    Args:
+        pred: (B, T, 1, H, W) in [0, 1].
+        pred_foreground: (B, T, 3, H, W) in [0, 1]; counts where the true alpha is above 0, all else as 0.
+        alpha: shape of `pred`, the truth.
+        foreground: shape of `pred_foreground`, the truth.
+
+    Returns:
+        alpha_l1, alpha_laplacian, alpha_coherence, foreground_l1, foreground_coherence.
+    Source: RVM, Eq. 3 to 8; weights 1, 1, 5, 1, 5. Each frame is masked before it is compared with the one
+    before, and all pixels are in the divisor, as in the official code.
+    """
+    pred, alpha = _wide(pred), _wide(alpha)
+    mask = alpha > 0
+    pred_foreground, foreground = _wide(pred_foreground) * mask, _wide(foreground) * mask
+    return {
+        "alpha_l1": F.l1_loss(pred, alpha),
+        "alpha_laplacian": laplacian_loss(pred.flatten(0, 1), alpha.flatten(0, 1)),
+        "alpha_coherence": coherence_loss(pred, alpha),
+        "foreground_l1": F.l1_loss(pred_foreground, foreground),
+        "foreground_coherence": coherence_loss(pred_foreground, foreground),
+    }
+
+
+def coherence_loss(pred: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of the change from frame to frame, (B, T, C, H, W) both; 0 for a single frame.
+
+    Source: RVM, Eq. 5, whose norm is a squared difference in the official code.
+    """
+    if pred.shape[1] == 1:
+        return pred.sum() * 0
+    return _wide(pred - target).diff(dim=1).square().mean()
+
+
+def laplacian_loss(pred: Tensor, target: Tensor, levels: int = 5) -> Tensor:
+    """Mean over levels of a Laplacian pyramid of 2^k · mean absolute error at level k.
+
+    Args:
+        pred: (N, C, H, W).
+        target: the same shape.
+        levels: of them, those are left out on which a side is below 4 pixels; none is from 64 pixels on.
+    Source: RVM, Eq. 4, after Hou and Liu (ICCV 2019). The last low pass is no part of it.
+    """
+    # A level is linear in the image: that of the difference is the difference of the two.
+    error = _wide(pred - target)
+    loss = error.sum() * 0
+    for level in range(levels):
+        if min(error.shape[-2:]) < 4:
+            break
+        error, detail = _split_frequencies(error)
+        loss = loss + 2**level / levels * detail.abs().mean()
+    return loss
+
+
+def _split_frequencies(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Blurred image at half the size, and what that lacks of (N, C, H, W), which is first cut to even sides.
+
+    The blur is 1-4-6-4-1, borders mirrored. Enlarging is filling up with zeros, then the same blur: even
+    pixels become (1, 6, 1) / 8 of the small image, odd ones the mean of two.
+    """
+    x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]
+    small = x
+    for dim in (-1, -2):
+        small = _halve_blurred(small.transpose(dim, -1)).transpose(dim, -1)
+    large = small
+    for dim in (-1, -2):
+        large = _double_blurred(large.transpose(dim, -1)).transpose(dim, -1)
+    return small, x - large
+
+
+def _halve_blurred(x: Tensor) -> Tensor:
+    x = F.pad(x, (2, 2, 0, 0), mode="reflect")
+    outer, middle = x[..., :-4:2] + x[..., 4::2], x[..., 1:-3:2] + x[..., 3:-1:2]
+    return (outer + 4 * middle + 6 * x[..., 2:-2:2]) / 16
+
+
+def _double_blurred(x: Tensor) -> Tensor:
+    # Mirrored among the zeros: the border's neighbour on the left, the border again on the right.
+    before, after = torch.cat((x[..., 1:2], x[..., :-1]), dim=-1), torch.cat((x[..., 1:], x[..., -1:]), dim=-1)
+    return torch.stack(((before + 6 * x + after) / 8, (x + after) / 2), dim=-1).flatten(-2)
+
+
+def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross entropy of logits with a mask in [0, 1], soft where it was resized; the same shape both.
+
+    Source: RVM, Eq. 9.
+    """
+    return F.binary_cross_entropy_with_logits(_wide(logits), _wide(mask))

@@ -85,7 +85,8 @@ class Recipe:
         learning_rate: after warm-up; one, or one for each part of the net (`Objective.parameter_groups`).
         momentum: of SGD, or beta1 of Adam.
         weight_decay: as the optimiser defines it.
-        schedule: "step" multiplies by `gamma` at each milestone; "cosine" falls to zero.
+        schedule: "step" multiplies by `gamma` at each milestone; "cosine" falls to zero; "onecycle" rises along a
+            cosine from a 25th during `warmup`, then falls along one to a 250,000th (PyTorch's OneCycleLR).
         milestones: as shares of the stage's steps (epoch 15 of 30 is 0.5).
         gamma: factor at each milestone.
         warmup: share of the stage's steps with linearly rising rate.
@@ -97,15 +98,15 @@ class Recipe:
     learning_rate: Rate = 0.01
     momentum: float = 0.9
     weight_decay: float = 0.0
-    schedule: Literal["step", "cosine"] = "step"
+    schedule: Literal["step", "cosine", "onecycle"] = "step"
     milestones: tuple[float, ...] = ()
     gamma: float = 0.1
     warmup: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.schedule not in ("step", "cosine"):
-            raise ValueError(f"schedule must be step or cosine, got {self.schedule!r}")
+        if self.schedule not in ("step", "cosine", "onecycle"):
+            raise ValueError(f"schedule must be step, cosine or onecycle, got {self.schedule!r}")
 
     def make_optimizer(self, net: MattingNet) -> torch.optim.Optimizer:
         """The optimiser over the objective's parameter groups."""
@@ -124,11 +125,21 @@ class Recipe:
         >>> [round(recipe.rate(step, 10), 2) for step in range(10)]
         [0.5, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.1, 0.1]
         """
+        if self.schedule == "onecycle":
+            top = self.warmup * num_steps - 1
+            if step < top:
+                return _along_cosine(1 / 25, 1, step / top)
+            return _along_cosine(1, 1 / 250_000, min(1, (step - top) / max(num_steps - 1 - top, 1)))
         done = step / max(num_steps, 1)
         rising = min(1.0, (step + 1) / max(1.0, self.warmup * num_steps))
         if self.schedule == "cosine":
             return rising * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         return rising * self.gamma ** sum(done >= milestone for milestone in self.milestones)
+
+
+def _along_cosine(first: float, last: float, done: float) -> float:
+    """Value at a share `done` of the way."""
+    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class MattingModule(pl.LightningModule):
@@ -158,6 +169,7 @@ class MattingModule(pl.LightningModule):
         """One step of the objective; its random choices depend on (seed, batch_idx) alone."""
         self.objective.before_step(self.net, self.global_step)
         generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + batch_idx) & 0x7FFFFFFF)
+        torch.manual_seed(generator.initial_seed())  # of dropout, the one layer that draws by itself
         terms = self.objective(self.net, batch, generator)
         if not torch.isfinite(terms["loss"]):
             bad = ", ".join(name for name, value in terms.items() if not torch.isfinite(value))
@@ -170,7 +182,8 @@ class MattingModule(pl.LightningModule):
 
     def validation_step(self, batch: MattingBatch, batch_idx: int) -> None:
         """Scores whole clips from an empty state."""
-        alpha = self.net(batch.frames, background=batch.background).alpha
+        known = {"flow": batch.flow} if self.net.needs_flow else {}
+        alpha = self.net(batch.frames, background=batch.background, **known).alpha
         self.val_metrics.update(alpha.float().clamp(0, 1), batch.alpha)
         self.log_dict(self.val_metrics, batch_size=len(batch))
 

@@ -160,6 +160,31 @@ def conv_layout(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
+def clamp_inward(x: Tensor) -> Tensor:
+    """`x` clamped to [0, 1]; a gradient passes inside of it, and outside of it if a step along it leads back.
+
+    >>> x = torch.tensor([-1.0, 0.5, 2.0], requires_grad=True)
+    >>> clamp_inward(x).sum().backward()  # a step makes x smaller
+    >>> x.grad
+    tensor([0., 1., 1.])
+    """
+    clamped: Tensor = _ClampInward.apply(x)
+    return clamped
+
+
+class _ClampInward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grad * torch.where(grad > 0, x >= 0, x <= 1)
+
+
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resize of (N, C, H, W) to `size`, without antialiasing; `x` itself if it has that size."""
     if x.shape[-2:] == size:
@@ -180,6 +205,16 @@ def fold_time(clip: Tensor) -> Tensor:
 def unfold_time(frames: Tensor, num_frames: int) -> Tensor:
     """(B·T, C, H, W) → (B, T, C, H, W) with T = `num_frames`."""
     return frames.unflatten(0, (-1, num_frames))
+
+
+def split_frames(frames: Tensor, training: bool) -> tuple[Tensor, ...]:
+    """Frames (N, C, H, W) in groups of 8 · 512² pixels, at most 8 frames: memory does not grow with the clip.
+
+    In training all are one group, since batch norms see all frames at once.
+    """
+    if training:
+        return (frames,)
+    return frames.split(min(8, max(1, 8 * 512**2 // (frames.shape[-2] * frames.shape[-1]))))
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

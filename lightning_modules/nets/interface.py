@@ -36,9 +36,11 @@ class MattingNet(nn.Module):
 
     Attributes:
         multiple: frames up to the net's working size need no padding if this divides their sides.
+        needs_flow: the call wants the true flow too, `flow=` (B, T, 2, H, W): bounds that no estimate can pass.
     """
 
     multiple: int = 32
+    needs_flow: bool = False
     _compiled_step: Callable[..., Any] | None = None
 
     def forward(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> MattingOutput:
@@ -77,6 +79,11 @@ class MattingNet(nn.Module):
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
             reset()
+
+    def load_pretrained(self) -> None:
+        """Take weights that others published (downloads them once); by default ImageNet's for the encoder."""
+        encoder: Any = self.get_submodule("backbone")
+        encoder.load_imagenet()
 
     def reset_parameters(self, seed: int) -> None:
         """Draw all start weights anew, each module's from `(seed, its name)` alone.

@@ -20,6 +20,7 @@ from lightning_modules.nets.blocks import (
     pad_to_multiple,
     resize,
     scale,
+    split_frames,
     to_image,
     unfold_time,
 )
@@ -27,10 +28,6 @@ from lightning_modules.nets.interface import MattingNet, MattingOutput, check_fr
 
 # Channels of the semantic branch at 1/16 and 1/8. They are those of the encoder at width 1 and stay with others.
 SEMANTIC_CHANNELS = (96, 32)
-
-
-# Pixels that MODNet takes at once in eval mode: memory does not grow with the clip.
-_PIXELS_AT_ONCE = 8 * 512**2
 
 
 class MODNet(MattingNet):
@@ -71,11 +68,8 @@ class MODNet(MattingNet):
         return MattingOutput(unfold_time(crop(alpha, size), num_frames), aux=aux)
 
     def _run(self, frames: Tensor) -> tuple[Any, ...]:
-        """`run_step` over (N, 3, H, W); in groups of at most 8 frames in eval mode, where frames are independent."""
-        if self.training:
-            return tuple(self.run_step(frames))
-        group = min(8, max(1, _PIXELS_AT_ONCE // (frames.shape[-2] * frames.shape[-1])))
-        parts = [self.run_step(some) for some in frames.split(group)]
+        """`run_step` over (N, 3, H, W); in groups in eval mode, where frames are independent."""
+        parts = [self.run_step(some) for some in split_frames(frames, self.training)]
         return tuple(None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True))
 
     def step(self, frames: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:

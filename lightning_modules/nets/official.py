@@ -8,11 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_modules.nets import build_net
+from lightning_modules.nets.background_matting import BACKBONES as BGM_BACKBONES
+from lightning_modules.nets.background_matting import BackgroundMattingV2
 from lightning_modules.nets.interface import MattingNet
+from lightning_modules.nets.pwcnet import PWCNet
+from lightning_modules.nets.rvm import BACKBONES as RVM_BACKBONES
+
+# Training checkpoints keep their best score, a number of NumPy 1 or 2, beside the weights.
+_NUMPY_SCALAR: Any = np._core.multiarray.scalar  # type: ignore[attr-defined]
+_NUMPY_NUMBER = [_NUMPY_SCALAR, (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType]
 
 
 class Official(NamedTuple):
@@ -23,11 +32,13 @@ class Official(NamedTuple):
         aliases: (prefix, twin): tensors saved a second time under `prefix`; they must equal the twin's.
         training_only: our modules that exported files leave out; without them the net is set to
             `inference=True`.
+        optional: our modules that a variant of the net may lack; what the file has of them is then ignored.
     """
 
     names: Callable[[], dict[str, str]]
     aliases: tuple[str, str] | None = None
     training_only: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
@@ -50,6 +61,9 @@ def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
     net = build_net(name, **options)
     weights = _rename(tensors, official.names(), path)
     expected = net.state_dict()
+    for prefix in official.optional:
+        if not any(key.startswith(prefix) for key in expected):
+            weights = {key: value for key, value in weights.items() if not key.startswith(prefix)}
     missing = [key for key in expected if key not in weights and not key.endswith("num_batches_tracked")]
     if missing and all(key.startswith(official.training_only) for key in missing) and official.training_only:
         net.inference = True  # type: ignore[assignment]
@@ -64,15 +78,59 @@ def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
     return net.eval()
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """All tensors of a TorchScript file or a saved state dict, on the CPU."""
+def start_from_deeplabv3(net: MattingNet, path: str | Path) -> list[str]:
+    """Encoder and ASPP of a BackgroundMattingV2 from a DeepLabV3 checkpoint, the start of its published training.
+
+    Args:
+        net: a `background_matting_v2`, changed in place.
+        path: state dict of torchvision's DeepLabV3, or a training checkpoint of VainF/DeepLabV3Plus-Pytorch.
+
+    Returns:
+        Names of the tensors that were taken.
+
+    Raises:
+        ValueError: the net is another one, there is no such file, or its tensors do not fit.
+    """
+    if not isinstance(net, BackgroundMattingV2):
+        raise ValueError(f"only background_matting_v2 starts from a DeepLabV3, not {type(net).__name__}")
+    try:
+        return net.load_deeplabv3(_read(Path(path), inside="model_state"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def load_pwcnet(net: PWCNet, path: str | Path) -> None:
+    """Give a PWC-Net its published weights, which are for non-commercial use.
+
+    Args:
+        net: changed in place.
+        path: `pwc_net.pth.tar` of the authors, or a checkpoint of ptlflow's `pwcnet`.
+
+    Raises:
+        ValueError: there is no such file, or its tensors do not fit.
+    """
+    tensors = {key.removeprefix("module."): value for key, value in _read(Path(path), inside="state_dict").items()}
+    # Published files have a last enlargement that nothing uses.
+    used = {key: value for key, value in tensors.items() if not key.startswith("deconv2.")}
+    weights = _rename(used, _pwcnet_names(), path)
+    expected = net.state_dict()
+    if wrong := [key for key in expected if key not in weights or weights[key].shape != expected[key].shape]:
+        raise ValueError(f"{path} is no PWC-Net checkpoint: {_some(wrong)} missing or of another shape")
+    net.load_state_dict(weights)
+
+
+def _read(path: Path, inside: str = "") -> dict[str, Tensor]:
+    """All tensors of a TorchScript file or a saved state dict, on the CPU; the dict may be in another as `inside`."""
     if not path.is_file():
         raise ValueError(f"there is no checkpoint {path}")
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 return dict(torch.jit.load(path, map_location="cpu").state_dict())
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    with torch.serialization.safe_globals(_NUMPY_NUMBER):
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    if inside and isinstance(loaded, dict):
+        loaded = loaded.get(inside, loaded)
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise ValueError(f"{path} is no state dict: expected a dict of tensors")
     return loaded
@@ -132,10 +190,56 @@ def _modnet_names() -> dict[str, str]:
     }
 
 
+def _rvm_names() -> dict[str, str]:
+    with torch.device("meta"):
+        backbones = [build_net("rvm", backbone=backbone).get_submodule("backbone") for backbone in RVM_BACKBONES]
+    # The encoders' names are torchvision's on both sides.
+    names = {f"backbone.{name}": f"backbone.{name}" for encoder in backbones for name, _ in encoder.named_modules()}
+    for stage in (1, 2, 3):
+        names[f"decoder.decode{stage}.conv.0"] = f"decoder.stage{stage}.conv.0"
+        names[f"decoder.decode{stage}.conv.1"] = f"decoder.stage{stage}.conv.1"
+        names[f"decoder.decode{stage}.gru.ih.0"] = f"decoder.stage{stage}.recurrent.unit.gates"
+        names[f"decoder.decode{stage}.gru.hh.0"] = f"decoder.stage{stage}.recurrent.unit.candidate"
+    return names | {
+        "aspp.aspp1.0": "aspp.conv",
+        "aspp.aspp1.1": "aspp.norm",
+        "aspp.aspp2.1": "aspp.gate",
+        "decoder.decode4.gru.ih.0": "decoder.bottleneck.unit.gates",
+        "decoder.decode4.gru.hh.0": "decoder.bottleneck.unit.candidate",
+        **{f"decoder.decode0.conv.{i}": f"decoder.output.{i}" for i in (0, 1, 3, 4)},
+        "project_mat.conv": "matting_head",
+        "project_seg.conv": "segmentation_head",
+        "refiner.box_filter": "refiner.box",
+        **{f"refiner.conv.{i}": f"refiner.conv.{i}" for i in (0, 1, 3, 4, 6)},
+    }
+
+
+def _background_matting_names() -> dict[str, str]:
+    """All names are the same on both sides."""
+    with torch.device("meta"):
+        nets = [build_net("background_matting_v2", backbone=backbone) for backbone in BGM_BACKBONES]
+    return {name: name for net in nets for name, _ in net.named_modules()}
+
+
+def _pwcnet_names() -> dict[str, str]:
+    names: dict[str, str] = {}
+    for level in range(1, 7):
+        order = ("aa", "a", "b") if level == 6 else ("a", "aa", "b")
+        names |= {f"conv{level}{part}.0": f"pyramid.{level}.{i}.0" for i, part in enumerate(order)}
+    for level in range(2, 7):
+        names |= {f"conv{level}_{i}.0": f"estimators.{level}.convs.{i}.0" for i in range(5)}
+        names[f"predict_flow{level}"] = f"estimators.{level}.predict"
+        names[f"deconv{level}"] = f"estimators.{level}.up_flow"
+        names[f"upfeat{level}"] = f"estimators.{level}.up_features"
+    return names | {f"dc_conv{i}.0": f"context.{i - 1}.0" for i in range(1, 7)} | {"dc_conv7": "context.6"}
+
+
 OFFICIAL: dict[str, Official] = {
     "modnet": Official(
         names=_modnet_names,
         aliases=("lr_branch.backbone.", "backbone."),
         training_only=("semantic.head.", "detail.predict."),
     ),
+    "rvm": Official(names=_rvm_names, optional=("refiner.",)),
+    "background_matting_v2": Official(names=_background_matting_names, optional=("refiner.",)),
 }

@@ -66,7 +66,7 @@ def test_a_cell_of_each_experiment_runs_to_a_complete_record(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "overrides", [(), ("model=modnet",), ("model=modnet", "recipe=modnet_soc", "one_frame_delay=true")]
+    "overrides", [(), ("model=modnet",), ("model=modnet", "recipe=modnet_soc", "test.one_frame_delay=true")]
 )
 def test_a_run_without_an_experiment_goes_through_all_stages(
     overrides: tuple[str, ...],

@@ -1,62 +1,143 @@
 """Scoring: rows a clip and frame, true figures, pictures, cost."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
 from datamodules.batch import MattingBatch
-from experiments.cell import summarise
-from experiments.evaluation import evaluate, evaluate_constant, measure_cost
+from experiments.evaluation import Scoring, evaluate, evaluate_constant, stratum_means, summarise
+from experiments.streaming import Streaming
+from lightning_modules.metrics.frames import quantise
+from lightning_modules.metrics.scores import METRICS, score_frames
+from lightning_modules.metrics.trimap import closed_trimap
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 
 CPU = torch.device("cpu")
 
 
-def clip(stratum: str, name: str, num_frames: int = 3) -> MattingBatch:
-    draw = torch.Generator().manual_seed(len(name))
-    foreground, background = torch.rand(2, 1, num_frames, 3, 32, 48, generator=draw)
-    alpha = torch.rand(1, num_frames, 1, 32, 48, generator=draw)
-    frames = alpha * foreground + (1 - alpha) * background
-    return MattingBatch(frames, alpha, foreground, background, None, None, [name], ["room"], [stratum])
+class Clip:
+    """A `TestClip` in memory; its alpha is noise, or an edge with a soft border."""
+
+    has_foreground = has_background = True
+
+    def __init__(self, stratum: str, name: str, num_frames: int = 3, soft_edge: bool = False) -> None:
+        draw = torch.Generator().manual_seed(len(name))
+        self.stratum, self.name, self.scene, self.key = stratum, name, "room", f"{stratum}/{name}"
+        self.num_frames, self.size = num_frames, (32, 48)
+        foreground, background = torch.rand(2, 1, num_frames, 3, 32, 48, generator=draw)
+        alpha = torch.rand(1, num_frames, 1, 32, 48, generator=draw)
+        if soft_edge:
+            alpha = (alpha * 0.2 + torch.linspace(-3, 3, 48)).clamp(0, 1)
+        frames = alpha * foreground + (1 - alpha) * background
+        self.batch = MattingBatch(frames, alpha, foreground, background, None, None, [name], ["room"], [stratum])
+
+    def read(self, start: int, stop: int) -> MattingBatch:
+        def cut(x: Tensor) -> Tensor:
+            return x[:, start:stop]
+
+        batch = self.batch
+        layers = (cut(batch.frames), cut(batch.alpha), cut(batch.foreground), cut(batch.background))
+        return MattingBatch(*layers, None, None, batch.clip, batch.scene, batch.stratum)
 
 
 class Reader(MattingNet):
-    """Finds the true alpha, off by `error`, and remembers how much background it restored."""
+    """Finds the true alpha × `factor` + `error`, and remembers how much background it restored."""
 
-    def __init__(self, truth: list[Tensor], error: float) -> None:
+    def __init__(self, clips: list[Clip], error: float = 0.0, factor: float = 1.0, colour: float | None = None) -> None:
         super().__init__()
-        self.truth, self.error = list(truth), error
+        self.truth = {
+            float(c.batch.frames[0, t].sum()): c.batch.alpha[0, t] for c in clips for t in range(c.num_frames)
+        }
+        self.error, self.factor, self.colour = error, factor, colour
 
     def forward(self, frames: Tensor, state: object = None, background: Tensor | None = None) -> MattingOutput:
         assert not self.training
         assert background is not None
-        alpha = self.truth.pop(0) + self.error
+        alpha = torch.stack([self.truth[float(frame.sum())] for frame in frames[0]])[None] * self.factor + self.error
         mask = torch.zeros(*frames.shape[:2], 1, 4, 6)
         mask[..., :2, :] = 1
-        return MattingOutput(alpha, aux={"background_mask": mask, "background_feature": mask.expand(-1, -1, 5, -1, -1)})
+        aux = {"background_mask": mask, "background_feature": mask.expand(-1, -1, 5, -1, -1)}
+        return MattingOutput(alpha, None if self.colour is None else torch.full_like(frames, self.colour), aux=aux)
 
 
 def test_a_row_for_each_clip_and_frame_with_the_true_error() -> None:
-    clips = [clip("static", "anna"), clip("fast", "ben")]
-    table = evaluate(Reader([each.alpha * 0.5 for each in clips], error=0.25), clips, CPU)
+    clips = [Clip("static", "anna"), Clip("fast", "ben")]
+    table = evaluate(Reader(clips, error=0.25, factor=0.5), clips, CPU)
     assert table[["clip", "stratum", "frame"]].values.tolist() == [
         *(["anna", "static", t] for t in range(3)),
         *(["ben", "fast", t] for t in range(3)),
     ]
-    expected = (clips[0].alpha * 0.5 + 0.25 - clips[0].alpha).abs().mean(dim=(0, 2, 3, 4)).tolist()
+    alpha = clips[0].batch.alpha
+    expected = (alpha * 0.5 + 0.25 - alpha).abs().mean(dim=(0, 2, 3, 4)).tolist()
     assert table["mad"][:3].tolist() == pytest.approx(expected, rel=1e-5)
     assert table["coverage"].tolist() == [0.5] * 6
+    assert set(METRICS) <= set(table)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+@pytest.mark.parametrize("scoring", [Scoring(), Scoring(quantise="round"), Scoring(region="unknown")])
+def test_every_figure_is_that_of_the_whole_clip_however_it_is_cut(chunk: int, scoring: Scoring) -> None:
+    clip = Clip("static", "anna", 5, soft_edge=True)
+    table = evaluate(Reader([clip], 0.1, 0.7, colour=0.5), [clip], CPU, Streaming(chunk=chunk), scoring)
+    alpha = clip.batch.alpha * 0.7 + 0.1
+    foreground = torch.full_like(clip.batch.foreground, 0.5)
+    if scoring.quantise != "none":
+        alpha, foreground = quantise(alpha), quantise(foreground)
+    trimap = closed_trimap(clip.batch.alpha) if scoring.region == "unknown" else None
+    expected = score_frames(
+        alpha, clip.batch.alpha, foreground=foreground, true_foreground=clip.batch.foreground, trimap=trimap
+    )
+    for name, values in expected.items():
+        assert table[name].tolist() == pytest.approx(values[0].tolist(), rel=1e-9), name
+    assert table["foreground_predicted"].all()
+
+
+def test_a_net_without_foreground_is_scored_with_the_frame_in_its_place() -> None:
+    clip = Clip("static", "anna")
+    table = evaluate(Reader([clip]), [clip], CPU)
+    expected = (clip.batch.frames - clip.batch.foreground).square().mean(dim=(0, 2, 3, 4))
+    assert table["fgr_mse"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+    assert not table["foreground_predicted"].any()
+
+
+def test_a_clip_without_true_foreground_has_no_figure_of_it() -> None:
+    clip = Clip("static", "anna")
+    clip.has_foreground = False
+    assert "fgr_mse" not in evaluate(Reader([clip]), [clip], CPU)
+
+
+def test_only_what_is_asked_for_is_measured_besides_what_records_hold() -> None:
+    clip = Clip("static", "anna")
+    table = evaluate(Reader([clip]), [clip], CPU, scoring=Scoring(("iou",)))
+    assert {"mad", "mse", "dtssd", "iou"} == set(METRICS) & set(table)
+
+
+def test_connectivity_is_left_out_of_wide_frames_unless_it_is_asked_for() -> None:
+    clip = Clip("static", "anna")
+    assert "conn" in Scoring().metrics_for(clip)
+    clip.size = (1080, 1920)
+    assert "conn" not in Scoring().metrics_for(clip)
+    assert "conn" in Scoring(("conn",)).metrics_for(clip)
 
 
 def test_alpha_out_of_range_is_clamped_before_it_is_scored() -> None:
-    one = clip("static", "anna")
-    one.alpha[:] = 1
-    assert evaluate(Reader([one.alpha], error=0.5), [one], CPU)["mad"].max() == 0
+    one = Clip("static", "anna")
+    one.batch.alpha[:] = 1
+    assert evaluate(Reader([one], error=0.5), [one], CPU)["mad"].max() == 0
+
+
+def test_a_matte_that_is_not_a_number_is_the_worst() -> None:
+    clip = Clip("static", "anna")
+    table = evaluate(Reader([clip], error=float("nan")), [clip], CPU, scoring=Scoring(quantise="round"))
+    assert table["mad"].tolist() == [np.inf] * 3
+    assert table["iou"].tolist() == [0] * 3
 
 
 def test_the_restored_background_is_scored_on_restored_cells_only() -> None:
@@ -66,48 +147,59 @@ def test_the_restored_background_is_scored_on_restored_cells_only() -> None:
         def forward(self, feature: Tensor) -> Tensor:
             return 2 * feature[:, :3] - 1
 
-    one = clip("static", "anna")
-    one.background[:] = 0.5
-    table = evaluate(Reader([one.alpha], error=0.0), [one], CPU, decoder=Half())
+    one = Clip("static", "anna")
+    one.batch.background[:] = 0.5
+    table = evaluate(Reader([one]), [one], CPU, decoder=Half())
     assert table["background_psnr"].tolist() == pytest.approx([-20 * np.log10(0.5)] * 3, abs=1e-3)
 
 
 def test_a_net_is_left_in_the_mode_it_had() -> None:
     net = build_net("modnet_v", width=0.25, hidden=8, prm=False).train()
-    evaluate(net, [clip("static", "anna")], CPU)
+    evaluate(net, [Clip("static", "anna")], CPU)
     assert net.training
 
 
 def test_strips_of_the_first_clip_of_each_stratum_are_written(tmp_path: Path) -> None:
-    clips = [clip("slow/plain", "anna"), clip("slow/plain", "ben"), clip("fast", "cleo")]
-    evaluate(Reader([each.alpha for each in clips], error=0.0), clips, CPU, media=tmp_path)
-    stems = {path.name.rpartition("__")[0] for path in tmp_path.iterdir()}
+    clips = [Clip("slow/plain", "anna"), Clip("slow/plain", "ben"), Clip("fast", "cleo")]
+    evaluate(Reader(clips), clips, CPU, Streaming(chunk=2), media=tmp_path)
+    stems = {path.name.rpartition("__")[0] for path in tmp_path.glob("*.png")}
     assert stems == {"slow-plain__anna", "fast__cleo"}
     frames = cv2.imread(str(tmp_path / "fast__cleo__frame.png"))
+    assert frames is not None
     assert frames.shape == (32, 3 * 48, 3)
-    first = clips[2].frames[0, 0].permute(1, 2, 0).numpy() * 255
-    assert np.abs(frames[:, :48, ::-1] - first).max() <= 0.51
+    for t in range(3):
+        frame = clips[2].batch.frames[0, t].permute(1, 2, 0).numpy() * 255
+        assert np.abs(frames[:, 48 * t : 48 * (t + 1), ::-1] - frame).max() <= 0.51
 
 
 def test_a_constant_matte_scores_its_distance() -> None:
-    one = clip("static", "anna")
+    one = Clip("static", "anna")
     table = evaluate_constant([one], 0.25)
-    assert table["mad"].mean() == pytest.approx(float((one.alpha - 0.25).abs().mean()), rel=1e-5)
+    assert table["mad"].mean() == pytest.approx(float((one.batch.alpha - 0.25).abs().mean()), rel=1e-5)
     assert "coverage" not in table
 
 
 def test_the_summary_weighs_strata_alike_whatever_their_number_of_clips() -> None:
-    clips = [clip("static", "anna"), clip("static", "ben"), clip("fast", "cleo")]
+    clips = [Clip("static", "anna"), Clip("static", "ben"), Clip("fast", "cleo")]
     table = evaluate_constant(clips, 0.0)
     by_clip = table.groupby("clip")["mad"].mean()
     expected = ((by_clip["anna"] + by_clip["ben"]) / 2 + by_clip["cleo"]) / 2
     assert summarise(table)["mad"] == pytest.approx(1e3 * expected)
 
 
-def test_cost_counts_parameters_and_multiply_adds() -> None:
-    net = build_net("modnet_v", prm=False)
-    cost = measure_cost(net, torch.rand(1, 1, 3, 64, 96), repetitions=1)
-    assert cost["parameters"] == 2_131_843
-    assert cost["gmacs_per_frame"] == pytest.approx(6.93 * 64 * 96 / 512**2, rel=0.05)
-    assert cost["milliseconds_per_frame"] > 0
-    assert cost["frame"] == "64×96"
+def test_dtssd_is_given_with_and_without_the_zero_of_frame_0() -> None:
+    frames = pd.DataFrame({"clip": "a", "scene": "b", "stratum": "c", "frame": [0, 1, 2], "dtssd": [0.0, 0.3, 0.6]})
+    assert summarise(frames) == pytest.approx({"dtssd": 30, "dtssd_later": 45})
+
+
+def test_undefined_frames_are_left_out_of_means() -> None:
+    frames = pd.DataFrame({"clip": "a", "scene": "b", "stratum": "c", "frame": [0, 1], "fgr_mse": [np.nan, 0.5]})
+    assert stratum_means(frames)["fgr_mse"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    "scoring", [{"metrics": ("mad", "lpips")}, {"metrics": ()}, {"quantise": "floor"}, {"region": "known"}]
+)
+def test_a_wrong_option_is_named(scoring: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(scoring))):
+        Scoring(**scoring)

@@ -104,6 +104,7 @@ def test_the_same_seed_gives_the_same_report(make_cell, experiment, tmp_path, wr
     assert (tmp_path / "results" / "scores.csv").read_bytes() == table
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_only_failed_cells_give_a_report_that_says_so(tmp_path, experiment, write):
     failed = CellRecord(folder=tmp_path / "a", cell="seed=0", status="failed", error="RuntimeError: no memory | a")
     running = CellRecord(folder=tmp_path / "b", cell="seed=1", scale="tiny")
@@ -114,12 +115,14 @@ def test_only_failed_cells_give_a_report_that_says_so(tmp_path, experiment, writ
     assert "No cell is complete" in write(experiment, [])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_arm_alone_is_shown_without_a_comparison(make_cell, experiment, write):
     text = write(experiment, [small(make_cell, WITHOUT, 0)])
     assert "nothing to compare it with" in text
     assert "## Differences" not in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_missing_baseline_is_named(make_cell, experiment, write):
     text = write(experiment, [small(make_cell, WITH, 0)])
     assert "The baseline model.brm=false has no complete cell" in text
@@ -135,11 +138,13 @@ def test_unequal_seeds_are_paired_on_the_common_ones(make_cell, experiment, tmp_
     assert "no seed in common" in write(experiment, [cells[0], cells[3]])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_seed_claims_no_interval_over_seeds(make_cell, experiment, write):
     text = write(experiment, [small(make_cell, WITH, 0), small(make_cell, WITHOUT, 0)])
     assert "1 seed: interval over clips only" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_seed_and_one_clip_get_no_verdict(make_cell, experiment, tmp_path, write):
     cells = [small(make_cell, arm, 0, strata=("static",), clips=1) for arm in (WITH, WITHOUT)]
     assert "1 seed and 1 clip: no interval can be had" in write(experiment, cells)
@@ -148,6 +153,7 @@ def test_one_seed_and_one_clip_get_no_verdict(make_cell, experiment, tmp_path, w
     assert np.isnan(row["difference_low"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nan_is_shown_and_never_averaged_away(make_cell, experiment, write):
     cells = [small(make_cell, arm, seed) for arm in (WITH, WITHOUT) for seed in range(2)]
     table = cells[0].read_frames()
@@ -221,6 +227,7 @@ def test_mattes_that_would_make_the_page_large_are_left_out_and_counted(make_cel
     assert "Mattes of 0 of 2 clips are shown" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_grid_of_arms_is_sorted_by_value_with_the_baseline_first(make_cell, experiment, write):
     arms = [{"model.prm_k": k, "model.prm_xi": xi} for k in (32, 8, 16) for xi in (0.01, 0.003)]
     experiment |= {"baseline": {"model.prm_xi": 0.01, "model.prm_k": 16}, "labels": {}}
@@ -274,6 +281,7 @@ def test_what_too_few_foregrounds_cannot_confirm_is_said(make_cell, experiment, 
     assert ("sign-flip test " in text.split("##")[0]) == bool(words)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_bad_descriptions_are_refused_in_one_line(make_cell, experiment, write):
     with pytest.raises(ValueError, match="primary metric madd is not known"):
         write(experiment | {"primary": ["madd"]}, [])
@@ -290,3 +298,123 @@ def test_cells_read_from_disk_give_the_report(make_cell, experiment, tmp_path, w
     text = write(experiment, read_cells(root))
     assert "compared on 0 only" in text
     assert "record.json cannot be read" in text
+
+
+FURTHER = {"sad": 20.0, "grad": 900.0, "grad_nonorm": 1200.0, "conn": 400.0, "fgr_mse": 0.9, "fgr_mad": 3.0}
+
+
+def measure_more(cell, **columns):
+    """Adds columns to a cell's table, each in proportion to its MAD."""
+    table = cell.read_frames()
+    write_table(
+        cell.folder / "metrics.parquet", table.assign(**{name: f * table["mad"] for name, f in columns.items()})
+    )
+    return cell
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_all_metrics_of_a_record_are_shown_with_their_units_and_directions(make_cell, experiment, tmp_path, write):
+    cells = [
+        small(make_cell, arm, seed, effect=0.7 if arm is WITH else 1.0) for arm in (WITH, WITHOUT) for seed in range(3)
+    ]
+    for cell in cells:
+        measure_more(cell, **FURTHER)
+        table = cell.read_frames()
+        write_table(cell.folder / "metrics.parquet", table.assign(iou=1 - table["mad"]))
+    text = write(experiment, cells)
+    first = re.search(r"## Scores\n\n(.*)\n", text).group(1)
+    order = ["MAD (", "MSE (", "Grad (", "Conn (", "dtSSD (", "dtSSD without frame 0 (", "Foreground MSE ("]
+    places = [first.index(f" {label}") for label in order]
+    assert places == sorted(places)
+    assert "IoU" not in first
+    assert "of IoU higher" in text
+    found = scores(tmp_path)
+    assert found.loc[("model.brm=true", "iou", "all"), "verdict"] == "helps"
+    assert found.loc[("model.brm=true", "conn", "all"), "mean"] == pytest.approx(
+        400e-6 * found.loc[("model.brm=true", "mad", "all"), "mean"]
+    )
+    assert found.loc[("model.brm=true", "conn", "all"), "p_bh"] <= 1
+    assert np.isnan(found.loc[("model.brm=true", "conn", "all"), "p_holm"])
+    assert "(BH)" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_metric_that_one_arm_lacks_is_shown_for_the_others(make_cell, experiment, write):
+    cells = [measure_more(small(make_cell, WITH, 0), fgr_mse=0.5), small(make_cell, WITHOUT, 0)]
+    text = write(experiment, cells)
+    assert "Foreground MSE was not measured in every cell of without BRM" in text
+    assert re.search(r"\| without BRM \(baseline\) \| 1 \|.*\| — \|\n", text)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_frames_with_nothing_to_measure_are_counted_and_left_out(make_cell, experiment, tmp_path, write):
+    cells = [measure_more(small(make_cell, arm, seed), fgr_mse=0.5) for arm in (WITH, WITHOUT) for seed in range(2)]
+    for cell in cells:
+        table = cell.read_frames()
+        table.loc[table["frame"] == 2, "fgr_mse"] = np.nan
+        write_table(cell.folder / "metrics.parquet", table)
+    assert "Foreground MSE has nothing to measure in 6 of 24 frames" in write(experiment, cells)
+    assert np.isfinite(scores(tmp_path).loc[("model.brm=true", "fgr_mse", "all"), "difference"])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_every_quantity_of_the_specification_is_in_the_detailed_table(make_cell, experiment, write):
+    text = write(experiment, [small(make_cell, arm, seed) for arm in (WITH, WITHOUT) for seed in range(3)])
+    table = text.split("## Every figure of the comparisons")[1].split("##")[0]
+    columns = ("Mean", "Baseline", "Difference [95 %]", "Relative change [95 %]", "Same within ±2 %", "Effect size",
+               "Interquartile mean [95 %]", "Cliff's δ", "P(improvement) [95 %]", "Adjusted p")  # fmt: skip
+    assert all(f"| {column} |" in table for column in columns)
+    assert "| dtSSD without frame 0 | with BRM |" in table
+    for fact in ("Scoring", "Conventions", "Averaging", "Seeds", "Test set", "Intervals", "Family"):
+        assert f"\n| {fact} |" in text
+    assert "generator seed 0" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_arm_whose_cells_all_failed_is_shown_as_failed(make_cell, experiment, write):
+    text = write(
+        experiment, [small(make_cell, WITHOUT, 0), small(make_cell, WITH, 0, status="failed", error="no memory")]
+    )
+    assert "| with BRM | 0 | failed | failed |" in text
+    assert "no memory" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_primary_metric_of_the_experiment_that_no_record_has_is_replaced_and_named(make_cell, experiment, write):
+    text = write(experiment | {"primary": ["grad"]}, [small(make_cell, arm, 0) for arm in (WITH, WITHOUT)])
+    assert "Grad was not measured." in text
+    assert "Declared before the runs: MAD" in text
+
+
+def test_cost_is_drawn_where_arms_differ_in_it(make_cell, experiment, tmp_path, write):
+    cost = {"parameters": 1, "milliseconds_per_frame": 4.0, "frame": "96×96"}
+    cells = [
+        small(make_cell, arm, 0, cost=cost | {"gmacs_per_frame": gmacs}) for arm, gmacs in ((WITH, 2.0), (WITHOUT, 1.0))
+    ]
+    assert "figures/cost.png" in write(experiment, cells)
+    same = [small(make_cell, arm, 1, cost=cost | {"gmacs_per_frame": 1.0}) for arm in (WITH, WITHOUT)]
+    assert "figures/cost.png" not in write(experiment, same)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_folder_of_evaluations_gives_a_report_for_each_test_set(make_cell, tmp_path, monkeypatch, capsys):
+    for place, model in enumerate(("modnet", "rvm", "rvm")):
+        arm = {"model": model, "checkpoint": "none" if place else "modnet.pth", "options": "default"}
+        study = "VM" if place < 2 else "D646"
+        cell = small(make_cell, arm, 0, study=study, experiment="evaluate", scale="", cell=f"{model}-{study}")
+        cell.folder.rename(cell.folder.with_name(f"{model}-{study}"))
+    folder, output = tmp_path / "outputs", tmp_path / "reports"
+    monkeypatch.setattr("sys.argv", ["report", f"records={folder}", "baseline=modnet-VM", f"output={output}"])
+    assert report.main() == 0
+    assert capsys.readouterr().out.count("report    ") == 2
+    text = (output / "VM" / "report.md").read_text()
+    assert "| modnet, modnet.pth (baseline) |" in text
+    assert "rvm, no checkpoint against modnet, modnet.pth, 1 seed" in text
+    assert "modnet" not in (output / "D646" / "report.md").read_text().split("## Scores")[1].split("##")[0]
+    for wrong, words in (("baseline=fba", "no record is called so"), ("base=x", "base is not understood")):
+        monkeypatch.setattr("sys.argv", ["report", f"records={folder}", wrong])
+        with pytest.raises(ValueError, match=words):
+            report.main()
+    monkeypatch.setattr("sys.argv", ["report", f"records={tmp_path / 'nowhere'}"])
+    with pytest.raises(ValueError, match="no records"):
+        report.main()

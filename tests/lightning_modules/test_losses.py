@@ -1,5 +1,7 @@
 """Losses: values worked by hand, zero at equality, gradients."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -130,3 +132,62 @@ def test_soc_with_an_empty_band_is_finite_and_zero() -> None:
     band = losses.soc_band(alpha, semantic)
     assert band.sum() == 0
     assert float(losses.soc_detail_loss(torch.rand(1, 1, 64, 64), alpha, band)) == 0
+
+
+def waves(channels: int, phase: float) -> Tensor:
+    """A clip (2, 3, channels, 70, 101) in [0, 1] made by a formula."""
+    sizes = (2, 3, channels, 70, 101)
+    b, t, c, y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in sizes), indexing="ij")
+    slow = 0.4 * torch.sin(0.13 * x + 0.05 * y + 0.9 * c + 0.3 * t + 0.7 * b + phase)
+    fast = 0.3 * torch.sin(0.205 * x - 0.37 * y + 0.2 * t - phase)
+    return (0.5 + slow + fast).clamp(0, 1).float()
+
+
+def test_rvms_losses_are_those_of_the_official_code() -> None:
+    alpha = waves(1, 0)
+    terms = losses.rvm_terms(waves(1, 0.25), waves(3, 0.2), alpha, waves(3, 0))
+    expected = {
+        "alpha_l1": 0.06246466,
+        "alpha_laplacian": 0.17216036,
+        "alpha_coherence": 0.00356030 / 5,
+        "foreground_l1": 0.04625893,
+        "foreground_coherence": 0.00277852 / 5,
+    }
+    assert {name: pytest.approx(value, abs=1e-7) for name, value in expected.items()} == {
+        name: term.item() for name, term in terms.items()
+    }
+    logits = 4 * waves(1, 0.25) - 2
+    assert losses.segmentation_loss(logits, (alpha > 0.5).float()).item() == pytest.approx(0.35175771, abs=1e-7)
+
+
+def test_levels_of_the_laplacian_are_those_of_the_official_code() -> None:
+    pred, target = waves(1, 0.25).flatten(0, 1), waves(1, 0).flatten(0, 1)
+    up_to = [n * losses.laplacian_loss(pred, target, levels=n).item() if n else 0.0 for n in range(6)]
+    levels = [(after - before) / 2**k for k, (before, after) in enumerate(pairwise(up_to))]
+    assert levels == pytest.approx([0.01187316, 0.02265994, 0.02841512, 0.03220455, 0.02701949], abs=2e-7)
+
+
+@pytest.mark.parametrize(("height", "width"), [(63, 33), (20, 50), (3, 64)])
+def test_laplacian_of_small_maps_leaves_levels_out(height: int, width: int) -> None:
+    pred = torch.rand(1, 1, height, width, requires_grad=True)
+    loss = losses.laplacian_loss(pred, torch.zeros_like(pred))
+    loss.backward()
+    assert pred.grad is not None
+    assert bool(loss > 0) == (height >= 4)
+
+
+def test_coherence_sees_change_alone() -> None:
+    target = torch.rand(1, 4, 1, 8, 8)
+    assert losses.coherence_loss(target + 0.2, target).item() == pytest.approx(0, abs=1e-12)
+    flicker = target.clone()
+    flicker[:, 2] += 0.1
+    assert losses.coherence_loss(flicker, target).item() == pytest.approx(0.01 * 2 / 3, rel=1e-4)
+    assert losses.coherence_loss(target[:, :1] + 0.2, target[:, :1]) == 0
+
+
+def test_rvms_losses_have_the_right_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pred, target = (torch.rand(1, 2, 1, 8, 10, dtype=torch.float64, generator=generator) for _ in range(2))
+    pred.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: losses.laplacian_loss(x.flatten(0, 1), target.flatten(0, 1), 2), pred)
+    assert torch.autograd.gradcheck(lambda x: losses.coherence_loss(x, target), pred)

@@ -1,8 +1,9 @@
 import pytest
 import torch
-from torchvision.models import mobilenet_v2
+from torchvision.models import mobilenet_v2, mobilenet_v3_large, resnet50, resnet101
+from torchvision.transforms.functional import normalize
 
-from lightning_modules.nets.backbones import MobileNetV2
+from lightning_modules.nets.backbones import MobileNetV2, MobileNetV3, ResNet
 
 
 @pytest.mark.parametrize("width", [0.5, 0.75, 1.0, 1.4])
@@ -26,3 +27,37 @@ def test_strides_end_where_the_docstring_says():
 
 def test_shorter_encoder_has_542528_parameters():
     assert sum(p.numel() for p in MobileNetV2(num_layers=14).parameters()) == 542_528
+
+
+@pytest.mark.parametrize("width", [0.25, 1.0])
+def test_mobilenetv3_is_torchvisions_dilated_one_on_normalised_frames(width):
+    theirs = mobilenet_v3_large(width_mult=width, dilated=True).features.eval()
+    ours = MobileNetV3(width).eval()
+    ours.features.load_state_dict(theirs.state_dict())
+    x = torch.rand(2, 3, 67, 101)
+    with torch.no_grad():
+        features = ours(x)
+        deepest = theirs(normalize(x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    torch.testing.assert_close(features[-1], deepest, atol=1e-5, rtol=1e-5)
+    assert [f.shape[1] for f in features] == ours.channels
+    assert [tuple(f.shape[2:]) for f in features] == [(34, 51), (17, 26), (9, 13), (5, 7)]
+
+
+@pytest.mark.parametrize(("depth", "theirs"), [(50, resnet50), (101, resnet101)])
+def test_resnet_is_torchvisions_dilated_one(depth, theirs):
+    theirs = theirs(replace_stride_with_dilation=[False, False, True]).eval().double()
+    ours = ResNet(depth).eval().double()
+    ours.load_state_dict({key: value for key, value in theirs.state_dict().items() if not key.startswith("fc.")})
+    theirs.avgpool = theirs.fc = torch.nn.Identity()
+    x = torch.rand(1, 3, 67, 69, dtype=torch.float64)
+    with torch.no_grad():
+        features = ours(x)
+        torch.testing.assert_close(features[-1].flatten(1), theirs(x))
+    assert [f.shape[1] for f in features] == ours.channels == [64, 256, 512, 2048]
+    assert [tuple(f.shape[2:]) for f in features] == [(34, 35), (17, 18), (9, 9), (5, 5)]
+
+
+@pytest.mark.parametrize("net", [MobileNetV2, MobileNetV3, ResNet])
+def test_imagenet_weights_exist_at_width_1_alone(net):
+    with pytest.raises(ValueError, match=r"needs width=1.0, got 0.5"):
+        net(width=0.5).load_imagenet()

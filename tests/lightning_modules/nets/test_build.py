@@ -11,11 +11,25 @@ CASES = [
     pytest.param("modnet", {}, id="modnet"),
     pytest.param("modnet_v", {"width": 0.5, "hidden": 16, "working_size": 64, "prm_mode": "all"}, id="modnet_v"),
     pytest.param("modnet_v", {"width": 0.5, "hidden": 16, "brm": False, "prm": False}, id="modnet_v-plain"),
+    pytest.param("rvm", {"width": 0.25, "decoder_width": 0.25, "refiner": "bilinear"}, id="rvm"),
+    pytest.param(
+        "background_matting_v2",
+        # Of the error map, which ranks cells, all of it counts: rounding may then not choose others.
+        {"backbone": "mobilenetv2", "width": 0.5, "refine_share": 1.0, "refine_prevent_oversampling": False},
+        id="background_matting_v2",
+    ),
+    pytest.param("deeplabv3", {"backbone": "mobilenetv3", "threshold": None}, id="deeplabv3"),
+    pytest.param("lraspp", {"threshold": None}, id="lraspp"),
 ]
 
 
 def clip(frames=2, height=40, width=72, batch=2, seed=0):
     return torch.rand(batch, frames, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def run(net, frames, state=None):
+    """With a plate, which some nets need: the frames upside down."""
+    return net(frames, state, background=frames.flip(-2))
 
 
 def test_every_net_of_the_table_has_a_case():
@@ -27,7 +41,7 @@ def test_alpha_has_the_size_of_the_frames_and_lies_in_0_1(name, options):
     net = build_net(name, **options).eval()
     for height, width in ((32, 32), (33, 71), (97, 64)):
         with torch.no_grad():
-            alpha = net(clip(1, height, width)).alpha
+            alpha = run(net, clip(1, height, width)).alpha
         assert alpha.shape == (2, 1, 1, height, width)
         assert alpha.min() >= 0
         assert alpha.max() <= 1
@@ -40,10 +54,10 @@ def test_chunked_clip_equals_whole_clip(name, options):
     make_memory_visible(net)
     frames = clip(5)
     with torch.no_grad():
-        whole = net(frames).alpha
+        whole = run(net, frames).alpha
         state, parts = None, []
         for t in range(5):
-            out = net(frames[:, t : t + 1], state)
+            out = run(net, frames[:, t : t + 1], state)
             state = out.state
             parts.append(out.alpha)
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-5, rtol=0)
@@ -54,21 +68,22 @@ def test_a_clip_leaves_nothing_behind_for_the_next(name, options):
     net = build_net(name, **options).eval()
     make_memory_visible(net)
     with torch.no_grad():
-        alone = net(clip(2, seed=1)).alpha
-        net(clip(3, seed=2))
-        assert torch.equal(net(clip(2, seed=1)).alpha, alone)
+        alone = run(net, clip(2, seed=1)).alpha
+        run(net, clip(3, seed=2))
+        assert torch.equal(run(net, clip(2, seed=1)).alpha, alone)
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_gradient_reaches_every_parameter(name, options):
     net = build_net(name, **options).train()
     make_memory_visible(net)
-    out = net(clip(2, 64, 96))
+    out = run(net, clip(2, 64, 96))
     loss = out.alpha.square().mean()
     loss = loss + sum(value.square().mean() for value in out.aux.values() if value.requires_grad)
     loss.backward()
     without = [key for key, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    assert without == []
+    # RVM's second head has a pass of its own: see test_rvm.py.
+    assert [key for key in without if not key.startswith("segmentation_head.")] == []
 
 
 @pytest.mark.parametrize(("name", "options"), CASES[:2])
@@ -76,13 +91,13 @@ def test_compiled_step_gives_the_same_and_its_copy_has_own_weights(name, options
     net = build_net(name, **options).eval()
     frames = clip(2, 64, 64)
     with torch.no_grad():
-        plain = net(frames).alpha
+        plain = run(net, frames).alpha
         net.compile_step(backend="eager", fullgraph=True)
-        torch.testing.assert_close(net(frames).alpha, plain, atol=1e-6, rtol=0)
+        torch.testing.assert_close(run(net, frames).alpha, plain, atol=1e-6, rtol=0)
         twin = copy.deepcopy(net)
         twin.reset_parameters(7)
-        changed = twin(frames).alpha
-        torch.testing.assert_close(net(frames).alpha, plain, atol=1e-6, rtol=0)
+        changed = run(twin, frames).alpha
+        torch.testing.assert_close(run(net, frames).alpha, plain, atol=1e-6, rtol=0)
     assert (changed - plain).abs().max() > 1e-3
 
 
@@ -91,9 +106,9 @@ def test_mixed_precision_is_close_and_keeps_the_state_in_float32(name, options):
     net = build_net(name, **options).eval()
     frames = clip(3, 64, 96)
     with torch.no_grad():
-        exact = net(frames).alpha
+        exact = run(net, frames).alpha
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            out = net(frames)
+            out = run(net, frames)
     assert out.alpha.dtype == torch.float32
     assert all(part.dtype == torch.float32 for part in out.state or ())
     assert (out.alpha - exact).abs().mean() < 0.03
@@ -109,7 +124,7 @@ def test_start_weights_come_from_the_seed_alone(name, options):
     a, b = first.state_dict(), second.state_dict()
     assert all(torch.equal(a[key], b[key]) for key in a)
     second.reset_parameters(2)
-    assert not torch.equal(first.backbone.features[0][0].weight, second.backbone.features[0][0].weight)
+    assert not all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)

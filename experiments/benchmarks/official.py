@@ -1,0 +1,255 @@
+"""A published module beside ours: the same weights, the same frames, the same run.
+
+The module is built from the user's own clone of the paper's repository; nothing of it is kept here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from experiments.benchmarks.inputs import MovingPortrait, Size, Step, Stream
+from experiments.benchmarks.nets import channels_last, make_step
+from experiments.benchmarks.output import Columns
+from experiments.benchmarks.timing import Times, interleave, load_average, ratio_interval, warm_up
+from experiments.benchmarks.variants import make_variant, precision_context, wants_channels_last
+from lightning_modules.nets.blocks import crop, pad_to_multiple
+from lightning_modules.nets.interface import MattingNet
+from lightning_modules.nets.official import load_official
+
+COLUMNS: Columns = {
+    "net": ("net", ""),
+    "size": ("size", ""),
+    "variant": ("ours", ""),
+    "theirs_ms": ("official ms", ".1f"),
+    "ours_ms": ("our ms", ".1f"),
+    "ratio": ("times faster", ".2f"),
+    "ratio_low": ("from", ".2f"),
+    "ratio_high": ("to", ".2f"),
+    "cpu_ratio": ("in CPU time", ".2f"),
+    "calls": ("calls", "d"),
+    "official_difference": ("largest difference: from official", ".1e"),
+    "fp32_difference": ("from our fp32 eager", ".1e"),
+    "load": ("load", ".1f"),
+}
+_FRAMES = 3  # that are compared, and given in turn
+
+
+class OfficialPair(NamedTuple):
+    """One system twice, with the same random weights, both in eval mode on the CPU.
+
+    Attributes:
+        module: theirs.
+        step: one frame through theirs: (frame (1, 3, H, W) in [0, 1], state or None, plate (1, 3, H, W), ratio)
+            → alpha (1, 1, H, W) in [0, 1] and the next state (None without memory). `plate` is the true
+            background; `ratio` is RVM's downsample ratio and BackgroundMattingV2's backbone scale (which ours cuts
+            to 1/2, see `run_at_ratio`), 1 for nets that have neither.
+        net: ours; it is run by `run_at_ratio` with the same plate and ratio.
+        fixed_ratio: the only ratio at which the two do the same, None if they agree at any.
+    """
+
+    module: nn.Module
+    step: Callable[[Tensor, Any, Tensor, float], tuple[Tensor, Any]]
+    net: MattingNet
+    fixed_ratio: float | None = None
+
+
+def build_modnet(code: Path) -> OfficialPair:
+    """MODNet from a clone of ZHKKKe/MODNet; it knows no ratio and needs sides that 32 divides."""
+    module = import_official(code, "src.models.modnet").MODNet(backbone_pretrained=False)
+
+    def step(frame: Tensor, state: Any, plate: Tensor, ratio: float) -> tuple[Tensor, Any]:
+        alpha = module(pad_to_multiple(frame * 2 - 1, 32), True)[-1]
+        return crop(alpha, (frame.shape[-2], frame.shape[-1])), None
+
+    randomise(module)
+    net = with_weights_of(module, "modnet")
+    net.inference = True  # type: ignore[assignment]  # theirs skips the training heads too
+    return OfficialPair(module.eval(), step, net, fixed_ratio=1.0)
+
+
+def build_rvm(code: Path, backbone: str = "mobilenetv3", refiner: str = "deep_guided_filter") -> OfficialPair:
+    """RVM from a clone of PeterL1n/RobustVideoMatting."""
+    module = import_official(code, "model").MattingNetwork(backbone, refiner)
+
+    def step(frame: Tensor, state: Any, plate: Tensor, ratio: float) -> tuple[Tensor, Any]:
+        _, alpha, *state = module(frame, *(state or [None] * 4), ratio)
+        return alpha, state
+
+    randomise(module)
+    with torch.no_grad():
+        module.project_mat.conv.bias[3] += 0.5  # random weights give alpha around 0, where it is clamped
+    net = with_weights_of(module, "rvm", backbone=backbone, refiner=refiner)
+    return OfficialPair(module.eval(), step, net)
+
+
+def build_background_matting_v2(code: Path, backbone: str = "resnet50", **options: Any) -> OfficialPair:
+    """BackgroundMattingV2 from a clone of PeterL1n/BackgroundMattingV2; its options have the same names as ours."""
+    module = import_official(code, "model").MattingRefine(backbone, **options)
+    pixels = module.refiner.sample_pixels
+
+    def step(frame: Tensor, state: Any, plate: Tensor, ratio: float) -> tuple[Tensor, Any]:
+        size = (frame.shape[-2], frame.shape[-1])
+        module.backbone_scale = min(ratio, 0.5)
+        module.refiner.sample_pixels = min(pixels, frame[0, 0].numel())  # theirs fails where the frame has fewer
+        return crop(module(*(pad_to_multiple(each, 4) for each in (frame, plate)))[0], size), None
+
+    randomise(module)
+    with torch.no_grad():
+        module.decoder.conv4.bias[0] += 0.5  # between the clamps
+        # Every cell has an error, so that as many are refined as may be, and rounding does not choose others.
+        module.decoder.conv4.weight[4] *= 0.01
+        module.decoder.conv4.bias[4] += 0.5
+    net = with_weights_of(module, "background_matting_v2", backbone=backbone, **options)
+    return OfficialPair(module.eval(), step, net)
+
+
+# Name of a net → (path of a clone, options of the net as in `build_net`) → the pair.
+OFFICIAL_NETS: dict[str, Callable[..., OfficialPair]] = {
+    "modnet": build_modnet,
+    "rvm": build_rvm,
+    "background_matting_v2": build_background_matting_v2,
+}
+
+
+def import_official(code: Path, module: str) -> ModuleType:
+    """The module of that dotted name from a clone; the path is searched for this import alone.
+
+    Raises:
+        ValueError: the clone has no such module.
+    """
+    package = module.partition(".")[0]
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]  # two of the repositories call their package `model`
+    sys.path.insert(0, str(code.resolve()))
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{code} is no clone of the official code: {error}") from error
+    finally:
+        sys.path.remove(str(code.resolve()))
+
+
+@torch.no_grad()
+def randomise(module: nn.Module, seed: int = 0) -> None:
+    """Move all norms away from their start, so that a wrong or missing one shows in the output."""
+    generator = torch.Generator().manual_seed(seed)
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (norm.weight, 0.8, 1.2),
+                (norm.bias, -0.2, 0.2),
+                (norm.running_mean, -0.2, 0.2),
+                (norm.running_var, 0.6, 1.4),
+            ):
+                if tensor is not None:
+                    tensor.uniform_(low, high, generator=generator)
+
+
+def with_weights_of(module: nn.Module, name: str, **options: Any) -> MattingNet:
+    """Our net with the weights of the official module, by the way of a checkpoint file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.pth"
+        torch.save(module.state_dict(), path)
+        return load_official(name, path, **options)
+
+
+def benchmark_official(
+    name: str,
+    options: dict[str, Any],
+    code: Path,
+    sizes: Sequence[Size],
+    variants: Sequence[tuple[str, str]],
+    device: torch.device,
+    seconds: float,
+    progress: Callable[[str], None],
+) -> Iterator[pd.DataFrame]:
+    """The official module in float32 and eager mode beside variants of ours: a table per size, a row a variant.
+
+    All take turns frame by frame. The ratio is the median over rounds of official time / our time in the same
+    round, with its 95 % bootstrap interval.
+
+    Args:
+        name: of `OFFICIAL_NETS`.
+        options: of the net, on both sides.
+        code: a clone of the paper's repository.
+        sizes: of the frames.
+        variants: of ours, (precision, mode).
+        device: where.
+        seconds: of timing for each work and size; half as much for its warm-up.
+        progress: called after each size.
+
+    Raises:
+        ValueError: no such pair, or `code` is no clone of that system.
+    """
+    if name not in OFFICIAL_NETS:
+        raise ValueError(f"no official code is known for {name!r}; there is some for {', '.join(OFFICIAL_NETS)}")
+    pair = OFFICIAL_NETS[name](code, **options)
+    pair.module.to(device)
+    pair.net.to(device)
+    label = ":".join([name, *(f"{key}={value}" for key, value in options.items())])
+    for size in sizes:
+        with torch.inference_mode():
+            yield _measure(pair, size, variants, device, seconds).assign(net=label)
+        progress(f"{size} done")
+        torch._dynamo.reset()
+
+
+def _measure(
+    pair: OfficialPair, size: Size, variants: Sequence[tuple[str, str]], device: torch.device, seconds: float
+) -> pd.DataFrame:
+    ratio = size.ratio if pair.fixed_ratio is None else pair.fixed_ratio
+    clip = MovingPortrait(size.height, size.width, device)
+    frames = [clip.frame(t)[:, None] for t in range(_FRAMES)]
+
+    def official_step(frame: Tensor, state: Any) -> tuple[Tensor, Any]:
+        with precision_context("fp32", device):
+            alpha, state = pair.step(frame[:, 0], state, clip.plate, ratio)
+        return alpha[:, None], state
+
+    def stream_of(precision: str, mode: str) -> Stream:
+        step: Step = make_step(make_variant(pair.net, mode), clip.plate[:, None], ratio, precision)
+        return Stream(step, [channels_last(frame) for frame in frames] if wants_channels_last(mode) else frames)
+
+    works = [Stream(official_step, frames), *(stream_of(*variant) for variant in variants)]
+    plain = stream_of("fp32", "eager")
+    mattes = [[work().float() for _ in frames] for work in [*works, plain]]
+    for work in works:
+        warm_up(work, device, seconds / 2)
+    theirs, *ours = interleave(works, device, seconds * len(works))
+    rows = []
+    for (precision, mode), times, alphas in zip(variants, ours, mattes[1:-1], strict=True):
+        differences = (_largest_difference(alphas, others) for others in (mattes[0], mattes[-1]))
+        row = {"size": str(size._replace(ratio=ratio)), "variant": f"{precision} {mode}"}
+        rows.append(row | _compare(theirs, times) | dict(zip(_DIFFERENCES, differences, strict=True)))
+    return pd.DataFrame(rows)
+
+
+_DIFFERENCES = ("official_difference", "fp32_difference")
+
+
+def _compare(theirs: Times, ours: Times) -> dict[str, float]:
+    ratio, low, high = ratio_interval(theirs.wall, ours.wall)
+    return {
+        "theirs_ms": theirs.median,
+        "ours_ms": ours.median,
+        "ratio": ratio,
+        "ratio_low": low,
+        "ratio_high": high,
+        "cpu_ratio": ratio_interval(theirs.cpu, ours.cpu)[0],
+        "calls": len(ours.wall),
+        "load": load_average(),
+    }
+
+
+def _largest_difference(alphas: Sequence[Tensor], others: Sequence[Tensor]) -> float:
+    return max(float((alpha - other).abs().max()) for alpha, other in zip(alphas, others, strict=True))

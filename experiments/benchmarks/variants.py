@@ -1,0 +1,185 @@
+"""The ways in which a net can be run: precisions and modes, each applied to a copy of the net."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils import _pytree as pytree
+
+from lightning_modules.nets.interface import MattingNet
+
+# What convolutions and matrix products compute in; all but the first two under autocast, weights kept in float32.
+PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def runnable_precisions(device: torch.device) -> list[str]:
+    """Precisions that the device computes natively; others run too, but slowly, and say nothing about it."""
+    if device.type == "cuda":
+        return (
+            ["fp32", "tf32", "bf16", "fp16"] if torch.cuda.get_device_capability(device) >= (8, 0) else ["fp32", "fp16"]
+        )
+    if device.type == "cpu":
+        return ["fp32", "bf16"] if cpu_has_bf16() else ["fp32"]
+    return ["fp32", "fp16"]
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies in bfloat16 (AVX-512 BF16 or AMX)."""
+    flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, flag, bool)() for flag in flags)
+
+
+@contextmanager
+def precision_context(precision: str, device: torch.device) -> Iterator[None]:
+    """Inside, nets compute in this precision; TF32 is on for "tf32" alone."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    dtype = PRECISIONS[precision]
+    try:
+        # No cache: it holds casts only inside one context, and a traced graph must see each of them.
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False):
+            yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def make_variant(net: MattingNet, mode: str) -> MattingNet:
+    """A copy of the net prepared for a mode of `MODES`, in eval mode; what it compiles is compiled at its first call.
+
+    Raises:
+        ValueError: no such mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"no mode is called {mode!r}; there are: {', '.join(MODES)}")
+    variant = copy.deepcopy(net).eval()
+    for prepare in MODES[mode]:
+        prepare(variant)
+    return variant
+
+
+def weights_channels_last(net: MattingNet) -> None:
+    """Lay out the weights of convolutions with channels last."""
+    net.to(memory_format=torch.channels_last)
+
+
+def fold_batch_norms(net: nn.Module) -> None:
+    """Fold each batch norm that directly follows a convolution among its parent's parts into that convolution.
+
+    Direct followers in the order of definition are those that follow in the computation, in torchvision's
+    blocks and in ours; that outputs stay is tested for every net of the table.
+    """
+    for parent in net.modules():
+        children = list(parent.named_children())
+        for (conv_name, conv), (norm_name, norm) in pairwise(children):
+            # Exact types: a subclass may do more than convolve.
+            if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and conv.out_channels == norm.num_features:
+                setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, norm_name, nn.Identity())
+
+
+def compile_net(net: MattingNet) -> None:
+    """`torch.compile` on the step of one frame."""
+    net.compile_step()
+
+
+def trace_net(net: MattingNet) -> None:
+    """TorchScript: the step is traced once for each structure and shape of its inputs, and frozen."""
+    net._compiled_step = TracedStep(net)
+
+
+def compile_net_with_cuda_graphs(net: MattingNet) -> None:
+    """The same with CUDA graphs; outputs are cloned, since the next call overwrites them and one is its state."""
+    net.compile_step(mode="reduce-overhead")
+    compiled = net._compiled_step
+    assert compiled is not None
+
+    def step(*inputs: Any) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()
+        return pytree.tree_map_only(Tensor, torch.clone, compiled(*inputs))
+
+    net._compiled_step = step
+
+
+MODES: dict[str, tuple[Callable[[MattingNet], None], ...]] = {
+    "eager": (),
+    "channels_last": (weights_channels_last,),
+    "fused": (fold_batch_norms,),
+    "compiled": (compile_net,),
+    "cuda_graphs": (compile_net_with_cuda_graphs,),
+    "torchscript": (trace_net,),
+    "fastest": (weights_channels_last, fold_batch_norms, compile_net),
+}
+
+
+def default_modes(device: torch.device) -> list[str]:
+    """What is measured unless it is told: on a CPU nothing that compiles, which takes half a minute each."""
+    return ["eager", "channels_last", *(["compiled", "torchscript"] if device.type == "cuda" else [])]
+
+
+def wants_channels_last(mode: str) -> bool:
+    """Whether frames come with channels last too, as from a decoder; other modes take them as PyTorch makes them."""
+    return mode == "channels_last"
+
+
+class TracedStep:
+    """Stands in for `MattingNet.step`: a frozen TorchScript graph per structure and shape of the inputs.
+
+    Tracing and not scripting: steps take and give nested tuples, and what is not a tensor in them is constant.
+    """
+
+    def __init__(self, net: MattingNet) -> None:
+        self.net = net
+        self.graphs: dict[Any, tuple[Any, list[Any], Any]] = {}
+
+    def __call__(self, net: MattingNet, *inputs: Any) -> Any:
+        """What `net.step(*inputs)` gives."""
+        leaves, structure = pytree.tree_flatten(inputs)
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        key = (str(structure), *(tuple(leaf.shape) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves))
+        if key not in self.graphs:
+            self.graphs[key] = self._trace(leaves, structure, tensors)
+        graph, constants, out_structure = self.graphs[key]
+        given = iter(graph(*tensors))
+        outputs = [next(given) if constant is _TENSOR else constant for constant in constants]
+        return pytree.tree_unflatten(outputs, out_structure)
+
+    def _trace(self, leaves: list[Any], structure: Any, tensors: list[Tensor]) -> tuple[Any, list[Any], Any]:
+        found: list[Any] = []
+
+        def step(*given: Tensor) -> tuple[Tensor, ...]:
+            values = iter(given)
+            inputs = pytree.tree_unflatten(
+                [next(values) if isinstance(leaf, Tensor) else leaf for leaf in leaves], structure
+            )
+            outputs, out_structure = pytree.tree_flatten(self.net.step(*inputs))
+            found[:] = [[_TENSOR if isinstance(x, Tensor) else x for x in outputs], out_structure]
+            return tuple(x for x in outputs if isinstance(x, Tensor))
+
+        module = _Step(self.net, step).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # sizes become constants, as they should; and TorchScript is deprecated
+            graph = torch.jit.freeze(torch.jit.trace(module, tuple(tensors), check_trace=False))
+        return graph, found[0], found[1]
+
+
+_TENSOR = object()  # marks the place of a tensor among outputs that are constants
+
+
+class _Step(nn.Module):
+    """Holds the net, so that the tracer sees its weights as parameters."""
+
+    def __init__(self, net: MattingNet, step: Callable[..., tuple[Tensor, ...]]) -> None:
+        super().__init__()
+        self.net, self.run = net, step
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return self.run(*tensors)

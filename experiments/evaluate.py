@@ -1,0 +1,260 @@
+"""Score one net on one test set, frame by frame as on a video: the table of its metrics, and a record as of a run.
+
+    python -m experiments.evaluate checkpoint=outputs/brm_ablation/CELL/model.pt
+    python -m experiments.evaluate model=modnet checkpoint=modnet.ckpt testset=VM_1920x1080 downsample_ratio=0.25
+    torchrun --nproc_per_node 2 -m experiments.evaluate checkpoint=…    clips are shared out, same figures
+
+Run the same command again after an interruption: it goes on with the next clip.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.distributed as dist
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+from torch import Tensor
+
+from experiments.cell import now, peak_memory_gib
+from experiments.clip_progress import ClipProgress
+from experiments.command import ends_with_one_line, run_hydra
+from experiments.cost import measure_cost
+from experiments.evaluation import DTSSD_LATER, WIDEST_WITH_CONN, evaluate_clip, shown_scale, stratum_means, summarise
+from experiments.evaluation_plan import Plan
+from experiments.records import (
+    CellRecord,
+    describe_hardware,
+    lock_cell,
+    lock_owner,
+    write_config,
+    write_file,
+    write_table,
+)
+from experiments.saved_nets import saved_name
+from experiments.streaming import run_frames
+from lightning_modules.metrics.scores import METRICS
+from lightning_modules.nets.interface import MattingOutput
+
+
+def main() -> int:
+    """Evaluate what the command line asks for; 0 if its record is complete."""
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    asked = ("--help", "-h", "--cfg", "-c")
+    if not any(argument in asked for argument in sys.argv[1:]):
+        sys.argv += _named_by_checkpoint(sys.argv[1:])
+
+    def evaluate(config: DictConfig) -> None:
+        if not isinstance(config.again, bool):
+            raise ValueError(f"again must be true or false, got {config.again!r}")
+        plan = Plan(config, HydraConfig.get(), int(os.environ.get("LOCAL_RANK", 0)))
+        if ranks > 1:
+            dist.init_process_group("gloo", timeout=timedelta(days=7))  # others may still work on a long clip
+        try:
+            run(plan, config.again, rank, ranks)
+        finally:
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+    for error in run_hydra(evaluate, "evaluate"):
+        raise error
+    return 0
+
+
+def run(plan: Plan, again: bool = False, rank: int = 0, ranks: int = 1) -> None:
+    """Score the clips that are not scored yet, its share on each rank; rank 0 writes the record and the table.
+
+    Raises:
+        ValueError: the folder holds another evaluation, or another process works in it.
+    """
+    with ExitStack() as stack:
+        begin = time.monotonic()
+        todo = None
+        if rank == 0:
+            plan.folder.mkdir(parents=True, exist_ok=True)
+            if not stack.enter_context(lock_cell(plan.folder)):
+                raise ValueError(f"{plan.folder}: {lock_owner(plan.folder)} works on it; wait for it or stop it")
+            todo = prepare(plan, again)
+        todo = _from_rank_0(todo, ranks)
+        if todo is None:
+            say(f"skip      {plan.folder}: complete; again=true evaluates anew", rank)
+        else:
+            say(f"evaluate  {plan.folder}", rank)
+            try:
+                score_clips(plan, todo[rank::ranks], rank, ranks)
+            except Exception as error:
+                _mark_failed(plan, error)
+                raise
+            if ranks > 1:
+                dist.barrier()
+            if rank == 0:
+                finish(plan, time.monotonic() - begin)
+        if rank == 0:
+            print((plan.folder / "scores.md").read_text(encoding="utf-8"))
+
+
+def prepare(plan: Plan, again: bool) -> list[int] | None:
+    """Numbers of the clips that are to be scored, the record being written as running; None if all is done."""
+    folder, parts = plan.folder, plan.folder / "parts"
+    record, earlier = plan.record(), None
+    if (folder / "record.json").is_file() and not again:
+        earlier = CellRecord.load(folder)
+        if earlier.config_hash != record.config_hash:
+            raise ValueError(f"{folder} holds an evaluation with other settings; give another name=, or again=true")
+        if earlier.status == "complete" and (folder / "scores.md").is_file():
+            earlier.read_frames()
+            return None
+    else:
+        for path in (parts, folder / "media"):
+            shutil.rmtree(path, ignore_errors=True)
+        for name in ("metrics.parquet", "record.json", "scores.md", "scores.csv"):
+            (folder / name).unlink(missing_ok=True)
+    record.started = earlier.started if earlier else now()
+    record.durations = dict(earlier.durations) if earlier else {}
+    record.hardware = describe_hardware()
+    write_config(folder / "config.yaml", plan.config)
+    record.save()
+    return [i for i in range(len(plan.clips)) if not part_path(plan, i).is_file()]
+
+
+def score_clips(plan: Plan, numbers: Sequence[int], rank: int = 0, ranks: int = 1) -> None:
+    """Score some clips and write a table for each; it is there whole or not at all."""
+    first_of_stratum = {clip.stratum: i for i, clip in reversed(list(enumerate(plan.clips)))}
+    num_frames = sum(plan.clips[i].num_frames for i in numbers)
+    share = "" if ranks == 1 else f" of process 1 of {ranks}"
+    with ClipProgress(len(numbers), num_frames, f"clips{share}", shown=rank == 0) as progress:
+        for i in numbers:
+            clip = plan.clips[i]
+            media = plan.folder / "media" if first_of_stratum[clip.stratum] == i else None
+            try:
+                table = evaluate_clip(
+                    plan.net, clip, plan.device, plan.how, plan.scoring, media=media, progress=progress.add_frames
+                )
+            except torch.OutOfMemoryError as error:
+                raise ValueError(f"{clip.key}: out of memory; give chunk=1 or a smaller size") from error
+            write_table(part_path(plan, i), table)
+            progress.add_clip()
+
+
+def finish(plan: Plan, seconds: float) -> None:
+    """Join the clips' tables, write the table of scores and complete the record."""
+    parts = [pd.read_parquet(part_path(plan, i)) for i in range(len(plan.clips))]
+    frames = pd.concat(parts, ignore_index=True)
+    write_table(plan.folder / "metrics.parquet", frames)
+    scores = score_table(frames)
+    write_file(plan.folder / "scores.csv", scores.to_csv().encode())
+    write_file(plan.folder / "scores.md", describe_scores(plan, frames, scores).encode())
+    record = CellRecord.load(plan.folder)
+    record.metrics = dict(summarise(frames))
+    record.cost = streaming_cost(plan)
+    record.durations = {"test_seconds": record.durations.get("test_seconds", 0.0) + seconds}
+    record.peak_memory_gib = peak_memory_gib(plan.device)
+    record.status, record.error, record.finished = "complete", "", now()
+    record.save()
+    shutil.rmtree(plan.folder / "parts")
+
+
+def part_path(plan: Plan, number: int) -> Path:
+    """Where the scores of one clip wait for those of the others."""
+    return plan.folder / "parts" / f"{number:05d}.parquet"
+
+
+def score_table(frames: pd.DataFrame) -> pd.DataFrame:
+    """The papers' figures: a row a stratum and one for their mean, a column a metric."""
+    means = stratum_means(frames)
+    means = means * [shown_scale(str(name)) for name in means]
+    if len(means) > 1:
+        means.loc["mean of strata"] = means.mean()
+    return means
+
+
+def describe_scores(plan: Plan, frames: pd.DataFrame, scores: pd.DataFrame) -> str:
+    """The table in Markdown, and below it what a reader must know to compare it."""
+    heads = [shown_name(str(name)) for name in scores]
+    rows = [["stratum", *heads], ["---", *["---:"] * len(heads)]]
+    rows += [[str(stratum) or "all", *(f"{value:.3f}" for value in values)] for stratum, *values in scores.itertuples()]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    height, width = plan.config["size"]
+    people = frames["clip"].nunique()
+    facts = [
+        f"{plan.arm['model']}, {plan.arm['checkpoint']}, {plan.arm['options']}; {plan.study}",
+        f"{len(plan.clips)} clips of {people} people, {len(frames)} frames, {width} × {height} pixels",
+        f"scoring {plan.scoring.mode}, region {plan.scoring.region}; frame → clip → stratum → mean of strata",
+    ]
+    if "dtssd" in frames:
+        facts.append("dtSSD counts frame 0 as 0, as published")
+    if "foreground_predicted" in frames and not frames["foreground_predicted"].all():
+        facts.append("the net gives no foreground: the input frame is scored in its place")
+    if plan.scoring.metrics is None and "conn" not in frames:
+        facts.append(f"Conn is left out above {WIDEST_WITH_CONN} pixels; metrics=[…,conn] asks for it")
+    for name in (name for name in METRICS if name in frames and frames[name].isna().any()):
+        facts.append(f"{METRICS[name].label} is undefined in {frames[name].isna().sum()} frames, which are left out")
+    return "\n".join([*lines, "", *(f"- {fact}" for fact in facts), ""])
+
+
+def shown_name(name: str) -> str:
+    """A column's label and unit."""
+    if name == DTSSD_LATER:
+        return f"{METRICS['dtssd'].label} without frame 0 ({METRICS['dtssd'].unit})"
+    info = METRICS[name]
+    return f"{info.label} ({info.unit})" if info.unit else info.label
+
+
+def streaming_cost(plan: Plan) -> dict[str, Any]:
+    """What a frame costs at the options of the plan, one at a time with the state carried on."""
+    clip = plan.clips[0]
+    batch = clip.read(0, 1).to(plan.device)
+    plate = batch.background if plan.how.plate != "none" and clip.has_background else None
+    repetitions = 20 if batch.frames[0, 0, 0].numel() <= 512**2 or plan.device.type == "cuda" else 3
+
+    def run(frame: Tensor, state: Any) -> MattingOutput:
+        return run_frames(plan.net, frame, state, plate, plan.how)
+
+    return measure_cost(plan.net, batch.frames, repetitions, run)
+
+
+def say(text: str, rank: int) -> None:
+    """Print on rank 0, at once."""
+    if rank == 0:
+        print(text, flush=True)
+
+
+def _from_rank_0(value: Any, ranks: int) -> Any:
+    if ranks == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
+def _mark_failed(plan: Plan, error: Exception) -> None:
+    record = CellRecord.load(plan.folder)
+    record.status, record.finished = "failed", now()
+    record.error = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+    record.save()
+
+
+def _named_by_checkpoint(arguments: Sequence[str]) -> list[str]:
+    """`model=NAME` where the command line leaves it out and its checkpoint, one of ours, says it."""
+    overrides = [each for each in arguments if "=" in each and not each.startswith("-")]
+    given = {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(overrides)}
+    if "model" in given or given.get("checkpoint") is None:
+        return []
+    name = saved_name(Path(str(given["checkpoint"])))
+    return [] if name is None else [f"model={name}"]
+
+
+if __name__ == "__main__":
+    ends_with_one_line(main)

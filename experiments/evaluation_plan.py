@@ -1,0 +1,207 @@
+"""What `experiments.evaluate` is asked for: net, test set, how it is run and scored, and where the record lies."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.conf import HydraConf
+from omegaconf import DictConfig, OmegaConf
+
+from datamodules.testset import TestSet
+from experiments.cell import make_net
+from experiments.evaluation import Scoring
+from experiments.records import CellRecord, config_hash, describe_versions, git_commit
+from experiments.saved_nets import all_options, load_net
+from experiments.stages import pick_device
+from experiments.streaming import Streaming
+from experiments.study import WITHOUT_EFFECT, short_name
+from experiments.test_sets import PROTOCOL, open_test_set
+
+PRM_MODES = {"full": "all", "threshold": "threshold", "off": "none"}
+DEVICES = ("auto", "cpu", "cuda")
+# Options that say how a net is run; those that are given make an arm of a comparison.
+RUN_OPTIONS = ("recurrence", "one_frame_delay", "downsample_ratio", "upsampler", "plate", "refiner", "prm", "precision")
+# Options that say what all nets of a comparison are tested on.
+SET_OPTIONS = ("data.", "protocol.", "size", "metrics", "quantise", "region", "num_foregrounds")
+
+
+class Plan:
+    """One evaluation, all of its options checked and all of its files opened.
+
+    Attributes:
+        net: in eval mode on `device`.
+        clips: the test set.
+        how: the net is run over them.
+        scoring: what is measured.
+        device: where to compute.
+        folder: OUTPUT_DIR/evaluate/NAME.
+        config: every setting that the figures depend on, plain, as saved with the record.
+    """
+
+    def __init__(self, config: DictConfig, hydra: HydraConf, local_rank: int = 0) -> None:
+        """Read a composed config.
+
+        Raises:
+            ValueError: an option has an unknown value, a file is missing, or two options contradict each other.
+        """
+        if config.testset == PROTOCOL:
+            # As many people and rooms are made by code as there are clips.
+            config.data.test_clips, config.data.test_clip_length = config.protocol.clips, config.protocol.frames
+        plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        given = [_name(override) for override in hydra.overrides.task]
+        if not isinstance(plain["threads"], int) or plain["threads"] < 1:
+            raise ValueError(f"threads must be a number from 1 on, got {plain['threads']!r}")
+        torch.set_num_threads(plain["threads"])
+        if plain["device"] not in DEVICES:
+            raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {plain['device']!r}")
+        self.device = pick_device(plain["device"])
+        if self.device.type == "cuda":
+            self.device = torch.device("cuda", local_rank % torch.cuda.device_count())
+        self.how, self.scoring = _streaming(plain), _scoring(plain)
+        self.net, model = _net(plain, given, self.how)
+        self.net.to(self.device).eval()
+        self.clips: TestSet = open_test_set(plain)
+        in_folder = plain["testset"] not in (None, PROTOCOL)
+        checkpoint = None if plain["checkpoint"] is None else Path(plain["checkpoint"])
+        self.config = {
+            "model": model,
+            "checkpoint": None if checkpoint is None else str(checkpoint),
+            "checkpoint_sha256": None if checkpoint is None else hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+            "seed": plain["seed"],
+            "testset": plain["testset"],
+            "protocol": plain["protocol"] if plain["testset"] == PROTOCOL else None,
+            "data": None if in_folder else plain["data"],
+            "num_clips": len(self.clips),
+            "clips_hash": config_hash({clip.key: [clip.name, clip.scene, clip.num_frames] for clip in self.clips}),
+            "size": list(self.clips[0].size),
+            **asdict(self.how),
+            **asdict(replace(self.scoring, metrics=self._metrics())),
+            "device": self.device.type,
+            "threads": plain["threads"],
+        }
+        self.config["metrics"] = list(self.config["metrics"])
+        self.trained = _training_record(checkpoint)
+        data = hydra.runtime.choices["data"] + (f",{PROTOCOL}" if plain["testset"] else "")
+        if in_folder:
+            data = Path(plain["testset"]).name
+        label = _label(checkpoint, self.trained)
+        name = plain["name"]
+        if name is None:
+            name = f"{model['name']},{label},{data},{self.hash()}"
+        self.folder = Path(plain["output_dir"]) / "evaluate" / short_name(str(name), 200)
+        task = [each for each in hydra.overrides.task if _name(each) != "data.cache_dir"]
+        options = sorted(each for each in task if _is_in(each, ("model.", *RUN_OPTIONS)))
+        self.arm = {"model": model["name"], "checkpoint": label, "options": ",".join(options) or "default"}
+        self.study = ",".join([data, *sorted(each for each in task if _is_in(each, SET_OPTIONS))])
+        self.scale = "" if in_folder else plain["scale"]["name"]
+
+    def hash(self) -> str:
+        """Hash of every setting that the figures depend on: files by their content, not by their place."""
+        places = ("checkpoint", *WITHOUT_EFFECT, *(("testset",) if self.config["data"] is None else ()))
+        return config_hash(_without(self.config, places))
+
+    def record(self) -> CellRecord:
+        """A new record that says who this evaluation is; `seed` is that of training, where that is known."""
+        return CellRecord(
+            folder=self.folder,
+            experiment="evaluate",
+            study=self.study,
+            cell=self.folder.name,
+            arm=self.arm,
+            seed=self.trained.seed if self.trained else self.config["seed"],
+            scale=self.scale,
+            config_hash=self.hash(),
+            command=shlex.join(["python", "-m", "experiments.evaluate", *sys.argv[1:]]),
+            versions=describe_versions(),
+            git_commit=git_commit(),
+        )
+
+    def _metrics(self) -> tuple[str, ...]:
+        """What is measured on one clip at least."""
+        names = [name for clip in self.clips for name in self.scoring.metrics_for(clip)]
+        return tuple(dict.fromkeys(names))
+
+
+def _streaming(plain: dict[str, Any]) -> Streaming:
+    plate, precision = plain["plate"], str(plain["precision"])
+    return Streaming(
+        chunk=plain["chunk"],
+        recurrence=plain["recurrence"],
+        one_frame_delay=plain["one_frame_delay"],
+        downsample_ratio=plain["downsample_ratio"],
+        upsampler=plain["upsampler"],
+        plate={True: "true", None: "none"}.get(plate, plate),  # YAML reads plate=true as a truth value
+        precision="32" if precision == "32-true" else precision,
+    )
+
+
+def _scoring(plain: dict[str, Any]) -> Scoring:
+    metrics = plain["metrics"]
+    if metrics is not None and not isinstance(metrics, list):
+        raise ValueError(f"metrics must be a list, as in metrics=[mad,dtssd], got {metrics!r}")
+    return Scoring(None if metrics is None else tuple(metrics), str(plain["quantise"]), plain["region"])
+
+
+def _net(plain: dict[str, Any], given: Sequence[str], how: Streaming) -> tuple[Any, dict[str, Any]]:
+    """The net and its options: those of the checkpoint, or the published ones, and what the command line changes."""
+    model = plain["model"]
+    if model is None:
+        raise ValueError("say which net it is: model=NAME; only a checkpoint of ours (model.pt) knows it itself")
+    changes = {name.partition(".")[2]: model[name.partition(".")[2]] for name in given if name.startswith("model.")}
+    if plain["refiner"] is not None:
+        changes["refiner"] = plain["refiner"]
+    if plain["prm"] is not None:
+        if plain["prm"] not in PRM_MODES:
+            raise ValueError(f"prm must be one of {', '.join(PRM_MODES)}, or null, got {plain['prm']!r}")
+        changes["prm_mode"] = PRM_MODES[plain["prm"]]
+    if plain["checkpoint"] is None:
+        net = make_net({"model": model | changes, "seed": plain["seed"]})
+        options = all_options(model["name"], model | changes)
+    else:
+        net, options = load_net(Path(plain["checkpoint"]), model["name"], **changes)
+    if plain["prm"] in ("full", "threshold") and getattr(net, "prm", None) is None:
+        raise ValueError(f"prm={plain['prm']}: this {model['name']} was trained without patch refinement")
+    if how.downsample_ratio is not None and "backbone_scale" in changes:
+        raise ValueError("downsample_ratio and model.backbone_scale are the same setting; give one of them")
+    return net, {"name": model["name"], **options}
+
+
+def _training_record(checkpoint: Path | None) -> CellRecord | None:
+    """The record of the run that left a checkpoint, if there is one beside it."""
+    try:
+        return None if checkpoint is None else CellRecord.load(checkpoint.parent)
+    except ValueError:
+        return None
+
+
+def _label(checkpoint: Path | None, trained: CellRecord | None) -> str:
+    """What a checkpoint is called: the arm that was trained, without its seed, or the file."""
+    if checkpoint is None:
+        return "none"
+    if trained is None:
+        return checkpoint.parent.name if checkpoint.name == "model.pt" else checkpoint.stem
+    arm = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in trained.arm.items()]
+    return ",".join([trained.experiment, *sorted(arm)])
+
+
+def _name(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _is_in(override: str, places: Sequence[str]) -> bool:
+    """Whether an override sets one of these, or something in a group that is given as "group."."""
+    group, dot, _ = _name(override).partition(".")
+    return group + dot in places
+
+
+def _without(settings: Any, names: Sequence[str]) -> Any:
+    if not isinstance(settings, dict):
+        return settings
+    return {name: _without(value, names) for name, value in settings.items() if name not in names}

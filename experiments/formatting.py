@@ -1,0 +1,94 @@
+"""Figures as text, and the table that HTML, Markdown and LaTeX print alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from experiments.bootstrap import Estimate
+
+LONG_TABLE = 20
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text with a heading and a note; the first `text_columns` columns are words, the others figures."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    text_columns: int = 1
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a page shows it folded."""
+        return len(self.rows) > LONG_TABLE
+
+    def to_latex(self, label: str) -> str:
+        """A `booktabs` table."""
+        align = "l" * self.text_columns + "r" * (len(self.columns) - self.text_columns)
+        frame = pd.DataFrame(self.rows, columns=self.columns)
+        text = frame.to_latex(index=False, escape=True, caption=_latex(self.title), label=label, column_format=align)
+        for sign, command in LATEX_SIGNS.items():
+            text = text.replace(sign, command)
+        return text
+
+
+# What pdfLaTeX does not know as a character.
+LATEX_SIGNS = {"−": "$-$", "±": "$\\pm$", "×": "$\\times$", "⁻²": "$^{-2}$", "⁻³": "$^{-3}$", "³": "$^{3}$",
+               "ξ": "$\\xi$", "α": "$\\alpha$", "∞": "$\\infty$", "—": "---"}  # fmt: skip
+
+
+def _latex(text: str) -> str:
+    for sign in "&%$#_{}":
+        text = text.replace(sign, f"\\{sign}")
+    return text
+
+
+def number(value: float | None, decimals: int = 2, signed: bool = False) -> str:
+    """A figure with a true minus sign; "NaN" for NaN, "—" for what was not measured.
+
+    >>> number(-0.5), number(0.5, signed=True)
+    ('−0.50', '+0.50')
+    """
+    if value is None:
+        return "—"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "∞"
+    return f"{value:{'+' if signed else ''},.{decimals}f}".replace("-", "−").replace(",", " ")
+
+
+def decimals_for(values: Iterable[float]) -> int:
+    """Decimals that show two digits of the largest of `values`: two at least, four at most."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    return 2 if largest == 0 else min(4, max(2, 1 - math.floor(math.log10(largest))))
+
+
+def with_interval(estimate: Estimate, signed: bool = True) -> str:
+    """A figure and its interval: "−0.42 [−0.50, −0.31]"; without one the figure alone."""
+    decimals = decimals_for(estimate)
+    text = number(estimate.value, decimals, signed)
+    if math.isnan(estimate.low) or math.isnan(estimate.high):
+        return text
+    return f"{text} [{number(estimate.low, decimals, signed)}, {number(estimate.high, decimals, signed)}]"
+
+
+def percent(estimate: Estimate) -> str:
+    """A relative change and its interval in per cent: "−3.1 % [−4.0, −2.2]"."""
+    if math.isnan(estimate.value):
+        return "—"
+    text = f"{number(100 * estimate.value, 1, True)} %"
+    if math.isnan(estimate.low) or math.isnan(estimate.high):
+        return text
+    return f"{text} [{number(100 * estimate.low, 1, True)}, {number(100 * estimate.high, 1, True)}]"
+
+
+def p_text(value: float) -> str:
+    """A p-value with three decimals, "< 0.001" below that."""
+    if math.isnan(value):
+        return "—"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

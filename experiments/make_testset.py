@@ -1,0 +1,112 @@
+"""Write a fixed test set by RVM's protocol, so that any tool scores the very same frames.
+
+python -m experiments.make_testset data=video_mattes data.root=PEOPLE data.scenes=PLACES output=DIR
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from math import ceil
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import MofNCompleteColumn, Progress
+
+from datamodules.sources import build_backgrounds, build_foregrounds
+from datamodules.testset import CompositeTestSet, TestClip
+from datamodules.testset.composite import CAMERA_ROOM
+from datamodules.testset.writing import write_test_set
+from experiments.command import ends_with_one_line, run_hydra
+from experiments.records import describe_versions
+
+
+def main() -> int:
+    """Write the test set of the command line."""
+
+    def make(config: DictConfig) -> None:
+        plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        test_set = composite_test_set(plain["data"], plain["testset"])
+        for stratum, count in Counter(plan.stratum for plan in test_set.plans).items():
+            print(f"{stratum}: {count} clips of {test_set.num_frames} frames, {test_set.size[1]}×{test_set.size[0]}")
+        with _progress(test_set) as report:
+            write_test_set(test_set, plain["output"], manifest_of(test_set, plain), plain["format"], report)
+        print(f"test set: {plain['output']}")
+
+    for error in run_hydra(make, "make_testset"):
+        raise error
+    return 0
+
+
+def composite_test_set(data: dict[str, Any], options: dict[str, Any]) -> CompositeTestSet:
+    """The test set that config group `data` (its sources) and the options `testset` describe.
+
+    Raises:
+        ValueError: a source or an option is not usable.
+    """
+    size = options["size"]
+    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) and side >= 32 for side in size):
+        raise ValueError(f"testset.size must be [height, width] in pixels from 32 on, got {size!r}")
+    height, width = size
+    people = _source(data["source"], build_foregrounds, min(height, width))
+    room = (ceil(CAMERA_ROOM * height), ceil(CAMERA_ROOM * width))
+    scenes = _source(data["backgrounds"], build_backgrounds, room)
+    return CompositeTestSet(
+        people,
+        scenes,
+        (height, width),
+        options["clips"],
+        options["frames"],
+        options["seed"],
+        strata=options["strata"],
+        moving_camera=options["moving_camera"],
+    )
+
+
+def manifest_of(test_set: CompositeTestSet, config: dict[str, Any]) -> dict[str, Any]:
+    """All that decides the set's pixels: sources, options, the draws of each clip, versions."""
+    sources = {key: _part(config["data"][key]) for key in ("source", "backgrounds")}
+    for source in sources.values():
+        source.pop("cache_dir", None)
+    return {
+        "format": 1,
+        "testset": config["testset"],
+        **sources,
+        "versions": describe_versions(),
+        "clips": [asdict(plan) for plan in test_set.plans],
+    }
+
+
+def _source(spec: dict[str, Any], build: Callable[..., Any], size: int | tuple[int, int]) -> Any:
+    """The test part of a source: files at their own size, what is made by code at `size`."""
+    spec = _part(spec)
+    return build(**{"part": "test", "size": size if spec["name"] == "procedural" else None, **spec})
+
+
+def _part(spec: dict[str, Any]) -> dict[str, Any]:
+    return dict(spec if "name" in spec else spec["test"])
+
+
+@contextmanager
+def _progress(test_set: CompositeTestSet) -> Iterator[Callable[[TestClip, int], None]]:
+    """Reports a bar on a terminal, a line for each clip elsewhere."""
+    if sys.stdout.isatty():
+        with Progress(*Progress.get_default_columns(), MofNCompleteColumn()) as bar:
+            task = bar.add_task("frames", total=len(test_set) * test_set.num_frames)
+            yield lambda clip, frames: bar.update(task, advance=frames, description=clip.key)
+        return
+    done: Counter[str] = Counter()
+
+    def report(clip: TestClip, frames: int) -> None:
+        done[clip.key] += frames
+        if done[clip.key] == clip.num_frames:
+            print(f"{clip.key} ({len(done)} of {len(test_set)})", flush=True)
+
+    yield report
+
+
+if __name__ == "__main__":
+    ends_with_one_line(main)

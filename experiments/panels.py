@@ -1,0 +1,83 @@
+"""Pictures of the test clips in a report: input, truth, each arm's mattes, restored backgrounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from experiments.arms import Arm
+from experiments.bootstrap import FloatArray
+from experiments.matrix import Matrix
+from experiments.plots import WIDTH_INCHES, figure_of_height, plain
+
+MAX_PANELS = 8
+STRIPS = {
+    "frame": "input",
+    "alpha_true": "true alpha",
+    "alpha_pred": "alpha",
+    "background_true": "true background",
+    "background_restored": "restored background",
+    "coverage": "restored cells",
+}
+FIRST_ROWS, LAST_ROWS = ("frame", "alpha_true"), ("background_restored", "coverage")
+
+
+def matte_panels(matrix: Matrix) -> dict[str, Figure]:
+    """Pictures of the test clips that every arm has, by clip: input, truth, each arm, restored backgrounds.
+
+    Each arm shows its lowest seed. Clips are taken evenly from the sorted names, eight at most.
+    """
+    folders = [arm.cells[0].folder / "media" for arm in matrix.arms]
+    clips = [
+        {path.name.removesuffix("__alpha_pred.png") for path in folder.glob("*__alpha_pred.png")} for folder in folders
+    ]
+    shared = sorted(set.intersection(*clips)) if clips else []
+    step = max(1, -(-len(shared) // MAX_PANELS))
+    panels = {}
+    for clip in shared[::step]:
+        rows = _panel_rows(matrix.arms, folders, clip)
+        if rows:
+            panels[clip] = _panel(clip.replace("__", " · "), rows)
+    return panels
+
+
+def _panel_rows(arms: Sequence[Arm], folders: Sequence[Path], clip: str) -> list[tuple[str, FloatArray]]:
+    rows = [_first(folders, clip, kind) for kind in FIRST_ROWS]
+    rows += [_strip(folder, clip, "alpha_pred", arm.label) for arm, folder in zip(arms, folders, strict=True)]
+    restored = [_strip(folder, clip, kind, arm.label) for arm, folder in zip(arms, folders, strict=True)
+                for kind in LAST_ROWS]  # fmt: skip
+    if any(restored):
+        rows += [_first(folders, clip, "background_true"), *restored]
+    return [row for row in rows if row is not None]
+
+
+def _first(folders: Sequence[Path], clip: str, kind: str) -> tuple[str, FloatArray] | None:
+    return next((row for row in (_strip(folder, clip, kind) for folder in folders) if row), None)
+
+
+def _strip(folder: Path, clip: str, kind: str, arm: str = "") -> tuple[str, FloatArray] | None:
+    """What is seen and its pixels (H, W, 3) in [0, 1]; None if the file is not there or torn."""
+    try:
+        pixels = imread(folder / f"{clip}__{kind}.png")
+    except (OSError, SyntaxError):  # Pillow calls a broken PNG a SyntaxError
+        return None
+    pixels = np.atleast_3d(pixels)[..., :3]
+    return f"{STRIPS[kind]}: {arm}" if arm else STRIPS[kind], np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+
+
+def _panel(title: str, rows: Sequence[tuple[str, FloatArray]]) -> Figure:
+    heights = [WIDTH_INCHES * pixels.shape[0] / pixels.shape[1] for _, pixels in rows]
+    figure = figure_of_height(sum(heights) + 0.28 * len(rows) + 0.35)
+    figure.suptitle(plain(title), fontsize=11, x=0.01, ha="left")
+    panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (label, pixels) in zip(panels, rows, strict=True):
+        axes.imshow(pixels)
+        axes.set_title(plain(label), fontsize=9, loc="left", pad=2)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_color("#bbbbbb")
+    return figure

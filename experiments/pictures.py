@@ -1,0 +1,63 @@
+"""Pictures: a few frames of a clip side by side, written whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from experiments.records import write_file
+
+NUM_SHOWN = 5
+LONGEST_SIDE = 512  # of a frame in a strip, pixels: strips are looked at beside each other
+
+
+class Strips:
+    """A strip of frames for each layer of one clip, collected while the clip passes in pieces."""
+
+    def __init__(self, num_frames: int) -> None:
+        """Show `NUM_SHOWN` frames of a clip of `num_frames`, its first and last among them."""
+        shown = np.linspace(0, num_frames - 1, min(NUM_SHOWN, num_frames)).round().astype(int)
+        self.shown: set[int] = set(shown.tolist())
+        self.frames: dict[str, list[Tensor]] = {}
+
+    def add(self, start: int, layers: Mapping[str, Tensor]) -> None:
+        """Keep what is shown of a piece that begins with frame `start`; layers (T, C, h, w) in [0, 1] by name."""
+        num_frames = len(next(iter(layers.values())))
+        shown = [t for t in range(num_frames) if start + t in self.shown]
+        for name, layer in layers.items():
+            kept = self.frames.setdefault(name, [])
+            kept += [_fit(layer[t : t + 1].float().cpu()) for t in shown]
+
+    def write(self, stem: Path) -> None:
+        """Write STEM__LAYER.png for every layer, all at the size of the first one."""
+        size = next(iter(self.frames.values()))[0].shape[-2:]
+        for name, frames in self.frames.items():
+            write_picture(stem.with_name(f"{stem.name}__{name}.png"), strip(torch.cat(frames), size))
+
+
+def _fit(frame: Tensor) -> Tensor:
+    """(1, C, H, W), reduced to the longest side of a shown frame."""
+    ratio = LONGEST_SIDE / max(frame.shape[-2:])
+    return frame if ratio >= 1 else F.interpolate(frame, scale_factor=ratio, mode="area")
+
+
+def strip(frames: Tensor, size: Any) -> Tensor:
+    """Frames (T, C, h, w) in [0, 1] side by side at one size: (3, H, T·W)."""
+    if frames.shape[-2:] != torch.Size(size):
+        frames = F.interpolate(frames, size, mode="nearest")
+    return frames.expand(-1, 3, -1, -1).permute(1, 2, 0, 3).flatten(2)
+
+
+def write_picture(path: Path, picture: Tensor) -> None:
+    """Write (3, H, W) in [0, 1] with 8 bits, in the format of the file's name (.png, .jpg), atomically."""
+    import cv2
+
+    pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    _, data = cv2.imencode(path.suffix, pixels[..., ::-1])
+    write_file(path, data.tobytes())

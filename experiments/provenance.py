@@ -1,0 +1,125 @@
+"""Tables of where the figures come from: cells, cost, protocol, machine, time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import yaml
+
+from experiments.analysis import Analysis
+from experiments.formatting import Table, number
+from experiments.matrix import Matrix
+from experiments.records import CellRecord
+
+FLOAT_SCORING = "float (mattes straight from the model, not rounded to 8 bits)"
+DISK_SCORING = "disk8 (mattes brought to 8 bits first, as files hold them: {quantise})"
+WHOLE_FRAME, UNKNOWN_REGION = "whole frame", "unknown region of the true alpha's trimap alone"
+CONVENTIONS = {
+    "grad": "Grad: both mattes stretched to 0…1 frame by frame, as RVM's low-resolution script and BGMv2 do",
+    "grad_nonorm": "Grad, not stretched: as RVM's high-resolution script does",
+    "dtssd": "dtSSD: frame 0 counts as 0, as published",
+    "fgr_mse": "FG MSE: over pixels with true alpha above 0, all channels",
+}
+INTERVALS = (
+    "95 %, as wide as Student's t with the error from leaving out each seed, each foreground and both (degrees of "
+    "freedom by Satterthwaite), as lopsided as the percentile bootstrap with {resamples} resamples, generator seed "
+    "{seed}: seeds whole, then foregrounds, then clips of each foreground, within strata; a table of how often they "
+    "hold the truth: python -m experiments.coverage"
+)
+
+
+def cost_table(matrix: Matrix) -> Table:
+    """What each arm costs: median over its cells, the peak of memory."""
+    rows = []
+    for arm in matrix.arms:
+        figures = [_median(cell.cost.get(key) for cell in arm.cells)
+                   for key in ("parameters", "gmacs_per_frame", "milliseconds_per_frame")]  # fmt: skip
+        seconds = _median(cell.durations.get("train_seconds") for cell in arm.cells)
+        memory = [cell.peak_memory_gib for cell in arm.cells if cell.peak_memory_gib is not None]
+        rows.append([
+            arm.label, number(figures[0], 0), number(figures[1], 3), number(figures[2], 2),
+            number(None if seconds is None else seconds / 60, 1), number(max(memory, default=None), 2),
+        ])  # fmt: skip
+    frames = sorted({str(cell.cost["frame"]) for arm in matrix.arms for cell in arm.cells if "frame" in cell.cost})
+    note = f"Per frame of {', '.join(frames)} pixels, one at a time, state carried. " if frames else ""
+    note += "Times of cells that ran side by side on one machine share it: compare them with care."
+    columns = ["Arm", "Parameters", "GMACs per frame", "ms per frame", "Training (min)", "Peak memory (GiB)"]
+    return Table("Cost", columns, rows, note)
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
+
+
+def cells_table(matrix: Matrix) -> Table:
+    """Every cell whose figures are in the report."""
+    rows = []
+    for cell in (cell for arm in matrix.arms for cell in arm.cells):
+        minutes = number(sum(cell.durations.values()) / 60, 1)
+        rows.append([cell.cell, cell.config_hash, cell.git_commit, cell.started, minutes])
+    return Table("Cells", ["Cell", "Config", "Commit", "Started", "Minutes"], rows, text_columns=4)
+
+
+def unused_table(matrix: Matrix) -> Table:
+    """Cells that are not in the figures."""
+    rows = [[cell.cell or cell.folder.name, cell.status, reason] for cell, reason in matrix.unused]
+    return Table("Cells that are not in the figures", ["Cell", "Status", "Why"], rows, text_columns=3)
+
+
+def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
+    """Everything that a reader needs to judge or repeat the figures: (what, how)."""
+    used = [cell for arm in matrix.arms for cell in arm.cells]
+    every = used + [cell for cell, _ in matrix.unused]
+    facts = [
+        ("Scoring", _distinct(_scoring(cell) for cell in used) or f"{FLOAT_SCORING}; {WHOLE_FRAME}"),
+        ("Units", "; ".join(f"{m.label} {m.unit}" for m in matrix.metrics if m.unit and not m.skips_first)),
+        ("Conventions", "; ".join(CONVENTIONS[m.key] for m in matrix.metrics if m.key in CONVENTIONS)),
+        ("Averaging", "frame → mean of the clip → mean of the stratum → mean of strata, in float64"),
+    ]
+    if matrix.arms:
+        clips, frames = matrix.clips, matrix.arms[0].frames["frame"].nunique()
+        size = f"{len(clips)} clips of {clips.num_foregrounds} foregrounds in {len(clips.strata)} strata"
+        facts.append(("Test set", f"{size}, at most {frames} frames a clip"))
+        seeds = _distinct(f"{arm.label}: {', '.join(map(str, arm.seeds))}" for arm in matrix.arms)
+        facts.append(("Seeds", seeds))
+        facts.append(("Intervals", INTERVALS.format(resamples=analysis.resamples, seed=analysis.seed)))
+        family = f"{len(analysis.adjusted)} tests (arms × primary metrics), Holm"
+        if analysis.discovery:
+            family += f"; {len(analysis.discovery)} exploratory ones, Benjamini and Hochberg"
+        facts.append(("Family", family))
+        trained = any("train_seconds" in cell.durations for cell in used)
+        scored = "the last step of each is scored" if trained else "each is scored as its checkpoint is"
+        facts.append(("Arms run", f"{len(matrix.arms)}; every one is in the tables, {scored}"))
+    facts.append(("Command", _distinct(cell.command for cell in used) or _distinct(cell.command for cell in every)))
+    facts.append(("Versions", _distinct(_pairs(cell.versions) for cell in every)))
+    facts.append(("Commit", _distinct(cell.git_commit for cell in every)))
+    facts.append(("Hardware", _distinct(_pairs(cell.hardware) for cell in every)))
+    facts.append(("Time", f"{total_minutes(every):.1f} minutes of training and testing, all cells added"))
+    return [(what, how or "not recorded") for what, how in facts]
+
+
+def _scoring(cell: CellRecord) -> str:
+    """How a cell's mattes were scored, as its config says; cells of experiments say nothing and score floats."""
+    try:
+        config = yaml.safe_load((cell.folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return ""
+    config = config if isinstance(config, dict) else {}
+    quantise = config.get("quantise", "none")
+    scoring = FLOAT_SCORING if quantise == "none" else DISK_SCORING.format(quantise=quantise)
+    return f"{scoring}; {UNKNOWN_REGION if config.get('region') == 'unknown' else WHOLE_FRAME}"
+
+
+def total_minutes(cells: Iterable[CellRecord]) -> float:
+    """Training and testing time of all cells together."""
+    return sum(sum(cell.durations.values()) for cell in cells) / 60
+
+
+def _pairs(items: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in items.items() if value != "")
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(text for text in texts if text))

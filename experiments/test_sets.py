@@ -1,0 +1,82 @@
+"""The test set that a config describes: a folder, composites by RVM's protocol, or the project's own conditions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from datamodules.batch import MattingBatch
+from datamodules.testset import ConditionTestSet, FolderTestSet, TestClip, TestSet
+from datamodules.video_matting import VideoMattingDataModule
+from experiments.data import data_options
+from experiments.make_testset import composite_test_set
+
+PROTOCOL = "rvm"  # in place of a folder: composited in memory
+
+
+def open_test_set(config: dict[str, Any]) -> TestSet:
+    """The clips of the folder `testset`, or of RVM's protocol, or else those that a run with `data` is tested on.
+
+    Args:
+        config: of `experiments.evaluate`, plain. `size` resizes the clips of a folder, and is that at which others
+            are made; it is written to where it belongs, which then says what was used.
+
+    Raises:
+        ValueError: a folder or a file is missing, or size is no size.
+    """
+    size = None if config["size"] is None else _size(config["size"])
+    if config["testset"] == PROTOCOL:
+        size = size or _size(config["protocol"]["size"])
+        config["protocol"]["size"] = config["data"]["test_size"] = list(size)
+        return composite_test_set(config["data"], config["protocol"])
+    if config["testset"] is not None:
+        clips = FolderTestSet(str(config["testset"]), config["num_foregrounds"])
+        return clips if size is None else [ResizedClip(clip, size) for clip in clips]
+    size = size or _size(config["data"]["test_size"])
+    config["data"]["test_size"] = list(size)
+    data = VideoMattingDataModule(**data_options(config["data"]), size=size, clip_length=1, batch_size=1, num_steps=1)
+    return condition_test_set(data)
+
+
+def condition_test_set(data: VideoMattingDataModule) -> ConditionTestSet:
+    """The clips of `data.test_dataloader()`, all of them on every rank, readable in pieces."""
+    dataset: Any = data.test_dataloader().dataset
+    return ConditionTestSet(dataset)
+
+
+class ResizedClip:
+    """A `TestClip` at another size: area-averaged where it shrinks, else bilinear; the truth too."""
+
+    def __init__(self, clip: TestClip, size: tuple[int, int]) -> None:
+        self.clip, self.size = clip, size
+        self.key, self.name, self.scene, self.stratum = clip.key, clip.name, clip.scene, clip.stratum
+        self.num_frames = clip.num_frames
+        self.has_foreground, self.has_background = clip.has_foreground, clip.has_background
+
+    def read(self, start: int, stop: int) -> MattingBatch:
+        """See `TestClip.read`."""
+        batch = self.clip.read(start, stop)
+        return replace(
+            batch,
+            frames=self._resized(batch.frames),
+            alpha=self._resized(batch.alpha),
+            foreground=self._resized(batch.foreground),
+            background=self._resized(batch.background),
+            flow=None,
+            background_affine=None,
+        )
+
+    def _resized(self, clip: Tensor) -> Tensor:
+        shrinks = self.size[0] <= clip.shape[-2] and self.size[1] <= clip.shape[-1]
+        mode = "area" if shrinks else "bilinear"
+        return F.interpolate(clip.flatten(0, 1), self.size, mode=mode).unflatten(0, clip.shape[:2])
+
+
+def _size(size: Any) -> tuple[int, int]:
+    pair = [size, size] if isinstance(size, int) else size
+    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(each, int) and each >= 32 for each in pair):
+        raise ValueError(f"size must be a number of pixels from 32 on, or [height, width], got {size!r}")
+    return pair[0], pair[1]

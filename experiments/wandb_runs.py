@@ -1,0 +1,177 @@
+"""A cell as a run of Weights & Biases: offline by default, and never a reason why a cell fails or waits.
+
+Offline, or when a server died, the run lies in `CELL/wandb/`; `wandb sync` sends it later.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import wandb
+from lightning.pytorch.loggers import WandbLogger
+
+from experiments.evaluation import shown_scale
+from experiments.loggers import CellLogger, matte_panels, result_figures
+from experiments.records import CellRecord, config_hash
+from lightning_modules.metrics.scores import METRICS
+
+ARTIFACT_TYPE = "run-record"
+# What a report is made of, and the config; not the weights.
+RECORD_FILES = ("config.yaml", "record.json", "*.parquet", "history_*.csv", "media/*.png")
+SCORES = ("mad", "mse", "dtssd")
+
+
+class WandbCellLogger(CellLogger):
+    """Losses, scores, a table of the test clips, mattes, short videos, and the run record as an artifact."""
+
+    def __init__(self, inner: WandbLogger, mode: str) -> None:
+        super().__init__(inner)
+        self.mode = mode
+        self.run: Any = inner.experiment
+        self.folder = Path(self.run.dir).parent
+        self.broken = False
+        for score in SCORES:
+            self.run.define_metric(f"val/{score}", step_metric="trainer/global_step", summary="min")
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log scalars, unless the client's own process is gone."""
+        try:
+            super().log_metrics(metrics, step)
+        except (wandb.Error, OSError) as error:
+            self._give_up(error)
+
+    def log_results(self, record: CellRecord) -> None:
+        """Test figures, clips, mattes and videos."""
+        media = record.folder / "media"
+        pictures = [wandb.Image(panel, caption=clip) for clip, panel in matte_panels(media).items()]
+        videos = [wandb.Video(str(path), caption=path.stem, format="mp4") for path in sorted(media.glob("*.mp4"))]
+        results: dict[str, Any] = {"clips": wandb.Table(dataframe=clip_table(record.read_frames()))}
+        results |= {"mattes": pictures} if pictures else {}
+        results |= {"videos": videos} if videos else {}
+        self.run.log({**result_figures(record), **results})
+
+    def close(self, record: CellRecord) -> None:
+        """Log results and record, and end within `logger.finish_timeout` seconds."""
+        try:
+            if not self.broken:
+                if record.status == "complete":
+                    self.log_results(record)
+                if record.status != "running":  # else it was asked to end and goes on later
+                    self.run.log_artifact(record_artifact(record, self.run.id))
+            self.run.finish(exit_code=0 if record.status == "complete" else 1)
+        except TimeoutError:
+            how = "" if self.mode == "offline" else "--include-online "
+            warn(f"W&B did not take everything in time; nothing is lost: wandb sync {how}{self.folder}")
+        except (wandb.Error, OSError, ValueError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        if not self.broken:
+            self.broken = True
+            warn(f"W&B logging stopped ({one_line(error)}); the run record is not touched")
+
+
+def start_wandb(config: dict[str, Any], record: CellRecord) -> WandbCellLogger:
+    """The cell's run, the same one again when the cell is resumed.
+
+    Online when config or WANDB_MODE says so and under a sweep agent (WANDB_SWEEP_ID is set), whose run would
+    else stay pending on the server for ever; offline otherwise, and when the server cannot be reached.
+
+    Raises:
+        ValueError: the server of a sweep agent cannot be reached.
+    """
+    options = config["logger"]
+    in_sweep = "WANDB_SWEEP_ID" in os.environ
+    mode = "online" if in_sweep else os.environ.get("WANDB_MODE", options["mode"])
+    try:
+        return WandbCellLogger(_lightning_logger(config, record, mode), mode)
+    except wandb.Error as error:
+        wandb.teardown()  # else the run's id counts as in use
+        if in_sweep:
+            raise ValueError(f"W&B cannot be reached under its sweep agent ({one_line(error)})") from error
+        logger = WandbCellLogger(_lightning_logger(config, record, "offline"), "offline")
+        warn(f"W&B cannot be reached ({one_line(error)}): logging offline; send later: wandb sync {logger.folder}")
+        return logger
+
+
+def _lightning_logger(config: dict[str, Any], record: CellRecord, mode: str) -> WandbLogger:
+    options = config["logger"]
+    identity = config_hash({"cell": [record.experiment, record.cell, record.config_hash]})
+    logger = WandbLogger(
+        project=options["project"],
+        save_dir=record.folder.resolve(),
+        name=record.cell,
+        id=os.environ.get("WANDB_RUN_ID", identity) if "WANDB_SWEEP_ID" in os.environ else identity,
+        group=os.environ.get("WANDB_RUN_GROUP", record.experiment),
+        job_type="train",
+        tags=[record.scale, str(config["model"]["name"])],
+        config=run_config(config, record),
+        # Lightning's own `offline=True` would set WANDB_MODE for the whole process.
+        mode=mode,
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            save_code=False,
+            init_timeout=options["init_timeout"],
+            finish_timeout=options["finish_timeout"],
+            finish_timeout_raises=True,
+        ),
+    )
+    _ = logger.experiment  # starts the run
+    return logger
+
+
+def run_config(config: dict[str, Any], record: CellRecord) -> dict[str, Any]:
+    """The config as W&B shows and filters it: names with dots, as on the command line and in sweep files."""
+    who = {"experiment": record.experiment, "cell": record.cell, "config_hash": record.config_hash}
+    flat = flatten({name: value for name, value in config.items() if name != "logger"})
+    return who | {"git_commit": record.git_commit} | flat
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted names.
+
+    >>> flatten({"model": {"brm": True, "width": 0.5}, "seed": 0})
+    {'model.brm': True, 'model.width': 0.5, 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def clip_table(frames: pd.DataFrame) -> pd.DataFrame:
+    """A row a test clip: the mean of its frames in the papers' units.
+
+    Args:
+        frames: of `metrics.parquet`, raw.
+    """
+    names = [name for name in METRICS if name in frames]
+    means = frames.groupby(["clip", "scene", "stratum"], sort=False)[names].mean()
+    return (means * pd.Series({name: shown_scale(name) for name in names})).reset_index()
+
+
+def record_artifact(record: CellRecord, run_id: str) -> Any:
+    """The run record as `experiments.wandb_records` reads it back; the files are not copied."""
+    about = {"experiment": record.experiment, "cell": record.cell, "status": record.status}
+    artifact = wandb.Artifact(f"record-{run_id}", type=ARTIFACT_TYPE, metadata=about)
+    folder = record.folder.resolve()
+    for pattern in RECORD_FILES:
+        for path in sorted(folder.glob(pattern)):
+            artifact.add_file(str(path), name=path.relative_to(folder).as_posix(), policy="immutable")
+    return artifact
+
+
+def warn(line: str) -> None:
+    """One line on standard error."""
+    print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what is wrong, at most 200 characters."""
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,250 @@
+"""Run every sweep file through the real `wandb sweep` and `wandb agent`, at the smallest scale.
+
+    python sweeps/check.py http://127.0.0.1:8080             a W&B server, or one that stands in for it
+    python sweeps/check.py path/to/stand_in_server.py        a script that serves with --port 0 --port-file FILE
+    python sweeps/check.py SERVER --files brm_ablation prm_grid
+
+Each file: two runs at least, exit status 0, history and summary on the server, records complete. The first file: two
+agents at once, which must take different points. Where the server can inject faults (POST /mock/fault): an outage in
+the middle of a run after which `wandb sync` brings every row. WANDB_API_KEY is used if it is set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SWEEPS = Path(__file__).resolve().parent
+PROJECT = "sweep-check"
+SMALL = ("scale=smoke", "scale.test_clips=1", "scale.val_clips=1")
+RUNS = 2  # of an agent
+PATIENCE = 1200  # seconds for one agent or run
+
+
+def main() -> int:
+    """Check the files of the command line; 0 if all is as it should be."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("server", help="its URL, or a script that stands in for it")
+    parser.add_argument("--files", nargs="*", help="names of sweep files; default: all")
+    parser.add_argument("--jobs", type=int, default=2, help="files at once")
+    options = parser.parse_args()
+    names = options.files or sorted(path.stem for path in SWEEPS.glob("*.yaml"))
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary, served(options.server, Path(temporary)) as url:
+        checks: list[Callable[[], str]] = [partial(check_file, name, url, Path(temporary)) for name in names]
+        checks[0] = partial(check_file, names[0], url, Path(temporary), agents=2)
+        if answers(f"{url}/mock/healthz"):
+            checks.append(partial(check_rerun, names[0], url, Path(temporary)))
+        failed = run_all(checks, options.jobs)
+        if answers(f"{url}/mock/healthz"):  # alone: a fault hits every run
+            failed += run_all([partial(check_outage, url, Path(temporary))], 1)
+    print(
+        f"{len(names)} sweep files in {time.monotonic() - begin:.0f} s: {f'{failed} FAILED' if failed else 'all well'}"
+    )
+    return 1 if failed else 0
+
+
+def run_all(checks: list[Callable[[], str]], jobs: int) -> int:
+    """Run checks, a few at once, and print a line each; how many failed."""
+    failed = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        for future in [pool.submit(check) for check in checks]:
+            try:
+                print(f"ok      {future.result()}", flush=True)
+            except (AssertionError, subprocess.SubprocessError) as error:
+                failed += 1
+                print(f"FAILED  {error}", flush=True)
+    return failed
+
+
+def check_file(name: str, url: str, folder: Path, agents: int = 1) -> str:
+    """One sweep file from `wandb sweep` to records; what was found, in a line."""
+    entity_path, copy = start_sweep(name, url, folder)
+    command = ["wandb", "agent", "--count", str(RUNS), entity_path]
+    processes = [spawn(command, url, folder / name / f"agent{number}") for number in range(agents)]
+    outputs = [process.communicate(timeout=PATIENCE)[0] for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, f"{name}: wandb agent ended with {process.returncode}: {output[-1500:]}"
+    runs = read_runs(entity_path, url)
+    points = {json.dumps({key: run.config.get(key) for key in copy["parameters"]}, sort_keys=True) for run in runs}
+    assert len(runs) == RUNS * agents, f"{name}: {len(runs)} runs, not {RUNS * agents}: {outputs[0][-1500:]}"
+    assert len(points) == len(runs), f"{name}: two runs had the same point: {points}"
+    rows = [check_run(name, run) for run in runs]
+    records = [json.loads(path.read_text()) for path in (folder / name / "outputs").glob("*/*/record.json")]
+    assert [record["status"] for record in records] == ["complete"] * len(runs), f"{name}: {records}"
+    how = f"{agents} agents" if agents > 1 else "1 agent"
+    return f"{name}: {how}, {len(runs)} runs, {sum(rows)} history rows, exit status 0"
+
+
+def check_rerun(name: str, url: str, folder: Path) -> str:
+    """A second sweep over cells that are complete: they are logged again, not trained."""
+    again, first = start_sweep(name, url, folder, "again")[0], folder / name / "outputs"
+    deadline = time.monotonic() + PATIENCE
+    while len(complete := list(first.glob("*/*/record.json"))) < RUNS or not all(map(is_complete, complete)):
+        assert time.monotonic() < deadline, f"{name}: its first sweep did not end"
+        time.sleep(1)
+    before = {path: path.read_text() for path in complete}
+    output = spawn(["wandb", "agent", "--count", "1", again], url, folder / name / "again").communicate()[0]
+    (run,) = read_runs(again, url)
+    check_run(f"{name} again", run)
+    assert all(path.read_text() == text for path, text in before.items()), f"{name} again: a record changed: {output}"
+    return f"{name} again: a complete cell was logged from its record"
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a record says so."""
+    return bool(json.loads(path.read_text())["status"] == "complete")
+
+
+def check_outage(url: str, folder: Path) -> str:
+    """The server dies while a cell trains and comes back after it; what `wandb sync` brings, in a line."""
+    options = ["logger.mode=online", "logger.finish_timeout=5", "scale.steps=40", *places(folder / "outage", folder)]
+    command = [sys.executable, "-m", "experiments.run", "+exp=brm_ablation", "hydra.mode=RUN", *SMALL, *options]
+    process = spawn(command, url, folder / "outage")
+    cell = folder / "outage" / "outputs" / "brm_ablation"
+    wait_for(
+        lambda: any("train" in text.read_text() or "matting" in text.read_text() for text in cell.glob("*/progress"))
+    )
+    fault(url, "http500")
+    output = process.communicate(timeout=PATIENCE)[0]
+    fault(url, "none")
+    assert process.returncode == 0, f"outage: the run ended with {process.returncode}: {output[-1500:]}"
+    found = re.search(r"wandb sync (--include-online \S.*)$", output, flags=re.MULTILINE)
+    assert found, f"outage: no line says how to sync: {output[-1500:]}"
+    run_id = found[1].rpartition("-")[2].strip()
+    before = len(losses(run_id, url))
+    flag, _, path = found[1].strip().partition(" ")
+    sync = spawn(["wandb", "sync", flag, path], url, folder / "outage")
+    told = sync.communicate(timeout=PATIENCE)[0]
+    assert sync.returncode == 0, f"outage: wandb sync ended with {sync.returncode}: {told[-1500:]}"
+    steps = losses(run_id, url)
+    assert steps == list(range(40)), f"outage: after wandb sync the server has steps {steps}"
+    return f"outage: run ended with 0; the server had {before} of 40 steps before and {len(steps)} after wandb sync"
+
+
+def check_run(name: str, run: Any) -> int:
+    """One run on the server: finished, with losses, scores and test figures; its number of history rows."""
+    rows = list(run.scan_history())
+    assert run.state == "finished", f"{name}: run {run.id} is {run.state}"
+    assert any("train/loss" in row for row in rows), f"{name}: run {run.id} has no losses in {len(rows)} rows"
+    assert any("val/mad" in row for row in rows), f"{name}: run {run.id} has no validation scores"
+    summary = dict(run.summary)
+    assert isinstance(summary.get("test/mad"), float), f"{name}: run {run.id} has no test/mad in its summary"
+    assert "min" in summary["val/mad"], f"{name}: run {run.id} has no minimum of val/mad in its summary"
+    return len(rows)
+
+
+def start_sweep(name: str, url: str, folder: Path, suffix: str = "") -> tuple[str, dict[str, Any]]:
+    """Register a small copy of a sweep file: ENTITY/PROJECT/ID and the copy."""
+    copy = yaml.safe_load((SWEEPS / f"{name}.yaml").read_text(encoding="utf-8"))
+    place = copy["command"].index("${args_no_hyphens}")
+    copy["command"][place:place] = [*SMALL, *places(folder / name, folder)]
+    path = folder / f"{name}{suffix}.yaml"
+    path.write_text(yaml.safe_dump(copy, sort_keys=False), encoding="utf-8")
+    process = spawn(["wandb", "sweep", "--project", PROJECT, str(path)], url, folder / name)
+    output = process.communicate(timeout=PATIENCE)[0]
+    found = re.search(r"wandb agent (\S+/\S+/\w+)", output)
+    assert process.returncode == 0, f"{name}: wandb sweep ended with {process.returncode}: {output[-1500:]}"
+    assert found, f"{name}: wandb sweep told no agent command: {output[-1500:]}"
+    return found[1], copy
+
+
+def places(folder: Path, shared: Path) -> list[str]:
+    """Where a run writes; rendered people are shared."""
+    return [f"output_dir={folder}/outputs", f"results_dir={folder}/results", f"data.cache_dir={shared}/cache"]
+
+
+def read_runs(path: str, url: str) -> list[Any]:
+    """The runs of a sweep as the server has them."""
+    return list(api(url).sweep(path).runs)
+
+
+def losses(run_id: str, url: str) -> list[int]:
+    """Steps whose loss the server has."""
+    rows = list(api(url).run(f"portrait-matting-lab/{run_id}").scan_history())
+    return sorted(row["trainer/global_step"] for row in rows if row.get("train/loss") is not None)
+
+
+def api(url: str) -> Any:
+    """The real client's reading side."""
+    os.environ.update(server_variables(url))
+    import wandb
+
+    return wandb.Api(timeout=60)
+
+
+def server_variables(url: str) -> dict[str, str]:
+    """What makes a client talk to the server."""
+    key = os.environ.get("WANDB_API_KEY", "0" * 40)
+    return {"WANDB_BASE_URL": url, "WANDB_API_KEY": key, "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "false"}
+
+
+def spawn(command: list[str], url: str, folder: Path) -> subprocess.Popen[str]:
+    """Start a command in the checkout, with this Python's programs first and W&B's own files under `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment |= server_variables(url) | {"WANDB_DIR": str(folder), "OMP_NUM_THREADS": "1"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=SWEEPS.parent, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@contextlib.contextmanager
+def served(server: str, folder: Path) -> Iterator[str]:
+    """The URL of a server; one that is a script runs as long as it is used."""
+    if server.startswith(("http://", "https://")):
+        yield server.rstrip("/")
+        return
+    port = folder / "port"
+    process = subprocess.Popen(
+        [sys.executable, server, "--port", "0", "--port-file", str(port)], stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_for(port.is_file)
+        yield f"http://127.0.0.1:{port.read_text().strip()}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(ready: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+
+
+def answers(url: str) -> bool:
+    """Whether a page is there."""
+    try:
+        return bool(urllib.request.urlopen(url, timeout=10).status == 200)
+    except OSError:
+        return False
+
+
+def fault(url: str, kind: str) -> None:
+    """Have the stand-in server answer every request so; "none" heals it."""
+    body = json.dumps({"kind": kind}).encode()
+    urllib.request.urlopen(urllib.request.Request(f"{url}/mock/fault", data=body, method="POST"), timeout=10)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

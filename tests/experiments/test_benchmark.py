@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import benchmark
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "experiments.benchmark", *arguments, "--threads", "1"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_without_a_command_nets_are_measured_printed_and_written(tmp_path: Path) -> None:
+    arguments = "--nets modnet:width=0.5 --sizes 64x64 --precisions fp32 --modes eager --seconds 0 --frames 1"
+    done = run(*arguments.split(), "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "| modnet:width=0.5 | 64x64 | fp32 | eager |" in done.stdout
+    assert "Ceilings measured in this run: copy" in done.stdout
+    assert pd.read_csv(tmp_path / "nets.csv")["net"].tolist() == ["modnet:width=0.5"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--nets modnett", "no net is called 'modnett'"),
+        ("--nets modnet:wdth=1", "no option wdth"),
+        ("--sizes 512", "a size is WIDTHxHEIGHT"),
+        ("--device tpu", "no device|--device must be"),
+        ("--seconds -1", "not negative"),
+        ("--records nowhere", "no complete run record"),
+        ("official --net modnet --code nowhere", "no clone of the official code"),
+        ("official --net modnet --code nowhere --variants fp32", "PRECISION:MODE"),
+        ("prm --checkpoint nowhere.pt", "no checkpoint"),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_measured(arguments: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        benchmark.main([*arguments.split(), "--threads", "1"])
+
+
+def test_bad_input_ends_with_one_line() -> None:
+    done = run("--nets", "modnett")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: no net is called 'modnett'")
+
+
+def test_finished_tables_are_on_disk_when_a_later_one_fails(tmp_path: Path) -> None:
+    def tables() -> object:
+        yield pd.DataFrame({"net": ["a"]})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        benchmark._collect(tables(), tmp_path, "nets.csv")  # type: ignore[arg-type]
+    assert pd.read_csv(tmp_path / "nets.csv")["net"].tolist() == ["a"]

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from experiments.cost import measure_cost
+from lightning_modules.nets import build_net
+
+
+def test_cost_counts_parameters_and_multiply_adds() -> None:
+    net = build_net("modnet_v", prm=False)
+    cost = measure_cost(net, torch.rand(1, 1, 3, 64, 96), repetitions=1)
+    assert cost["parameters"] == 2_131_843
+    assert cost["gmacs_per_frame"] == pytest.approx(6.93 * 64 * 96 / 512**2, rel=0.05)
+    assert cost["milliseconds_per_frame"] > 0
+    assert cost["frame"] == "64×96"

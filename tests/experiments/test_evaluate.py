@@ -1,0 +1,266 @@
+"""The command that scores one net on one test set: its checkpoints, test sets, options, and what interrupts it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from experiments import evaluate
+from experiments.records import CellRecord, read_cells
+from experiments.saved_nets import save_net
+from lightning_modules.nets import build_net
+from lightning_modules.nets.official import OFFICIAL
+
+SMALL = {"width": 0.25, "hidden": 8}
+LENGTHS = (5, 3, 4, 2, 3)  # frames of the clips of the folder
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of ours, an official one, and a test set in the official layout, 5 clips in 2 strata."""
+    root = tmp_path_factory.mktemp("files")
+    ours = build_net("modnet_v", **SMALL, working_size=64)
+    ours.reset_parameters(3)
+    with torch.no_grad():  # a fresh net sees little background, does not look at its memory and refines nothing
+        ours.get_parameter("semantic.head.bias").fill_(-2)
+        ours.get_parameter("brm.fuse_norm.weight").fill_(1)
+        ours.get_parameter("prm.refiner.head.weight").fill_(0.5)
+    save_net(root / "run" / "model.pt", ours, {"name": "modnet_v", **SMALL, "working_size": 64, "pretrained": False})
+    official = build_net("modnet", **SMALL)
+    official.reset_parameters(1)
+    theirs = {ours: theirs for theirs, ours in OFFICIAL["modnet"].names().items()}
+    state = {f"{theirs[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v for k, v in official.state_dict().items()}
+    torch.save(state, root / "official.ckpt")
+    draw = np.random.default_rng(0)
+    for number, num_frames in enumerate(LENGTHS):
+        clip = root / "set" / ("static" if number < 3 else "motion") / f"{number:04d}"
+        for layer in ("com", "pha", "fgr", "bgr"):
+            (clip / layer).mkdir(parents=True)
+            for t in range(num_frames):
+                pixels = draw.integers(0, 255, (70, 100) if layer == "pha" else (70, 100, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(clip / layer / f"{t:04d}.png")
+    return root
+
+
+def evaluated(
+    monkeypatch: pytest.MonkeyPatch, output: Path, *overrides: str, name: str = "it"
+) -> tuple[CellRecord, pd.DataFrame]:
+    """The command run in this process: its record and its rows."""
+    arguments = ["evaluate", *overrides, f"output_dir={output}", f"name={name}"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    GlobalHydra.instance().clear()
+    assert evaluate.main() == 0
+    record = CellRecord.load(output / "evaluate" / name)
+    return record, record.read_frames()
+
+
+def command(*overrides: str) -> list[str]:
+    return [sys.executable, "-m", "experiments.evaluate", *overrides]
+
+
+def test_our_checkpoint_on_a_folder_leaves_the_record_of_a_run(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, frames = evaluated(monkeypatch, tmp_path, f"checkpoint={files}/run/model.pt", f"testset={files}/set")
+    assert record.status == "complete"
+    assert record.experiment == "evaluate"
+    assert record.arm == {"model": "modnet_v", "checkpoint": "run", "options": "default"}
+    assert record.cost["parameters"] > 0
+    assert record.metrics["mad"] is not None
+    assert len(frames) == sum(LENGTHS)
+    assert {"mad", "mse", "sad", "grad", "conn", "dtssd", "fgr_mse", "iou", "coverage"} <= set(frames)
+    config = yaml.safe_load((record.folder / "config.yaml").read_text())
+    assert config["model"]["working_size"] == 64
+    assert config["model"]["brm_update"] == "average"  # a default, written out
+    assert len(list((record.folder / "media").glob("*__alpha_pred.png"))) == 2
+    assert not (record.folder / "parts").exists()
+    assert [cell.status for cell in read_cells(tmp_path / "evaluate")] == ["complete"]
+    table = (record.folder / "scores.md").read_text()
+    assert table in capsys.readouterr().out
+    assert "mean of strata" in table
+    assert "dtSSD without frame 0" in table
+    assert "the net gives no foreground" in table
+
+
+def test_an_official_checkpoint_is_read_with_the_options_of_the_command_line(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    official = ("model=modnet", "model.width=0.25", "model.hidden=8", f"checkpoint={files}/official.ckpt")
+    options = ("downsample_ratio=0.5", "one_frame_delay=true", "quantise=truncate", "metrics=[mad,iou]")
+    record, frames = evaluated(monkeypatch, tmp_path, *official, *options, f"testset={files}/set")
+    assert "conn" not in frames
+    config = yaml.safe_load((record.folder / "config.yaml").read_text())
+    assert config["model"]["width"] == 0.25
+    assert config["downsample_ratio"] == 0.5
+    assert "disk8 (truncate)" in (record.folder / "scores.md").read_text()
+
+
+def test_options_change_the_figures_they_should_and_no_others(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = (f"checkpoint={files}/run/model.pt", f"testset={files}/set", "metrics=[mad]")
+
+    def mads(*options: str) -> Any:
+        table = evaluated(monkeypatch, tmp_path, *ours, *options, name=f"{len(list(tmp_path.glob('*/*')))}")[1]
+        first[:] = table["frame"] == 0
+        return table["mad"].to_numpy()
+
+    first = np.zeros(sum(LENGTHS), bool)
+
+    plain = mads()
+    assert np.allclose(mads("chunk=1"), plain, atol=1e-6)
+    assert np.array_equal(mads("recurrence=100"), plain)
+    without, reset = mads("recurrence=false"), mads("recurrence=1")
+    assert np.array_equal(without, reset)
+    assert not np.array_equal(without, plain)
+    assert np.allclose(without[first], plain[first], atol=1e-6)  # the first frame of a clip has no memory yet
+    assert not np.array_equal(mads("prm=full"), mads("prm=off"))
+    assert not np.array_equal(mads("size=[64,96]"), plain)
+
+
+def test_the_project_s_own_conditions_are_those_of_a_training_run(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path.parent / "cache"
+    small = ("scale=smoke", "scale.test_clips=1", f"data.cache_dir={cache}")
+    record, frames = evaluated(monkeypatch, tmp_path, f"checkpoint={files}/run/model.pt", *small)
+    assert frames["stratum"].nunique() == 6
+    assert len(frames) == 6 * 4
+    assert record.scale == "smoke"
+
+
+def test_a_set_by_the_published_protocol_is_composited_in_memory(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = (f"checkpoint={files}/run/model.pt", "metrics=[mad]", f"data.cache_dir={tmp_path.parent}/cache")
+    protocol = ("testset=rvm", "protocol.clips=1", "protocol.frames=3", "size=[64,96]")
+    record, frames = evaluated(monkeypatch, tmp_path, *ours, *protocol)
+    assert frames["stratum"].tolist() == ["static"] * 3 + ["motion"] * 3
+    assert record.cost["frame"] == "64×96"
+
+
+def test_a_finished_evaluation_is_not_repeated_unless_it_is_told(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = (f"checkpoint={files}/run/model.pt", f"testset={files}/set", "metrics=[mad]")
+    first, _ = evaluated(monkeypatch, tmp_path, *ours)
+    file = first.folder / "metrics.parquet"
+    written = file.stat().st_mtime_ns
+    evaluated(monkeypatch, tmp_path, *ours)
+    assert "skip" in capsys.readouterr().out
+    assert file.stat().st_mtime_ns == written
+    with pytest.raises(ValueError, match="other settings; give another name="):
+        evaluated(monkeypatch, tmp_path, *ours, "quantise=round")
+    evaluated(monkeypatch, tmp_path, *ours, "again=true")
+    assert file.stat().st_mtime_ns > written
+
+
+def test_a_failed_clip_is_told_in_the_record_and_the_others_are_kept(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = (f"checkpoint={files}/run/model.pt", f"testset={files}/set", "metrics=[mad]")
+    _, expected = evaluated(monkeypatch, tmp_path, *ours, name="whole")
+    whole_evaluate_clip = evaluate.evaluate_clip
+
+    def breaks_on_one(net: Any, clip: Any, *options: Any, **more: Any) -> pd.DataFrame:
+        if clip.key == "static/0001":
+            raise ValueError("the file is broken")
+        return whole_evaluate_clip(net, clip, *options, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "evaluate_clip", breaks_on_one)
+        with pytest.raises(ValueError, match="the file is broken"):
+            evaluated(monkeypatch, tmp_path, *ours)
+    record = CellRecord.load(tmp_path / "evaluate" / "it")
+    assert (record.status, record.error) == ("failed", "ValueError: the file is broken")
+    done = len(list((record.folder / "parts").iterdir()))
+    capsys.readouterr()
+    record, frames = evaluated(monkeypatch, tmp_path, *ours)
+    assert f"{len(LENGTHS) - done}/{len(LENGTHS) - done} clips" in capsys.readouterr().out
+    assert (record.status, record.error) == ("complete", "")
+    pd.testing.assert_frame_equal(frames, expected, check_exact=True)
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_with_the_next_clip_and_two_processes_agree_with_one(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one test, since both are compared with the same evaluation by one process."""
+    ours = (f"checkpoint={files}/run/model.pt", f"testset={files}/set", "one_frame_delay=true")
+    whole, expected = evaluated(monkeypatch, tmp_path, *ours, name="whole")
+
+    killed = tmp_path / "evaluate" / "killed"
+    process = subprocess.Popen(command(*ours, f"output_dir={tmp_path}", "name=killed"), stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(killed.glob("parts/*.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.002)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert json.loads((killed / "record.json").read_text())["status"] == "running"
+    parts = {path.name: path.stat().st_mtime_ns for path in killed.glob("parts/0*.parquet")}
+    assert 0 < len(parts) < len(LENGTHS)
+    _, frames = evaluated(monkeypatch, tmp_path, *ours, name="killed")
+    pd.testing.assert_frame_equal(frames, expected, check_exact=True)
+
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+    arguments = ["experiments.evaluate", *ours, f"output_dir={tmp_path}", "name=two"]
+    result = subprocess.run([*launcher, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "clips of process 1 of 2" in result.stdout
+    two = CellRecord.load(tmp_path / "evaluate" / "two")
+    pd.testing.assert_frame_equal(two.read_frames(), expected, check_exact=True)
+    assert two.metrics == whole.metrics
+    assert two.config_hash == whole.config_hash
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["model=modnet", "checkpoint=nowhere.pt"], "there is no checkpoint nowhere.pt"),
+        (["checkpoint={}/official.ckpt"], "say which net it is: model=NAME"),
+        (["model=modnet", "checkpoint={}/run/model.pt"], "holds a modnet_v, not a modnet"),
+        (["model=modnet", "checkpoint={}/official.ckpt"], "of another shape"),
+        (["checkpoint={}/run/model.pt", "model.hidden=16"], "does not fit this modnet_v with hidden=16"),
+        (["model=modnet", "checkpoint={}/set/static/0000/com/0000.png"], "cannot be read as a checkpoint"),
+        (["checkpoint={}/run/model.pt", "refiner=deep_guided_filter"], "has no option refiner"),
+        (["checkpoint={}/run/model.pt", "prm=on"], "prm must be one of full, threshold, off"),
+        (["checkpoint={}/run/model.pt", "model.prm=false", "prm=full"], "trained without patch refinement"),
+        (["checkpoint={}/run/model.pt", "plate=last"], "plate must be one of first, true, none"),
+        (["checkpoint={}/run/model.pt", "recurrence=0"], "recurrence must be true, false or a number"),
+        (["checkpoint={}/run/model.pt", "metrics=[lpips]"], "there is no lpips"),
+        (["checkpoint={}/run/model.pt", "metrics=mad"], "metrics must be a list"),
+        (["checkpoint={}/run/model.pt", "size=wide"], "size must be a number of pixels"),
+        (["checkpoint={}/run/model.pt", "threads=0"], "threads must be a number"),
+        (["checkpoint={}/run/model.pt", "again=maybe"], "again must be true or false"),
+        (["checkpoint={}/run/model.pt", "testset={}/run"], "no test set"),
+        (["checkpoint={}/run/model.pt", "device=tpu"], "device must be"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], told: str
+) -> None:
+    given = [override.format(files) for override in overrides]
+    testset = [] if any(override.startswith("testset=") for override in given) else [f"testset={files}/set"]
+    with pytest.raises(ValueError, match=told) as caught:
+        evaluated(monkeypatch, tmp_path, *given, *testset)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_itself_ends_bad_input_with_one_line(tmp_path: Path) -> None:
+    result = subprocess.run(command("checkpoint=nowhere.pt"), capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == "error: there is no checkpoint nowhere.pt\n"

@@ -1,0 +1,72 @@
+"""The command that writes test sets, as a user calls it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from datamodules.testset import FolderTestSet
+from datamodules.testset.plans import ClipPlan
+from experiments.make_testset import composite_test_set
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+SMALL = ["testset.clips=2", "testset.frames=3", "testset.size=[32,48]"]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Command:
+    def run(*overrides: str, output: str = "set") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "experiments.make_testset", f"output={tmp_path / output}",
+                   f"output_dir={tmp_path}/out", *overrides]  # fmt: skip
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    return run
+
+
+def test_it_writes_a_set_skips_what_is_there_and_refuses_another_one(make: Command, tmp_path: Path) -> None:
+    result = make(*SMALL)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[:2] == [
+        "static: 2 clips of 3 frames, 48×32",
+        "motion: 2 clips of 3 frames, 48×32",
+    ]
+    assert "motion/0001 (4 of 4)" in result.stdout
+    test_set = FolderTestSet(tmp_path / "set")
+    assert [clip.key for clip in test_set] == ["static/0000", "static/0001", "motion/0000", "motion/0001"]
+    assert {clip.name for clip in test_set} == {"person-test-0000", "person-test-0001"}
+    manifest = json.loads((tmp_path / "set/manifest.json").read_text())
+    assert {"python", "torch"} <= manifest["versions"].keys()
+    assert manifest["source"]["hair_fineness"] == 0.6
+    assert str(tmp_path) not in json.dumps(manifest)
+
+    # What the manifest says is enough to make the clips again.
+    again = composite_test_set({key: manifest[key] for key in ("source", "backgrounds")}, manifest["testset"])
+    assert again.plans == [ClipPlan.of(entry) for entry in manifest["clips"]]
+    assert torch.equal(again[3].read(1, 3).frames, test_set[3].read(1, 3).frames)
+
+    written = (tmp_path / "set/static/0000/com/0000.png").stat().st_mtime_ns
+    assert make(*SMALL).returncode == 0
+    assert (tmp_path / "set/static/0000/com/0000.png").stat().st_mtime_ns == written
+    other = make(*SMALL, "testset.seed=1")
+    assert other.returncode == 2
+    assert other.stderr.count("\n") == 1
+    assert "holds a test set with other testset, clips: choose another folder" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["testset.strata=[still]"], "still unknown; known are static, motion"),
+        (["testset.size=32"], "testset.size must be [height, width]"),
+        (["data=video_mattes", "data.root=/nowhere", "data.scenes=/nowhere"], "/nowhere: no such folder"),
+    ],
+)
+def test_bad_input_ends_with_one_line(make: Command, overrides: list[str], message: str) -> None:
+    result = make(*SMALL, *overrides)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
