@@ -22,9 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from datamodules.video_matting import VideoMattingDataModule
-from experiments.cost import measure_cost
 from experiments.data import make_data
-from experiments.evaluation import evaluate, evaluate_constant, summarise
 from experiments.launch import BUSY, end_with_parent
 from experiments.loggers import CellLogger, log_again, make_logger
 from experiments.records import (
@@ -36,10 +34,12 @@ from experiments.records import (
     lock_owner,
     write_table,
 )
-from experiments.saved_nets import save_net
+from experiments.scoring.cost import measure_cost
+from experiments.scoring.evaluation import evaluate, evaluate_constant, summarise
+from experiments.scoring.saved_nets import save_net
+from experiments.scoring.streaming import Streaming
+from experiments.scoring.test_sets import condition_test_set
 from experiments.stages import beat, make_recipe, pick_device, train_stage
-from experiments.streaming import Streaming
-from experiments.test_sets import condition_test_set
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.official import start_from_deeplabv3

@@ -18,7 +18,7 @@ from datamodules.batch import MattingBatch
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.command import ends_with_one_line, run_hydra
 from experiments.data import data_options
-from experiments.pictures import strip, write_picture
+from experiments.scoring.pictures import strip, write_picture
 
 NUM_TRAINING_CLIPS = 6
 NUM_FRAMES = 4

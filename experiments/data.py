@@ -79,9 +79,7 @@ def _make_passes(config: dict[str, Any], stage: dict[str, Any], stage_name: str)
     return InterleavedDataModule(passes, stage["order"], stage["steps"] * config["trainer"]["accumulate_grad_batches"])
 
 
-def _make_pass(
-    config: dict[str, Any], name: str, options: dict[str, Any], num_workers: int, seed: int
-) -> TrainingPass:
+def _make_pass(config: dict[str, Any], name: str, options: dict[str, Any], num_workers: int, seed: int) -> TrainingPass:
     """One pass: `data` says of what, the other options are arguments of its data module."""
     options = {
         "seed": seed,

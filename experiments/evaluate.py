@@ -28,11 +28,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from experiments.cell import now, peak_memory_gib
-from experiments.clip_progress import ClipProgress
 from experiments.command import ends_with_one_line, run_hydra
-from experiments.cost import measure_cost
-from experiments.evaluation import DTSSD_LATER, WIDEST_WITH_CONN, evaluate_clip, shown_scale, stratum_means, summarise
-from experiments.evaluation_plan import Plan
 from experiments.records import (
     CellRecord,
     describe_hardware,
@@ -42,8 +38,19 @@ from experiments.records import (
     write_file,
     write_table,
 )
-from experiments.saved_nets import saved_name
-from experiments.streaming import run_frames
+from experiments.scoring.cost import measure_cost
+from experiments.scoring.evaluation import (
+    DTSSD_LATER,
+    WIDEST_WITH_CONN,
+    evaluate_clip,
+    shown_scale,
+    stratum_means,
+    summarise,
+)
+from experiments.scoring.plan import Plan
+from experiments.scoring.progress import ClipProgress
+from experiments.scoring.saved_nets import saved_name
+from experiments.scoring.streaming import run_frames
 from lightning_modules.metrics.scores import METRICS
 from lightning_modules.nets.interface import MattingOutput
 

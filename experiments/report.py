@@ -23,18 +23,18 @@ import jinja2
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments import plots, provenance, tables
-from experiments.analysis import Analysis, analyse
-from experiments.arms import value_text
 from experiments.command import ends_with_one_line, run_hydra, swept
-from experiments.formatting import Table
-from experiments.matrix import Matrix, build_matrix
-from experiments.panels import matte_panels
 from experiments.records import CellRecord, read_cells, write_file
+from experiments.reporting import plots, provenance, tables
+from experiments.reporting.analysis import Analysis, analyse
+from experiments.reporting.arms import value_text
+from experiments.reporting.formatting import Table
+from experiments.reporting.matrix import Matrix, build_matrix
+from experiments.reporting.panels import matte_panels
+from experiments.reporting.verdicts import headline
 from experiments.study import Study, short_name
-from experiments.verdicts import headline
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 MAX_IMAGE_BYTES = 2_000_000  # of all images together; in base64 they fill 2.7 MB of the page
 
 OVER_TIME = (

@@ -15,9 +15,9 @@ import pandas as pd
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 
-from experiments.evaluation import shown_scale
 from experiments.loggers import CellLogger, matte_panels, result_figures
 from experiments.records import CellRecord, config_hash
+from experiments.scoring.evaluation import shown_scale
 from lightning_modules.metrics.scores import METRICS
 
 ARTIFACT_TYPE = "run-record"

@@ -19,7 +19,7 @@ from experiments.benchmarks.subjects import Subject
 from experiments.benchmarks.timing import Times, WarmUp, interleave, load_average, time_call, warm_up
 from experiments.benchmarks.variants import make_variant, precision_context, wants_channels_last
 from experiments.command import one_line
-from experiments.inference import run_at_ratio
+from experiments.scoring.inference import run_at_ratio
 from lightning_modules.nets.interface import MattingNet
 
 NET_COLUMNS: Columns = {

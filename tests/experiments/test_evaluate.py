@@ -19,7 +19,7 @@ from PIL import Image
 
 from experiments import evaluate
 from experiments.records import CellRecord, read_cells
-from experiments.saved_nets import save_net
+from experiments.scoring.saved_nets import save_net
 from lightning_modules.nets import build_net
 from lightning_modules.nets.official import OFFICIAL
 

@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import plots, report
+from experiments import report
 from experiments.records import CellRecord, read_cells, write_table
 from experiments.report import write_report
+from experiments.reporting import plots
 
 WITH, WITHOUT = {"model.brm": True}, {"model.brm": False}
 

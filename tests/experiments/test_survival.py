@@ -94,7 +94,7 @@ def test_a_cut_off_cell_goes_on_and_ends_with_the_same_bits(whole: Path) -> None
         assert_same_end(whole, folder)
 
 
-def in_small_disk(megabytes: float, folder: Path, *overrides: str, options: str = "") -> subprocess.CompletedProcess[str]:
+def in_small_disk(megabytes: float, folder: Path, options: str = "") -> subprocess.CompletedProcess[str]:
     """Run the command with its outputs on a file system of that size, copied to `folder` afterwards."""
     if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
         pytest.skip("needs namespaces (Linux)")
@@ -104,7 +104,7 @@ def in_small_disk(megabytes: float, folder: Path, *overrides: str, options: str 
         f'"$@"; status=$?; mkdir {folder}/kept; cp -r {folder}/outputs {folder}/kept; exit $status'
     )
     return subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, "sh", *command(folder, *overrides)],
+        ["unshare", "-rm", "sh", "-c", script, "sh", *command(folder)],
         capture_output=True,
         text=True,
         timeout=300,

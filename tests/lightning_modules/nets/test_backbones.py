@@ -3,7 +3,7 @@ import torch
 from torchvision.models import mobilenet_v2, mobilenet_v3_large, resnet50, resnet101
 from torchvision.transforms.functional import normalize
 
-from lightning_modules.nets.backbones import MobileNetV2, MobileNetV3, ResNet
+from lightning_modules.nets.backbones import MobileNetV2, MobileNetV3, ResNet, spread_stem
 
 
 @pytest.mark.parametrize("width", [0.5, 0.75, 1.0, 1.4])
@@ -61,3 +61,19 @@ def test_resnet_is_torchvisions_dilated_one(depth, theirs):
 def test_imagenet_weights_exist_at_width_1_alone(net):
     with pytest.raises(ValueError, match=r"needs width=1.0, got 0.5"):
         net(width=0.5).load_imagenet()
+
+
+def test_dilated_mobilenetv2_stays_at_stride_16_and_sees_as_far():
+    net, plain = MobileNetV2(num_layers=18, in_channels=6, dilated=True).eval(), MobileNetV2(num_layers=18)
+    assert net.features[0][0].in_channels == 6
+    assert [net.features[layer].conv[1][0].dilation for layer in range(14, 18)] == [(1, 1), (2, 2), (2, 2), (2, 2)]
+    assert [key for key, _ in net.named_parameters()] == [key for key, _ in plain.named_parameters()]
+    with torch.no_grad():
+        assert net(torch.rand(1, 6, 70, 96), 0, 18).shape == (1, 320, 5, 6)
+
+
+def test_a_stem_for_two_pictures_sees_one_picture_twice_as_the_rgb_stem_sees_it():
+    rgb, both = (torch.nn.Conv2d(channels, 4, 3, bias=False) for channels in (3, 6))
+    both.weight = torch.nn.Parameter(spread_stem(rgb.weight, both))
+    x = torch.rand(1, 3, 8, 8)
+    torch.testing.assert_close(both(torch.cat((x, x), dim=1)), rgb(x))

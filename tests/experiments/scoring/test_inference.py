@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.inference import UPSAMPLERS, run_at_ratio
+from experiments.scoring.inference import UPSAMPLERS, run_at_ratio
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 

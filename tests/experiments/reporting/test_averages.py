@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.averages import METRICS, aggregate, curve_table, mark_broken, score_table
+from experiments.reporting.averages import METRICS, aggregate, curve_table, mark_broken, score_table
 
 # RVM's low-resolution script, in its units, on eight clips of unequal lengths.
 MAD = {

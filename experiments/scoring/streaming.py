@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
-from experiments.inference import UPSAMPLERS, run_at_ratio
+from experiments.scoring.inference import UPSAMPLERS, run_at_ratio
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import one_frame_delay
 

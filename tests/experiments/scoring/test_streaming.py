@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import MattingBatch
-from experiments.streaming import PIXELS_AT_ONCE, Streaming, run_clip
+from experiments.scoring.streaming import PIXELS_AT_ONCE, Streaming, run_clip
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import one_frame_delay

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
 from experiments.movies import Movie
-from experiments.pictures import Strips
-from experiments.streaming import Piece, Streaming, run_clip
+from experiments.scoring.pictures import Strips
+from experiments.scoring.streaming import Piece, Streaming, run_clip
 from lightning_modules.metrics.background import background_psnr
 from lightning_modules.metrics.frames import quantise
 from lightning_modules.metrics.scores import FOREGROUND_METRICS, METRICS, score_frames

@@ -8,12 +8,12 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import SETTLES, Analysis
-from experiments.arms import Arm, arm_label, arm_text, scores
-from experiments.averages import Metric, Order, aggregate
-from experiments.curves import settling
-from experiments.formatting import Table, decimals_for, number, p_text, percent, with_interval
-from experiments.matrix import Matrix, reference_means, seed_means
+from experiments.reporting.analysis import SETTLES, Analysis
+from experiments.reporting.arms import Arm, arm_label, arm_text, scores
+from experiments.reporting.averages import Metric, Order, aggregate
+from experiments.reporting.curves import settling
+from experiments.reporting.formatting import Table, decimals_for, number, p_text, percent, with_interval
+from experiments.reporting.matrix import Matrix, reference_means, seed_means
 from experiments.statistics import Comparison
 
 ORDERS = {"strata": "Mean of strata", "by_frame": "By frame index (RVM)", "clip_mean": "Mean of clips",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from experiments.cost import measure_cost
+from experiments.scoring.cost import measure_cost
 from lightning_modules.nets import build_net
 
 

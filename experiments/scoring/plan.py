@@ -16,13 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from datamodules.testset import TestSet
 from experiments.cell import make_net
-from experiments.evaluation import Scoring
 from experiments.records import CellRecord, config_hash, describe_versions, git_commit
-from experiments.saved_nets import all_options, load_net
+from experiments.scoring.evaluation import Scoring
+from experiments.scoring.saved_nets import all_options, load_net
+from experiments.scoring.streaming import Streaming
+from experiments.scoring.test_sets import PROTOCOL, open_test_set
 from experiments.stages import pick_device
-from experiments.streaming import Streaming
 from experiments.study import WITHOUT_EFFECT, short_name
-from experiments.test_sets import PROTOCOL, open_test_set
 
 PRM_MODES = {"full": "all", "threshold": "threshold", "off": "none"}
 DEVICES = ("auto", "cpu", "cuda")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from experiments.bootstrap import Clips, Resamples
-from experiments.curves import curve_over_time, performance_profile, profile_thresholds, settling
+from experiments.reporting.curves import curve_over_time, performance_profile, profile_thresholds, settling
 
 
 def clips_of(strata=2, foregrounds=8):

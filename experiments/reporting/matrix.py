@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.arms import Arm, arm_label, arm_text, scores
-from experiments.averages import CLIP_COLUMNS, METRICS, Metric, mark_broken, score_table
 from experiments.bootstrap import Clips, FloatArray
 from experiments.records import CellRecord
+from experiments.reporting.arms import Arm, arm_label, arm_text, scores
+from experiments.reporting.averages import CLIP_COLUMNS, METRICS, Metric, mark_broken, score_table
 from experiments.statistics import overall_mean
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import yaml
 
-from experiments.analysis import Analysis
-from experiments.formatting import Table, number
-from experiments.matrix import Matrix
 from experiments.records import CellRecord
+from experiments.reporting.analysis import Analysis
+from experiments.reporting.formatting import Table, number
+from experiments.reporting.matrix import Matrix
 
 FLOAT_SCORING = "float (mattes straight from the model, not rounded to 8 bits)"
 DISK_SCORING = "disk8 (mattes brought to 8 bits first, as files hold them: {quantise})"

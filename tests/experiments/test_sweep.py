@@ -1,0 +1,324 @@
+"""Sweep files say what the experiments say, and run without a server as with one."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from omegaconf import OmegaConf
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+from experiments import sweep
+from experiments.launch import BUSY, CellPool
+from experiments.records import CellRecord, lock_cell, write_table
+from experiments.search import Search, read_score
+from experiments.sweep import Runner, composed, numbered
+from experiments.sweep_files import Point, SweepFile, read_sweep
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments/configs/exp").glob("*.yaml"))
+GRID = {
+    "name": "brm_ablation",
+    "method": "grid",
+    "parameters": {"seed": {"values": [0, 1]}, "model.brm": {"values": [True, False]}},
+    "command": [
+        *("${env}", "${interpreter}", "-m", "experiments.run"),
+        *("+exp=brm_ablation", "hydra.mode=RUN", "${args_no_hyphens}"),
+    ],
+}
+
+
+@pytest.fixture
+def write_sweep(tmp_path: Path) -> Callable[..., SweepFile]:
+    def write(**changes: Any) -> SweepFile:
+        path = tmp_path / "sweep.yaml"
+        path.write_text(yaml.safe_dump(GRID | changes, sort_keys=False))
+        return read_sweep(path)
+
+    return write
+
+
+def experiment_axes(name: str) -> dict[str, list[Any]]:
+    params = yaml.safe_load((ROOT / f"experiments/configs/exp/{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    return {axis: [yaml.safe_load(each) for each in str(values).split(",")] for axis, values in params.items()}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_each_experiment_has_a_sweep_of_its_axes_and_values(name: str) -> None:
+    file = read_sweep(ROOT / f"sweeps/{name}.yaml")
+    assert (file.name, file.method) == (name, "grid")
+    assert {axis: spec["values"] for axis, spec in file.parameters.items()} == experiment_axes(name)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_sweep_file_runs_single_cells_of_an_experiment(path: Path) -> None:
+    file = read_sweep(path)
+    assert file.name == path.stem
+    assert file.command[:4] == ["${env}", "${interpreter}", "-m", "experiments.run"]
+    assert file.command[-1] == "${args_no_hyphens}"
+    assert "hydra.mode=RUN" in file.command
+    (name,) = (word.removeprefix("+exp=") for word in file.command if word.startswith("+exp="))
+    assert set(file.parameters) == set(experiment_axes(name))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_values_of_a_sweep_file_arrive_as_they_are_meant(path: Path) -> None:
+    """None, 1e-4, yes and commas change on the way from YAML through the agent to Hydra."""
+    file = read_sweep(path)
+    points = file.points(seed=0)[:20] if file.method != "bayes" else [{"seed": 0}]
+    for point in points:
+        config = composed(sweep._overrides(file.command_line(point)))
+        for name, value in point.items():
+            if name not in ("model", "recipe"):  # config groups
+                arrived = OmegaConf.select(config, name, throw_on_missing=True)
+                assert (arrived, type(arrived)) == (value, type(value)), name
+
+
+def test_there_is_a_random_a_bayes_and_an_early_ending_sweep() -> None:
+    contents = [yaml.safe_load(path.read_text()) for path in FILES]
+    assert {content["method"] for content in contents} == {"grid", "random", "bayes"}
+    (stopped,) = (content for content in contents if "early_terminate" in content)
+    assert stopped["early_terminate"]["type"] == "hyperband"
+    assert all(content["metric"]["name"].startswith(("val/", "test/")) for content in contents)
+
+
+def test_a_grid_has_every_point_once_the_last_parameter_fastest(write_sweep: Callable[..., SweepFile]) -> None:
+    points = [(point["seed"], point["model.brm"]) for point in write_sweep().points(seed=0)]
+    assert points == [(0, True), (0, False), (1, True), (1, False)]
+
+
+def test_random_points_depend_on_the_seed_alone_and_lie_in_range(write_sweep: Callable[..., SweepFile]) -> None:
+    rate = {"distribution": "log_uniform_values", "min": 0.001, "max": 0.1}
+    file = write_sweep(
+        method="random", run_cap=50, parameters={"rate": rate, "k": {"min": 2, "max": 4}, "q": {"values": ["a", "b"]}}
+    )
+    points = file.points(seed=1)
+    assert points == file.points(seed=1) != file.points(seed=2)
+    assert len(points) == 50
+    assert all(0.001 <= point["rate"] <= 0.1 for point in points)
+    assert {point["k"] for point in points} == {2, 3, 4}
+    assert sum(point["rate"] < 0.01 for point in points) in range(15, 36)  # half of them on a log scale
+
+
+@pytest.mark.parametrize("macro", ["${args}", "${args_no_hyphens}"])
+def test_a_command_is_that_of_the_real_agent(write_sweep: Callable[..., SweepFile], macro: str) -> None:
+    os.environ["SOME_FOLDER"] = "/data"
+    words = ["${env}", "python", "-m", "experiments.run", "data.root=${envvar:SOME_FOLDER}/x", macro]
+    point = {"seed": 0, "model.brm": False, "model.prm_xi": 0.003, "data.difficulty.gain": [0.0, 0.1]}
+    theirs: list[str] = []
+    given = create_sweep_command_args({"args": {name: {"value": value} for name, value in point.items()}})
+    for word in create_sweep_command(list(words)):
+        theirs += given[macro[2:-1]] if word == macro else ["/usr/bin/env"] if word == "${env}" else [word]
+    assert write_sweep(command=words).command_line(point) == theirs
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"method": "simplex"}, "method must be one of"),
+        ({"method": "bayes"}, "needs metric"),
+        ({"method": "random"}, "needs run_cap"),
+        ({"parameters": {"model": {"parameters": {"brm": {"value": True}}}}}, "dotted names"),
+        ({"parameters": {"seed": {"value": None}}}, "quote it"),
+        ({"parameters": {"seed": {"min": 0.0, "max": 1.0, "distribution": "beta"}}}, "distribution beta"),
+        ({"command": ["python", "${args_json}"]}, "args_json"),
+    ],
+)
+def test_what_would_run_otherwise_than_it_reads_is_refused(
+    write_sweep: Callable[..., SweepFile], changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        file = write_sweep(**changes)
+        file.command_line(file.points(seed=0)[0])
+
+
+def test_points_are_chosen_by_number() -> None:
+    points: list[Point] = [{"seed": seed} for seed in range(8)]
+    assert [point["seed"] for point in numbered(points, "0,2,5-7")] == [0, 2, 5, 6, 7]
+    for wrong in ("8", "0-8", "x", "-1"):
+        with pytest.raises(ValueError, match="0 to 7"):
+            numbered(points, wrong)
+
+
+def test_dry_run_lists_a_command_a_point() -> None:
+    command = [sys.executable, "-m", "experiments.sweep", str(ROOT / "sweeps/brm_ablation.yaml"), "--dry-run"]
+    result = subprocess.run([*command, "scale=smoke"], capture_output=True, text=True, check=True, cwd=ROOT)
+    lines = result.stdout.splitlines()
+    assert len(lines) == 10
+    assert lines[1].endswith("+exp=brm_ablation hydra.mode=RUN seed=0 model.brm=False scale=smoke")
+
+
+def test_a_missing_file_ends_with_one_line() -> None:
+    command = [sys.executable, "-m", "experiments.sweep", "sweeps/none.yaml"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: sweeps/none.yaml cannot be read as a sweep file")
+    assert result.stderr.count("\n") == 1
+
+
+class Cells:
+    """Stands in for the processes of a sweep: each writes its record at once and ends as told."""
+
+    def __init__(self, statuses: dict[str, list[int]]) -> None:
+        self.statuses = statuses  # of a cell, one after another; 0 when there are no more
+        self.started: list[str] = []
+        self.gpus: list[int | None] = []
+        self.groups: set[str] = set()
+
+    def spawn(self, command: list[str], gpu: int | None, log: object, **variables: str) -> subprocess.Popen[bytes]:
+        study = sweep.Study(composed(sweep._overrides(command)), sweep.HydraConfig.get(), axes=())
+        status = (self.statuses.get(study.cell) or [0]).pop(0)
+        self.started.append(study.cell)
+        self.gpus.append(gpu)
+        self.groups.add(variables["WANDB_RUN_GROUP"])
+        if status == 0:
+            complete(study)
+        return subprocess.Popen([sys.executable, "-c", f"import sys, time; time.sleep(0.3); sys.exit({status})"])
+
+
+def complete(study: sweep.Study) -> None:
+    study.prepare()
+    record = study.record()
+    row = {"clip": ["a"], "scene": ["b"], "stratum": ["c"], "frame": [0], "mad": [0.1], "mse": [0.1], "dtssd": [0.0]}
+    write_table(study.folder / "metrics.parquet", pd.DataFrame(row))
+    record.status = "complete"
+    record.save()
+
+
+@pytest.fixture
+def run_sweep(
+    write_sweep: Callable[..., SweepFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, Cells]]:
+    reports = subprocess.CompletedProcess([], 0)
+
+    def run(gpus: int = 0, **statuses: list[int]) -> tuple[int, Cells]:
+        cells = Cells({name.replace("__", "=").replace("_and_", ","): told for name, told in statuses.items()})
+        monkeypatch.setattr(sweep, "spawn", cells.spawn)
+        monkeypatch.setattr(sweep.subprocess, "run", lambda *_, **__: reports)
+        file = write_sweep()
+        runner = Runner(file, ["scale=smoke", f"output_dir={tmp_path}/outputs"], CellPool(2, gpus))
+        points = file.points(seed=0)
+        return runner.run(points, len(points)), cells
+
+    return run
+
+
+def test_a_sweep_starts_each_cell_once_and_skips_what_is_complete(
+    run_sweep: Callable[..., tuple[int, Cells]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, cells = run_sweep(gpus=2)
+    assert status == 0
+    assert len(set(cells.started)) == len(cells.started) == 4
+    assert set(cells.gpus) == {0, 1}
+    assert cells.groups == {"brm_ablation"}
+    status, cells = run_sweep()
+    assert (status, cells.started) == (0, [])
+    assert capsys.readouterr().out.count("skip      ") == 4
+
+
+def test_a_failing_point_stops_no_other(run_sweep: Callable[..., tuple[int, Cells]]) -> None:
+    status, cells = run_sweep(**{"model.brm=true,scale=smoke,seed=0": [1]})
+    assert status == 1
+    assert len(cells.started) == 4
+
+
+def test_a_point_that_another_process_works_on_comes_last(run_sweep: Callable[..., tuple[int, Cells]]) -> None:
+    cell = "model.brm=true,scale=smoke,seed=0"
+    status, cells = run_sweep(**{cell: [BUSY]})
+    assert status == 0
+    assert cells.started[0] == cells.started[-1] == cell
+    assert len(cells.started) == 5
+
+
+def test_a_locked_cell_is_not_started(
+    write_sweep: Callable[..., SweepFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = Cells({})
+    monkeypatch.setattr(sweep, "spawn", cells.spawn)
+    runner = Runner(write_sweep(), [f"output_dir={tmp_path}/outputs"], CellPool(1, 0))
+    point: Point = {"seed": 0, "model.brm": True}
+    folder = runner.study(point).folder
+    folder.mkdir(parents=True)
+    with lock_cell(folder):
+        runner.start(point)
+    assert cells.started == []
+    assert runner.waiting == [point]
+
+
+def test_a_point_that_does_not_compose_is_told_and_stops_no_other(
+    write_sweep: Callable[..., SweepFile], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner = Runner(write_sweep(), [], CellPool(1, 0))
+    runner.start({"seed": 0, "model.bmr": True})
+    assert len(runner.errors) == 1
+    assert "bmr" in capsys.readouterr().out
+
+
+def bayes(write_sweep: Callable[..., SweepFile], cap: int = 24) -> SweepFile:
+    return write_sweep(
+        method="bayes",
+        run_cap=cap,
+        metric={"name": "val/mad", "goal": "minimize"},
+        parameters={"seed": {"value": 0}, "weight": {"min": 0.0, "max": 10.0}},
+    )
+
+
+def take(search: Search) -> list[Point]:
+    return list(iter(search.next, None))
+
+
+def test_a_search_comes_nearer_to_the_best_point(write_sweep: Callable[..., SweepFile], tmp_path: Path) -> None:
+    points = take(Search(bayes(write_sweep), tmp_path, 0, lambda point: (point["weight"] - 7) ** 2))
+    assert len(points) == 24
+    assert all(point["seed"] == 0 for point in points)
+    late = [abs(point["weight"] - 7) for point in points[14:]]
+    assert sum(late) / len(late) < 1.5  # 2.9 for even draws
+
+
+def test_a_search_goes_on_where_it_was_cut_off_and_is_shared(
+    write_sweep: Callable[..., SweepFile], tmp_path: Path
+) -> None:
+    scores: dict[float, float] = {}
+    first, second = (Search(bayes(write_sweep, 6), tmp_path, 0, lambda p: scores.get(p["weight"])) for _ in range(2))
+    begun = [first.next(), first.next()]
+    assert [second.next(), second.next()] == begun
+    rest = take(second)
+    assert len(rest) == 4
+    assert take(first) == rest
+    weights = [point["weight"] for point in [*begun, *rest] if point]
+    assert len(set(weights)) == 6
+
+
+def test_the_score_of_a_cell_is_the_best_of_its_history(tmp_path: Path) -> None:
+    (tmp_path / "history_matting.csv").write_text("step,loss,val/mad\n1,3.0,\n2,2.0,40.0\n3,2.5,50.0\n")
+    record = CellRecord(tmp_path, metrics={"mad": 45.0}, status="complete")
+    assert read_score(record, "val/mad") == 40.0
+    assert read_score(record, "val/mad", "maximize") == 50.0
+    assert read_score(record, "train/loss") == 2.0
+    assert read_score(record, "test/mad") == 45.0
+    assert read_score(CellRecord(tmp_path, status="running"), "val/mad") is None
+
+
+@pytest.mark.slow
+def test_two_workers_leave_the_records_of_one(tmp_path: Path) -> None:
+    file = ROOT / "sweeps/brm_ablation.yaml"
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        places = [f"output_dir={folder}/outputs", f"results_dir={folder}/results", f"data.cache_dir={tmp_path}/cache"]
+        small = ["scale=smoke", "scale.test_clips=1", "scale.val_clips=1", "--points", "0-1"]
+        command = [sys.executable, "-m", "experiments.sweep", str(file), "--workers", str(workers), *small, *places]
+        subprocess.run(command, check=True, cwd=ROOT, timeout=300, stdout=subprocess.DEVNULL)
+    one, two = (sorted((tmp_path / str(workers)).glob("outputs/brm_ablation/*/record.json")) for workers in (1, 2))
+    assert [path.parent.name for path in one] == [path.parent.name for path in two]
+    for first, second in zip(one, two, strict=True):
+        assert first.with_name("metrics.parquet").read_bytes() == second.with_name("metrics.parquet").read_bytes()
+        assert json.loads(first.read_text())["config_hash"] == json.loads(second.read_text())["config_hash"]
+        assert json.loads(first.read_text())["status"] == "complete"
+    assert (tmp_path / "2/results/brm_ablation/smoke/report.html").is_file()
