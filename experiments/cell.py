@@ -37,8 +37,8 @@ from experiments.records import (
 from experiments.scoring.cost import measure_cost
 from experiments.scoring.evaluation import evaluate, evaluate_constant, summarise
 from experiments.scoring.saved_nets import save_net
+from experiments.scoring.sets import condition_test_set
 from experiments.scoring.streaming import Streaming
-from experiments.scoring.test_sets import condition_test_set
 from experiments.stages import beat, make_recipe, pick_device, train_stage
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet

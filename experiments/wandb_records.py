@@ -36,9 +36,7 @@ def download_records(project: str, experiment: str, folder: Path) -> list[str]:
     except (wandb.Error, OSError, ValueError) as error:
         raise ValueError(f"W&B project {project} cannot be read: {one_line(error)}") from error
     if not found:
-        raise ValueError(
-            f"W&B project {project} has no records of {experiment}; were its runs logged with this version?"
-        )
+        raise ValueError(f"W&B project {project} has no records of {experiment}; was it logged with this version?")
     return sorted(found)
 
 

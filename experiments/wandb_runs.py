@@ -42,7 +42,7 @@ class WandbCellLogger(CellLogger):
         """Log scalars, unless the client's own process is gone."""
         try:
             super().log_metrics(metrics, step)
-        except (wandb.Error, OSError) as error:
+        except Exception as error:  # whatever happens in the client, the training goes on
             self._give_up(error)
 
     def log_results(self, record: CellRecord) -> None:
@@ -67,7 +67,7 @@ class WandbCellLogger(CellLogger):
         except TimeoutError:
             how = "" if self.mode == "offline" else "--include-online "
             warn(f"W&B did not take everything in time; nothing is lost: wandb sync {how}{self.folder}")
-        except (wandb.Error, OSError, ValueError) as error:
+        except Exception as error:  # whatever happens in the client, the record is complete
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

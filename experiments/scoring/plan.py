@@ -19,8 +19,8 @@ from experiments.cell import make_net
 from experiments.records import CellRecord, config_hash, describe_versions, git_commit
 from experiments.scoring.evaluation import Scoring
 from experiments.scoring.saved_nets import all_options, load_net
+from experiments.scoring.sets import PROTOCOL, open_test_set
 from experiments.scoring.streaming import Streaming
-from experiments.scoring.test_sets import PROTOCOL, open_test_set
 from experiments.stages import pick_device
 from experiments.study import WITHOUT_EFFECT, short_name
 

@@ -72,8 +72,11 @@ def test_a_sweep_file_runs_single_cells_of_an_experiment(path: Path) -> None:
 def test_the_values_of_a_sweep_file_arrive_as_they_are_meant(path: Path) -> None:
     """None, 1e-4, yes and commas change on the way from YAML through the agent to Hydra."""
     file = read_sweep(path)
-    points = file.points(seed=0)[:20] if file.method != "bayes" else [{"seed": 0}]
-    for point in points:
+    values = {
+        name: spec.get("values") or [spec.get("value", spec.get("max"))] for name, spec in file.parameters.items()
+    }
+    for place in range(max(map(len, values.values()))):  # every value once
+        point = {name: given[place % len(given)] for name, given in values.items()}
         config = composed(sweep._overrides(file.command_line(point)))
         for name, value in point.items():
             if name not in ("model", "recipe"):  # config groups
@@ -134,9 +137,12 @@ def test_a_command_is_that_of_the_real_agent(write_sweep: Callable[..., SweepFil
 def test_what_would_run_otherwise_than_it_reads_is_refused(
     write_sweep: Callable[..., SweepFile], changes: dict[str, Any], told: str
 ) -> None:
-    with pytest.raises(ValueError, match=told):
+    def first_command() -> list[str]:
         file = write_sweep(**changes)
-        file.command_line(file.points(seed=0)[0])
+        return file.command_line(file.points(seed=0)[0])
+
+    with pytest.raises(ValueError, match=told):
+        first_command()
 
 
 def test_points_are_chosen_by_number() -> None:
@@ -322,3 +328,17 @@ def test_two_workers_leave_the_records_of_one(tmp_path: Path) -> None:
         assert json.loads(first.read_text())["config_hash"] == json.loads(second.read_text())["config_hash"]
         assert json.loads(first.read_text())["status"] == "complete"
     assert (tmp_path / "2/results/brm_ablation/smoke/report.html").is_file()
+
+
+def test_the_slurm_example_runs_one_point_a_task(tmp_path: Path) -> None:
+    blocks = (ROOT / "sweeps/README.md").read_text().split("```bash\n")[1:]
+    (job,) = (block.split("```")[0] for block in blocks if "#SBATCH" in block)
+    array = next(line for line in job.splitlines() if "--array" in line).partition("=")[2]
+    points = read_sweep(ROOT / "sweeps/brm_ablation.yaml").points(seed=0)
+    assert array == f"0-{len(points) - 1}"
+    (tmp_path / "srun").write_text(f'#!/bin/bash\nshift\nexec "{sys.executable}" "$@" --dry-run\n')
+    (tmp_path / "srun").chmod(0o755)
+    variables = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": "3"}
+    result = subprocess.run(["bash", "-c", job], env=variables, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[0].endswith("hydra.mode=RUN seed=1 model.brm=False scale=small")
+    assert len(result.stdout.splitlines()) == 1
