@@ -121,13 +121,30 @@ class CellRecord:
         return _read_table(path) if path.is_file() else None
 
     def read_history(self) -> pd.DataFrame | None:
-        """`history_matting.csv`: step, loss and named terms of it; None where there is none or it is unusable."""
-        path = self.folder / "history_matting.csv"
+        """Losses of all stages in the order of training: stage, step (counted on), loss and its named terms.
+
+        Files `history_STAGE.csv` that are unusable are left out; None if nothing is left.
+        """
+        histories, first = [], 0
+        for stage in self._stages():
+            try:
+                history = pd.read_csv(self.folder / f"history_{stage}.csv")
+            except (OSError, ValueError):
+                continue
+            if "step" in history and len(history):
+                histories.append(history.assign(stage=stage, step=history["step"] + first))
+                first = int(histories[-1]["step"].max())
+        return pd.concat(histories, ignore_index=True) if histories else None
+
+    def _stages(self) -> list[str]:
+        """Names of the stages that left a history, in the order of the config's recipe."""
+        found = sorted(path.stem.removeprefix("history_") for path in self.folder.glob("history_*.csv"))
         try:
-            history = pd.read_csv(path)
-        except (OSError, ValueError):
-            return None
-        return history if "step" in history and len(history) else None
+            config = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+            order = list(config["recipe"]["stages"])
+        except (OSError, KeyError, TypeError, yaml.YAMLError):
+            return found
+        return sorted(found, key=lambda stage: order.index(stage) if stage in order else len(order))
 
 
 def read_cells(root: Path) -> list[CellRecord]:

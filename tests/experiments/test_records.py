@@ -107,3 +107,17 @@ def test_what_is_recorded_of_the_machine_is_plain():
     assert json.loads(json.dumps(described)) == described
     assert described["hardware"].keys() == {"processor", "cores", "threads", "gpu"}
     assert "unknown" not in described["versions"].values()
+
+
+def test_the_history_goes_through_all_stages_in_the_order_of_training(tmp_path: Path) -> None:
+    record = records.CellRecord(tmp_path)
+    assert record.read_history() is None
+    records.write_config(tmp_path / "config.yaml", {"recipe": {"stages": {"second": {}, "first": {}}}})
+    (tmp_path / "history_first.csv").write_text("step,loss\n1,0.5\n2,0.4\n")
+    (tmp_path / "history_second.csv").write_text("step,loss,matte\n1,0.9,0.1\n3,0.8,0.1\n")
+    (tmp_path / "history_torn.csv").write_text("")
+    history = record.read_history()
+    assert history is not None
+    assert history["stage"].tolist() == ["second", "second", "first", "first"]
+    assert history["step"].tolist() == [1, 3, 4, 5]
+    assert history["loss"].tolist() == [0.9, 0.8, 0.5, 0.4]
