@@ -11,7 +11,7 @@ import wandb
 
 from experiments.records import CellRecord
 from experiments.study import short_name
-from experiments.wandb_runs import ARTIFACT_TYPE, RECORD_FILES, one_line
+from experiments.wandb_runs import RECORD_FILES, one_line
 
 
 def download_records(project: str, experiment: str, folder: Path) -> list[str]:
@@ -28,39 +28,44 @@ def download_records(project: str, experiment: str, folder: Path) -> list[str]:
     Raises:
         ValueError: the server cannot be reached, or the project has no such record.
     """
+    cells: set[str] = set()
     try:
-        runs = wandb.Api().runs(project, filters={"config.experiment": experiment}, order="-created_at")
-        found = {artifact.metadata["cell"]: artifact for run in reversed(list(runs)) if (artifact := _newest(run))}
-        for artifact in found.values():
-            _download(artifact, folder)
+        for run in wandb.Api().runs(project, filters={"config.experiment": experiment}, order="-created_at"):
+            if run.config.get("cell") not in cells and (cell := _download(run, folder)):
+                cells.add(cell)
     except (wandb.Error, OSError, ValueError) as error:
         raise ValueError(f"W&B project {project} cannot be read: {one_line(error)}") from error
-    if not found:
+    if not cells:
         raise ValueError(f"W&B project {project} has no records of {experiment}; was it logged with this version?")
-    return sorted(found)
+    return sorted(cells)
 
 
-def _newest(run: Any) -> Any:
-    """The run's last record artifact, None if it left none."""
-    records = [artifact for artifact in run.logged_artifacts() if artifact.type == ARTIFACT_TYPE]
-    return max(records, key=lambda artifact: int(artifact.version.removeprefix("v")), default=None)
+def _download(run: Any, folder: Path) -> str | None:
+    """The cell that a run recorded, None if it left no record (it runs, or was cut off).
 
-
-def _download(artifact: Any, folder: Path) -> None:
-    """Only files that a record has, under the name that the record itself gives its cell."""
+    Only files that a record has are taken, into the folder that the record itself names.
+    """
+    wanted = {file.name.rpartition("/")[2]: file for file in run.files() if _is_record_file(file.name)}
+    if "record.json" not in wanted:
+        return None
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download") as temporary:
-        for name in artifact.manifest.entries:
-            if ".." not in Path(name).parts and any(fnmatch(name, pattern) for pattern in RECORD_FILES):
-                artifact.get_entry(name).download(root=temporary, skip_cache=True)
-        record = CellRecord.load(Path(temporary))
+        root = Path(temporary)
+        for file in wanted.values():
+            file.download(root=temporary, replace=True)
+        record = CellRecord.load((root / wanted["record.json"].name).parent)
         target = folder / short_name(record.cell, 200)
-        for path in sorted(Path(temporary).rglob("*")):
-            if path.is_file() and path.name != "record.json":
-                _move(path, target / path.relative_to(temporary))
-        _move(Path(temporary) / "record.json", target / "record.json")  # last: it says that the rest is there
+        target.mkdir(exist_ok=True)
+        for name in sorted(wanted, key=lambda name: name == "record.json"):  # last: it says that the rest is there
+            (root / wanted[name].name).replace(target / name)
+    return record.cell
 
 
-def _move(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.replace(target)
+def _is_record_file(name: str) -> bool:
+    """Whether a run's file is CELL/FILE of a record; the run's own config.yaml is not.
+
+    >>> _is_record_file("seed=0/record.json"), _is_record_file("config.yaml"), _is_record_file("../record.json")
+    (True, False, False)
+    """
+    cell, _, file = name.partition("/")
+    return cell not in ("", ".", "..") and any(fnmatch(file, pattern) and "/" not in file for pattern in RECORD_FILES)

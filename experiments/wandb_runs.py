@@ -6,6 +6,7 @@ Offline, or when a server died, the run lies in `CELL/wandb/`; `wandb sync` send
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,8 +22,9 @@ from experiments.scoring.evaluation import shown_scale
 from lightning_modules.metrics.scores import METRICS
 
 ARTIFACT_TYPE = "run-record"
-# What a report is made of, and the config; not the weights.
-RECORD_FILES = ("config.yaml", "record.json", "*.parquet", "history_*.csv", "media/*.png")
+# What a report is made of, and the config; not the weights. Tables need no pictures.
+RECORD_FILES = ("config.yaml", "record.json", "metrics.parquet", "baselines.parquet", "history_*.csv")
+PICTURES = "media/*.png"
 SCORES = ("mad", "mse", "dtssd")
 
 
@@ -63,12 +65,21 @@ class WandbCellLogger(CellLogger):
                     self.log_results(record)
                 if record.status != "running":  # else it was asked to end and goes on later
                     self.run.log_artifact(record_artifact(record, self.run.id))
+                    self._save_record(record)
             self.run.finish(exit_code=0 if record.status == "complete" else 1)
         except TimeoutError:
             how = "" if self.mode == "offline" else "--include-online "
             warn(f"W&B did not take everything in time; nothing is lost: wandb sync {how}{self.folder}")
         except Exception as error:  # whatever happens in the client, the record is complete
             self._give_up(error)
+
+    def _save_record(self, record: CellRecord) -> None:
+        """CELL/record.json and tables among the run's files, where `experiments.wandb_records` looks for them."""
+        folder = Path(self.run.dir) / record.folder.name
+        folder.mkdir(exist_ok=True)
+        for path in record_files(record):
+            shutil.copyfile(path, folder / path.name)
+            self.run.save(str(folder / path.name), base_path=self.run.dir, policy="now")
 
     def _give_up(self, error: Exception) -> None:
         if not self.broken:
@@ -156,14 +167,19 @@ def clip_table(frames: pd.DataFrame) -> pd.DataFrame:
     return (means * pd.Series({name: shown_scale(name) for name in names})).reset_index()
 
 
+def record_files(record: CellRecord) -> list[Path]:
+    """The files of a run record that a report's tables are made of."""
+    folder = record.folder.resolve()
+    return [path for pattern in RECORD_FILES for path in sorted(folder.glob(pattern))]
+
+
 def record_artifact(record: CellRecord, run_id: str) -> Any:
-    """The run record as `experiments.wandb_records` reads it back; the files are not copied."""
+    """The run record with its pictures; the files are not copied."""
     about = {"experiment": record.experiment, "cell": record.cell, "status": record.status}
     artifact = wandb.Artifact(f"record-{run_id}", type=ARTIFACT_TYPE, metadata=about)
     folder = record.folder.resolve()
-    for pattern in RECORD_FILES:
-        for path in sorted(folder.glob(pattern)):
-            artifact.add_file(str(path), name=path.relative_to(folder).as_posix(), policy="immutable")
+    for path in [*record_files(record), *sorted(folder.glob(PICTURES))]:
+        artifact.add_file(str(path), name=path.relative_to(folder).as_posix(), policy="immutable")
     return artifact
 
 

@@ -83,7 +83,10 @@ def check_file(name: str, url: str, folder: Path, agents: int = 1) -> str:
     points = {json.dumps({key: run.config.get(key) for key in copy["parameters"]}, sort_keys=True) for run in runs}
     assert len(runs) == RUNS * agents, f"{name}: {len(runs)} runs, not {RUNS * agents}: {outputs[0][-1500:]}"
     assert len(points) == len(runs), f"{name}: two runs had the same point: {points}"
-    rows = [check_run(name, run) for run in runs]
+    try:
+        rows = [check_run(name, run) for run in runs]
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {outputs[0][-3000:]}") from error
     records = [json.loads(path.read_text()) for path in (folder / name / "outputs").glob("*/*/record.json")]
     assert [record["status"] for record in records] == ["complete"] * len(runs), f"{name}: {records}"
     how = f"{agents} agents" if agents > 1 else "1 agent"
