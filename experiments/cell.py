@@ -145,7 +145,7 @@ def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogg
 
     begin = time.monotonic()
     clips = condition_test_set(data)
-    how = Streaming(**config["test"])
+    how = Streaming.of(config["test"])
     beats = _Beats(folder / "progress", "test", len(clips))
     frames = evaluate(net, clips, device, how, decoder=decoder, media=folder / "media", progress=beats)
     write_table(folder / "metrics.parquet", frames)

@@ -26,8 +26,9 @@ from experiments.study import WITHOUT_EFFECT, short_name
 
 PRM_MODES = {"full": "all", "threshold": "threshold", "off": "none"}
 DEVICES = ("auto", "cpu", "cuda")
-# Options that say how a net is run; those that are given make an arm of a comparison.
-RUN_OPTIONS = ("recurrence", "one_frame_delay", "downsample_ratio", "upsampler", "plate", "refiner", "prm", "precision")
+# Options of `Streaming`, then all that say how a net is run; those that are given make an arm of a comparison.
+STREAMING = ("chunk", "recurrence", "one_frame_delay", "downsample_ratio", "upsampler", "plate", "precision")
+RUN_OPTIONS = (*STREAMING[1:], "refiner", "prm")
 # Options that say what all nets of a comparison are tested on.
 SET_OPTIONS = ("data.", "protocol.", "size", "metrics", "quantise", "region", "num_foregrounds")
 
@@ -64,7 +65,7 @@ class Plan:
         self.device = pick_device(plain["device"])
         if self.device.type == "cuda":
             self.device = torch.device("cuda", local_rank % torch.cuda.device_count())
-        self.how, self.scoring = _streaming(plain), _scoring(plain)
+        self.how, self.scoring = Streaming.of({name: plain[name] for name in STREAMING}), _scoring(plain)
         self.net, model = _net(plain, given, self.how)
         self.net.to(self.device).eval()
         self.clips: TestSet = open_test_set(plain)
@@ -127,19 +128,6 @@ class Plan:
         """What is measured on one clip at least."""
         names = [name for clip in self.clips for name in self.scoring.metrics_for(clip)]
         return tuple(dict.fromkeys(names))
-
-
-def _streaming(plain: dict[str, Any]) -> Streaming:
-    plate, precision = plain["plate"], str(plain["precision"])
-    return Streaming(
-        chunk=plain["chunk"],
-        recurrence=plain["recurrence"],
-        one_frame_delay=plain["one_frame_delay"],
-        downsample_ratio=plain["downsample_ratio"],
-        upsampler=plain["upsampler"],
-        plate={True: "true", None: "none"}.get(plate, plate),  # YAML reads plate=true as a truth value
-        precision="32" if precision == "32-true" else precision,
-    )
 
 
 def _scoring(plain: dict[str, Any]) -> Scoring:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -62,6 +62,13 @@ class Streaming:
         for name, known in choices:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """From a config, in which YAML has read `plate: true` as a truth value and `precision: 32` as a number."""
+        plate, precision = options.get("plate", "true"), str(options.get("precision", "32"))
+        plate = {True: "true", False: "none", None: "none"}.get(plate, plate)
+        return cls(**{**options, "plate": plate, "precision": "32" if precision == "32-true" else precision})
 
     def ratio_for(self, size: tuple[int, int]) -> float | None:
         """The ratio for frames of (height, width)."""

@@ -166,3 +166,9 @@ def test_mixed_precision_differs_a_little_and_gives_float32() -> None:
 def test_a_wrong_option_is_named(how: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(how))} must be"):
         Streaming(**how)
+
+
+def test_a_config_may_say_it_as_yaml_reads_it() -> None:
+    assert Streaming.of({"plate": True, "precision": 32}) == Streaming(plate="true", precision="32")
+    assert Streaming.of({"plate": None}).plate == Streaming.of({"plate": False}).plate == "none"
+    assert Streaming.of({"precision": "32-true", "recurrence": 5}) == Streaming(recurrence=5)
