@@ -156,7 +156,7 @@ def run_metrics(options: argparse.Namespace) -> None:
         table = _collect(
             [benchmark_metrics(options.code, sizes, options.threads, options.seconds)], options.output, "metrics.csv"
         )
-    columns = {str(name): (str(name), "" if table[name].dtype == object else ".3g") for name in table}
+    columns = {str(name): (str(name), ".3g" if table[name].dtype.kind in "fi" else "") for name in table}
     print(output.markdown(table, columns))
 
 

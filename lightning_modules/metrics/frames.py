@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +14,8 @@ import torch
 from torch import Tensor
 
 Rounding = Literal["round", "truncate"]
+
+WORTH_A_THREAD = 2**19  # values that one core subtracts while another one wakes up
 
 
 def check_alphas(pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> None:
@@ -94,22 +98,29 @@ def alpha_frames(video: Tensor | None) -> Any:
     return None if video is None else video.flatten(0, 2).contiguous().cpu().numpy()
 
 
-def in_threads(kernel: Callable[..., Any], frames: list[Any], *options: Any) -> Any:
+def in_threads(kernel: Callable[..., Any], frames: Sequence[Any], *options: Any, least: int = 1) -> Any:
     """Run a kernel over blocks of frames, one block a thread of torch's, and join what it gives.
 
     Args:
         kernel: (*frames, *options) → array of as many rows as there are frames.
         frames: arrays with N frames each, or None.
         options: the same for all blocks.
+        least: values of a frame's array that are worth a thread.
     """
-    num_blocks = min(torch.get_num_threads(), len(frames[0]))
+    num_blocks = min(torch.get_num_threads(), len(frames[0]), frames[0].size // least)
     if num_blocks < 2:
         return kernel(*frames, *options)
     bounds = np.linspace(0, len(frames[0]), num_blocks + 1).astype(int)
-    blocks = [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
-    with ThreadPoolExecutor(num_blocks) as pool:
-        parts = pool.map(lambda block: kernel(*(x if x is None else x[block] for x in frames), *options), blocks)
-        return np.concatenate(list(parts))
+    blocks = [[x if x is None else x[start:stop] for x in frames] for start, stop in itertools.pairwise(bounds)]
+    pool = _threads(num_blocks - 1, os.getpid())
+    others = [pool.submit(kernel, *block, *options) for block in blocks[1:]]
+    return np.concatenate([kernel(*blocks[0], *options), *(other.result() for other in others)])
+
+
+@cache
+def _threads(count: int, process: int) -> ThreadPoolExecutor:
+    """Kept, since starting threads takes longer than a small metric; a forked process has none and starts its own."""
+    return ThreadPoolExecutor(count, "metrics")
 
 
 def difference_sums(pred: Tensor, target: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -133,5 +144,6 @@ def difference_sums(pred: Tensor, target: Tensor, region: Tensor | None) -> tupl
     from lightning_modules.metrics import kernels
 
     frames = (pred.flatten(0, 1).numpy(), target.flatten(0, 1).numpy(), alpha_frames(region))
-    absolute, square = torch.from_numpy(kernels.difference_sums(*frames)).unflatten(0, pred.shape[:2]).unbind(-1)
+    sums = torch.from_numpy(in_threads(kernels.difference_sums, frames, least=WORTH_A_THREAD))
+    absolute, square = sums.unflatten(0, pred.shape[:2]).unbind(-1)
     return absolute / white, square / white**2

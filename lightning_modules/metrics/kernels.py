@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 Frames = NDArray[Any]
 Mask = NDArray[np.bool_] | None
 
+FIRST = np.uint64(0)  # of a place in an array; unsigned, since signed ones are checked for counting from the end
 LEVELS = 10  # Conn's thresholds: 0.1 … 1.0
 CUT = np.float32(0.15)  # below it a pixel counts as fully connected
 
@@ -156,114 +157,154 @@ def gradient_sums(pred: Frames, target: Frames, mask: Mask, taps: Frames) -> Fra
 
 
 @compiled
-def find(parent: Frames, pixel: int) -> int:
-    """Root of a pixel's set; halves the path on the way. A root's parent is minus the area of its set."""
-    above = parent[pixel]
+def segment_rows(
+    pred: Frames, target: Frames, thresholds: Frames, columns: Frames, levels: Frames, ends: Frames
+) -> None:
+    """Cut a frame's rows where the level of min(p, q), 0…10, changes in the row or in the one above it.
+
+    All labellings then walk over these segments. What is written in a loop over pixels is written at each of them and
+    kept by moving on, since a branch that cannot be foreseen costs more; likewise in `label_runs`.
+
+    Args:
+        pred: (H, W); target: the same shape.
+        thresholds: (10,) in the units and type of the frames.
+        columns: (H·(W + 1),) is filled with where each segment begins; the last one of a row lies beyond it.
+        levels: (2, H·(W + 1)) uint8 is filled with the level of the segment, and of the pixels above it.
+        ends: (H + 1,) is filled with 0 and the number of segments up to the end of each row.
+    """
+    H, W = pred.shape
+    here, above = np.zeros(W + 2, np.uint8), np.zeros(W + 2, np.uint8)  # with a pixel of level 0 to both sides
+    changes = np.empty(W + 1, np.uint8)
+    filled = FIRST
+    for y in range(H):
+        here, above = above, here
+        ours, true, line = pred[y], target[y], here[1 : W + 1]
+        line[:] = 0
+        for threshold in thresholds:
+            for x in range(W):
+                line[x] += (ours[x] >= threshold) & (true[x] >= threshold)
+        for x in range(W + 1):
+            changes[x] = (here[x] != here[x + 1]) | (above[x] != above[x + 1])
+        changes[0] = changes[W] = 1
+        for x in range(W + 1):
+            columns[filled] = x
+            levels[0, filled], levels[1, filled] = here[x + 1], above[x + 1]
+            filled += changes[x]
+        ends[y + 1] = filled
+    ends[0] = 0
+
+
+@compiled
+def find(parent: Frames, run: int) -> int:
+    """Root of a run's set; halves the path on the way. A root's parent is minus the area of its set."""
+    above = parent[run]
     while above >= 0:
         if parent[above] < 0:
             return above
-        parent[pixel] = parent[above]
-        pixel = parent[above]
-        above = parent[pixel]
-    return pixel
+        parent[run] = parent[above]
+        run = parent[above]
+        above = parent[run]
+    return run
 
 
 @compiled
-def order_by_level(levels: Frames) -> tuple[Frames, Frames]:
-    """Pixels of level ≥ 1, highest level first and row by row within one, and where each level ends in that list."""
-    ends = np.zeros(LEVELS + 2, np.int64)
-    for level in levels:
-        ends[level] += 1
-    ends[LEVELS + 1] = 0
-    for level in range(LEVELS, 0, -1):
-        ends[level] += ends[level + 1]
-    filled = ends[1:].copy()
-    order = np.empty(ends[1], np.int32)
-    for pixel in range(levels.size):
-        level = levels[pixel]
-        if level > 0:
-            order[filled[level]] = pixel
-            filled[level] += 1
-    return order, ends
+def join(parent: Frames, first: int, second: int) -> None:
+    """Unite the sets of two runs. A set's root is its first run in scan order, which decides ties in area."""
+    root, other = find(parent, first), find(parent, second)
+    if root != other:
+        low, high = min(root, other), max(root, other)
+        parent[low] += parent[high]
+        parent[high] = low
+        if second != low:
+            parent[second] = low
 
 
 @compiled
-def grow_forest(levels: Frames, width: int) -> tuple[Frames, Frames, Frames, Frames]:
-    """One union-find forest, filled from the highest level down: it stands for the labellings of all ten thresholds.
-
-    A set's root is its first pixel in scan order, which also decides ties in area.
+def label_runs(
+    columns: Frames, levels: Frames, ends: Frames, level: int, edges: Frames, rows: Frames, parent: Frames
+) -> int:
+    """Label the 4-connected components of all pixels of a level or above, run by run of a row.
 
     Args:
-        levels: (pixels,) uint8 in 0…10, rows of `width` pixels with a border of zeros all around.
-        width: of a row, with its border.
+        columns: of `segment_rows`; levels, ends: likewise.
+        level: uint8.
+        edges: is filled with where each run begins and, next to it, where it ends.
+        rows: (H + 1,) is filled with 0 and the number of runs up to the end of each row.
+        parent: is filled with union-find sets of runs (see `find`).
 
     Returns:
-        hung_under: (pixels,) the root that a root was hung under, itself for the last ones; undefined at level 0.
-        joined: (pixels,) uint8, the level at which that happened, 0 for the last ones.
-        largest: (12,) root of the largest component at each level, -1 if there is none.
-        nested: (12,) whether the largest component of the next level lies inside that of this level.
+        The number of runs.
     """
-    order, ends = order_by_level(levels)
-    parent = np.empty(levels.size, np.int32)
-    hung_under = np.empty(levels.size, np.int32)
-    joined = np.zeros(levels.size, np.uint8)
-    largest = np.full(LEVELS + 2, -1)
-    nested = np.zeros(LEVELS + 2, np.bool_)
-    area, first = 0, -1
-    for level in range(LEVELS, 0, -1):
-        for pixel in order[ends[level + 1] : ends[level]]:
-            root = pixel
-            parent[pixel] = -1
-            hung_under[pixel] = pixel
-            for step in (-width, -1, 1, width):
-                # Neighbours of this level are in the forest only where they come earlier in scan order.
-                if levels[pixel + step] >= level + (step > 0):
-                    other = find(parent, pixel + step)
-                    if other != root:
-                        low, high = min(root, other), max(root, other)
-                        parent[low] += parent[high]
-                        parent[high] = low
-                        hung_under[high] = low
-                        joined[high] = level
-                        root = low
-            if -parent[root] > area or (-parent[root] == area and root < first):
-                area, first = -parent[root], root
-        largest[level] = first
-        nested[level] = largest[level + 1] >= 0 and find(parent, largest[level + 1]) == first
-    return hung_under, joined, largest, nested
+    most = (ends[1:] - ends[:-1]).max()
+    switches, switches_above, meets = np.empty((3, most), np.uint8)
+    pairs = np.empty((2, most), np.int32)
+    num_edges = num_above = FIRST
+    rows[0] = 0
+    for y in range(len(rows) - 1):
+        row = slice(ends[y], ends[y + 1])
+        column, here, above = columns[row], levels[0, row], levels[1, row]
+        # Runs switch on and off; one meets a run of the row above where both become, or are, on.
+        switches[0], switches_above[0] = here[0] >= level, above[0] >= level
+        meets[0] = switches[0] & switches_above[0]
+        for s in range(1, len(here)):
+            switches[s] = (here[s] >= level) != (here[s - 1] >= level)
+            switches_above[s] = (above[s] >= level) != (above[s - 1] >= level)
+            meets[s] = (min(here[s], above[s]) >= level) & (min(here[s - 1], above[s - 1]) < level)
+        num_pairs = FIRST
+        for s in range(len(here)):
+            edges[num_edges] = column[s]
+            num_edges += switches[s]
+            num_above += switches_above[s]
+            pairs[0, num_pairs], pairs[1, num_pairs] = num_above, num_edges
+            num_pairs += meets[s]
+        rows[y + 1] = np.int64(num_edges) // 2
+        for run in range(rows[y], rows[y + 1]):
+            parent[run] = edges[2 * run] - edges[2 * run + 1]
+        for i in range(np.int64(num_pairs)):  # run r lasts from switch 2 r + 1 to 2 r + 2
+            join(parent, pairs[0, i] >> 1, pairs[1, i] >> 1)
+    return rows[-1]
 
 
 @compiled
-def connected_levels(levels: Frames, width: int) -> Frames:
-    """The highest level up to which each pixel stays in the largest components of all levels: (pixels,) uint8.
+def add_body(num_runs: int, level: int, edges: Frames, rows: Frames, parent: Frames, steps: Frames) -> bool:
+    """Add the largest component of a level to the map of levels, if it lies inside that of the level before.
 
-    Largest components of successive levels are nested or disjoint. The nested ones, from level 1 up to `top`, count;
-    a pixel belongs to those whose level is at most the one at which it met the seed, a pixel of the innermost.
-    Arguments as for `grow_forest`.
+    Args:
+        num_runs: at this level.
+        level: 1…10.
+        edges: of `label_runs`; rows, parent: likewise.
+        steps: (H, W + 1) int8, how a pixel's level differs from that of the pixel before.
+
+    Returns:
+        Whether it does. If not, it is disjoint from it, and no pixel is in the largest components of all levels.
     """
-    hung_under, joined, largest, nested = grow_forest(levels, width)
-    top = 1
-    while top < LEVELS and nested[top]:
-        top += 1
-    if largest[top] < 0:
-        return joined
-    met = joined
-    pixel, level = largest[top], top
-    while True:  # the seed, and all that it was hung under
-        above, next_level = hung_under[pixel], min(level, joined[pixel])
-        hung_under[pixel], met[pixel] = pixel, level
-        if above == pixel:
-            break
-        pixel, level = above, next_level
-    for pixel in range(levels.size):  # all others: what a pixel hangs under comes before it
-        if levels[pixel] > 0 and hung_under[pixel] != pixel:
-            met[pixel] = min(met[pixel], met[hung_under[pixel]])
-    return met
+    body, area = -1, 0
+    for run in range(num_runs):
+        if parent[run] < area:
+            body, area = run, parent[run]
+    if body < 0:
+        return False
+    top = np.searchsorted(rows, body, side="right") - 1
+    if steps[top, : edges[2 * body] + 1].sum() != level - 1:
+        return False
+    inside = np.zeros(num_runs, np.bool_)
+    inside[body] = True
+    for y in range(len(steps)):
+        step = steps[y]
+        for run in range(rows[y], rows[y + 1]):
+            above = parent[run]  # comes before it
+            inside[run] = inside[above if above >= 0 else run]
+            if inside[run]:
+                step[edges[2 * run]] += 1
+                step[edges[2 * run + 1]] -= 1
+    return True
 
 
 @compiled
 def connectivity_sums(pred: Frames, target: Frames, mask: Mask, thresholds: Frames, white: float) -> Frames:
     """Σ|φ(p) − φ(q)| of each frame over the mask's pixels: (N, H, W) → (N,).
+
+    Largest components of successive levels are nested or disjoint: the levels count as long as they are nested.
 
     Args:
         pred: (N, H, W); target: the same shape; mask: the same shape.
@@ -272,22 +313,28 @@ def connectivity_sums(pred: Frames, target: Frames, mask: Mask, thresholds: Fram
     """
     N, H, W = pred.shape
     sums = np.empty(N)
+    segments = np.empty(H * (W + 1), np.int32), np.empty((2, H * (W + 1)), np.uint8), np.empty(H + 1, np.int64)
+    most_runs = H * ((W + 1) // 2)
+    runs = np.empty(2 * most_runs + 1, np.int32), np.empty(H + 1, np.int64), np.empty(most_runs, np.int32)
+    steps, line = np.empty((H, W + 1), np.int8), np.empty(W, np.int8)
     for n in range(N):
-        levels = np.zeros((H + 2, W + 2), np.uint8)
-        for y in range(H):
-            ours, true, line = pred[n, y], target[n, y], levels[y + 1, 1 : W + 1]
-            for threshold in thresholds:
-                for x in range(W):
-                    line[x] += (ours[x] >= threshold) & (true[x] >= threshold)
-        connected = connected_levels(levels.ravel(), W + 2).reshape(H + 2, W + 2)
+        segment_rows(pred[n], target[n], thresholds, *segments)
+        steps[:] = 0
+        for level in range(1, LEVELS + 1):
+            num_runs = label_runs(*segments, np.uint8(level), *runs)
+            if not add_body(num_runs, level, *runs, steps):
+                break
         total = np.zeros(W)
         for y in range(H):
-            line = connected[y + 1, 1 : W + 1]
+            connected = np.int8(0)
+            for x in range(W):
+                connected += steps[y, x]
+                line[x] = connected
             for x in range(W):
                 # Compared in float32, as published; no 8-bit code comes near the cut.
-                level = np.float32(line[x]) / np.float32(LEVELS)
-                ours_left = np.float32(pred[n, y, x]) / np.float32(white) - level
-                true_left = np.float32(target[n, y, x]) / np.float32(white) - level
+                level_here = np.float32(line[x]) / np.float32(LEVELS)
+                ours_left = np.float32(pred[n, y, x]) / np.float32(white) - level_here
+                true_left = np.float32(target[n, y, x]) / np.float32(white) - level_here
                 ours_left = ours_left if ours_left >= CUT else np.float32(0)
                 true_left = true_left if true_left >= CUT else np.float32(0)
                 change = abs(ours_left - true_left)

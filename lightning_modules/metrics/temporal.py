@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from lightning_modules.metrics.frames import (
+    WORTH_A_THREAD,
     Rounding,
     alpha_frames,
     check_alphas,
     check_choice,
+    in_threads,
     region_size,
     same_type,
     unknown,
@@ -79,7 +81,8 @@ def _change_sums(pred: Tensor, target: Tensor, region: Tensor | None) -> Tensor:
         from lightning_modules.metrics import kernels
 
         frames = (pred[:, now], target[:, now], pred[:, before], target[:, before], inner)
-        changes = torch.from_numpy(kernels.change_sums(*map(alpha_frames, frames)))
+        arrays = [alpha_frames(x) for x in frames]
+        changes = torch.from_numpy(in_threads(kernels.change_sums, arrays, least=WORTH_A_THREAD))
         sums[:, now] = changes.view(len(pred), -1) / white**2
     return sums
 
