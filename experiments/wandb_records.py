@@ -7,8 +7,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import wandb
-
 from experiments.records import CellRecord
 from experiments.study import short_name
 from experiments.wandb_runs import RECORD_FILES, one_line
@@ -28,6 +26,8 @@ def download_records(project: str, experiment: str, folder: Path) -> list[str]:
     Raises:
         ValueError: the server cannot be reached, or the project has no such record.
     """
+    import wandb
+
     cells: set[str] = set()
     try:
         for run in wandb.Api().runs(project, filters={"config.experiment": experiment}, order="-created_at"):

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import wandb
 from lightning.pytorch.loggers import WandbLogger
 
 from experiments.loggers import CellLogger, matte_panels, result_figures
@@ -31,24 +31,26 @@ SCORES = ("mad", "mse", "dtssd")
 class WandbCellLogger(CellLogger):
     """Losses, scores, a table of the test clips, mattes, short videos, and the run record as an artifact."""
 
-    def __init__(self, inner: WandbLogger, mode: str) -> None:
-        super().__init__(inner)
+    def __init__(self, run: Any, project: str, mode: str) -> None:
+        # Given a run that is started: Lightning's own start prints a warning on standard error.
+        super().__init__(WandbLogger(experiment=run, project=project))
+        self.run = run
         self.mode = mode
-        self.run: Any = inner.experiment
         self.folder = Path(self.run.dir).parent
-        self.broken = False
+        self.failed = False
+        run.define_metric("trainer/global_step")
+        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         for score in SCORES:
-            self.run.define_metric(f"val/{score}", step_metric="trainer/global_step", summary="min")
+            run.define_metric(f"val/{score}", step_metric="trainer/global_step", summary="min")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log scalars, unless the client's own process is gone."""
-        try:
-            super().log_metrics(metrics, step)
-        except Exception as error:  # whatever happens in the client, the training goes on
-            self._give_up(error)
+        """Log scalars."""
+        self._try(partial(super().log_metrics, metrics, step))
 
     def log_results(self, record: CellRecord) -> None:
         """Test figures, clips, mattes and videos."""
+        import wandb
+
         media = record.folder / "media"
         pictures = [wandb.Image(panel, caption=clip) for clip, panel in matte_panels(media).items()]
         videos = [wandb.Video(str(path), caption=path.stem, format="mp4") for path in sorted(media.glob("*.mp4"))]
@@ -59,19 +61,29 @@ class WandbCellLogger(CellLogger):
 
     def close(self, record: CellRecord) -> None:
         """Log results and record, and end within `logger.finish_timeout` seconds."""
+        last = [self.log_results] if record.status == "complete" else []
+        if record.status != "running":  # else it was asked to end and goes on later
+            last += [self._save_record, self._log_artifact]
+        for log in last:
+            self._try(partial(log, record))
         try:
-            if not self.broken:
-                if record.status == "complete":
-                    self.log_results(record)
-                if record.status != "running":  # else it was asked to end and goes on later
-                    self.run.log_artifact(record_artifact(record, self.run.id))
-                    self._save_record(record)
             self.run.finish(exit_code=0 if record.status == "complete" else 1)
         except TimeoutError:
             how = "" if self.mode == "offline" else "--include-online "
             warn(f"W&B did not take everything in time; nothing is lost: wandb sync {how}{self.folder}")
-        except Exception as error:  # whatever happens in the client, the record is complete
-            self._give_up(error)
+
+    def _try(self, call: Callable[[], None]) -> None:
+        """Call the client; a line at the first error, whatever it is: training goes on, the record is complete."""
+        try:
+            call()
+        except Exception as error:
+            if not self.failed:
+                self.failed = True
+                warn(f"W&B could not log all ({one_line(error)}); the run record is not touched")
+
+    def _log_artifact(self, record: CellRecord) -> None:
+        """Asks the server first, alone of all that is logged: with a dead one it is left out."""
+        self.run.log_artifact(record_artifact(record, self.run.id))
 
     def _save_record(self, record: CellRecord) -> None:
         """CELL/record.json and tables among the run's files, where `experiments.wandb_records` looks for them."""
@@ -80,11 +92,6 @@ class WandbCellLogger(CellLogger):
         for path in record_files(record):
             shutil.copyfile(path, folder / path.name)
             self.run.save(str(folder / path.name), base_path=self.run.dir, policy="now")
-
-    def _give_up(self, error: Exception) -> None:
-        if not self.broken:
-            self.broken = True
-            warn(f"W&B logging stopped ({one_line(error)}); the run record is not touched")
 
 
 def start_wandb(config: dict[str, Any], record: CellRecord) -> WandbCellLogger:
@@ -96,34 +103,38 @@ def start_wandb(config: dict[str, Any], record: CellRecord) -> WandbCellLogger:
     Raises:
         ValueError: the server of a sweep agent cannot be reached.
     """
+    import wandb
+
     options = config["logger"]
     in_sweep = "WANDB_SWEEP_ID" in os.environ
     mode = "online" if in_sweep else os.environ.get("WANDB_MODE", options["mode"])
     try:
-        return WandbCellLogger(_lightning_logger(config, record, mode), mode)
-    except wandb.Error as error:
+        return WandbCellLogger(_start_run(config, record, mode), options["project"], mode)
+    except Exception as error:  # of many kinds: refused, timed out, no key, wrong key
         wandb.teardown()  # else the run's id counts as in use
         if in_sweep:
             raise ValueError(f"W&B cannot be reached under its sweep agent ({one_line(error)})") from error
-        logger = WandbCellLogger(_lightning_logger(config, record, "offline"), "offline")
+        logger = WandbCellLogger(_start_run(config, record, "offline"), options["project"], "offline")
         warn(f"W&B cannot be reached ({one_line(error)}): logging offline; send later: wandb sync {logger.folder}")
         return logger
 
 
-def _lightning_logger(config: dict[str, Any], record: CellRecord, mode: str) -> WandbLogger:
+def _start_run(config: dict[str, Any], record: CellRecord, mode: str) -> Any:
+    import wandb
+
     options = config["logger"]
     identity = config_hash({"cell": [record.experiment, record.cell, record.config_hash]})
-    logger = WandbLogger(
+    return wandb.init(
         project=options["project"],
-        save_dir=record.folder.resolve(),
+        dir=record.folder.resolve(),
+        resume="allow",
         name=record.cell,
         id=os.environ.get("WANDB_RUN_ID", identity) if "WANDB_SWEEP_ID" in os.environ else identity,
         group=os.environ.get("WANDB_RUN_GROUP", record.experiment),
         job_type="train",
         tags=[record.scale, str(config["model"]["name"])],
         config=run_config(config, record),
-        # Lightning's own `offline=True` would set WANDB_MODE for the whole process.
-        mode=mode,
+        mode=mode,  # type: ignore[arg-type] # wandb itself says which there are
         settings=wandb.Settings(
             silent=True,
             console="off",
@@ -133,8 +144,6 @@ def _lightning_logger(config: dict[str, Any], record: CellRecord, mode: str) -> 
             finish_timeout_raises=True,
         ),
     )
-    _ = logger.experiment  # starts the run
-    return logger
 
 
 def run_config(config: dict[str, Any], record: CellRecord) -> dict[str, Any]:
@@ -175,6 +184,8 @@ def record_files(record: CellRecord) -> list[Path]:
 
 def record_artifact(record: CellRecord, run_id: str) -> Any:
     """The run record with its pictures; the files are not copied."""
+    import wandb
+
     about = {"experiment": record.experiment, "cell": record.cell, "status": record.status}
     artifact = wandb.Artifact(f"record-{run_id}", type=ARTIFACT_TYPE, metadata=about)
     folder = record.folder.resolve()

@@ -89,8 +89,24 @@ def check_file(name: str, url: str, folder: Path, agents: int = 1) -> str:
         raise AssertionError(f"{error}: {outputs[0][-3000:]}") from error
     records = [json.loads(path.read_text()) for path in (folder / name / "outputs").glob("*/*/record.json")]
     assert [record["status"] for record in records] == ["complete"] * len(runs), f"{name}: {records}"
+    if agents > 1:
+        check_download(entity_path.rpartition("/")[0], folder / name, url)
     how = f"{agents} agents" if agents > 1 else "1 agent"
     return f"{name}: {how}, {len(runs)} runs, {sum(rows)} history rows, exit status 0"
+
+
+def check_download(project: str, folder: Path, url: str) -> None:
+    """What a report reads comes back from the server as it is on the disk."""
+    api(url)
+    from experiments.wandb_records import download_records
+
+    for path in (folder / "outputs").glob("*/*/*"):
+        if path.name in ("record.json", "metrics.parquet", "baselines.parquet"):
+            experiment, cell, name = path.parts[-3:]
+            back = folder / "back" / experiment
+            if not back.exists():
+                download_records(project, experiment, back)
+            assert (back / cell / name).read_bytes() == path.read_bytes(), f"{cell}/{name} differs on the server"
 
 
 def check_rerun(name: str, url: str, folder: Path) -> str:

@@ -168,7 +168,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Images (N, in_channels, H, W) → features at strides 2, 4, 8, 16; sizes are rounded up."""
-        x2 = F.relu(self.bn1(self.conv1(conv_layout(x))), inplace=True)
+        x2 = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x4 = self.layer1(F.max_pool2d(x2, 3, stride=2, padding=1))
         x8 = self.layer2(x4)
         return [x2, x4, x8, self.layer4(self.layer3(x8))]

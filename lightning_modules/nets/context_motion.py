@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.nets.backbones import MobileNetV2, ResNet
@@ -98,11 +99,11 @@ class ContextMotion(MattingNet):
 
         self.backbone = Encoder(backbone, width)
         *skips, deepest = self.backbone.channels
-        self.skips = nn.ModuleList(_conv(channels, decoder_channels) for channels in (3, *skips))
-        self.project = _conv(deepest, context_channels, 1)
+        self.skips = nn.ModuleList(ConvReLU(channels, decoder_channels) for channels in (3, *skips))
+        self.project = ConvReLU(deepest, context_channels, 1)
         self.motion = MotionEncoder(context_channels) if operator == "motion" else None
         seen = context_channels + (0 if self.motion is None else 2 * _MOTION)
-        self.update = _conv(seen, hidden) if operator == "baseline" else SeparableConvGRU(seen, hidden)
+        self.update = ConvReLU(seen, hidden) if operator == "baseline" else SeparableConvGRU(seen, hidden)
         self.alpha_decoder = Decoder(hidden, decoder_channels, 1)
         self.foreground_decoder = Decoder(hidden, decoder_channels, 3)
         self.train()
@@ -243,6 +244,15 @@ class ContextMotion(MattingNet):
                 module.eval().requires_grad_(False)
         return self
 
+    def initialise(self, module: nn.Module) -> None:
+        """Kaiming's weights before each of our ReLUs (our choice), as no norm keeps the signal up; else as torch."""
+        if isinstance(module, ConvReLU):
+            assert module.bias is not None
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+        else:
+            super().initialise(module)
+
     def reset_parameters(self, seed: int) -> None:
         """Draw all start weights anew; the encoder's frozen norms take their statistics from pictures of noise.
 
@@ -306,7 +316,8 @@ class Encoder(nn.Module):
             norm.train()
             norm.momentum = None  # running statistics are then means, of one batch here
             norm.reset_running_stats()
-        self((noise / 6).to(self.scale.device))  # type: ignore[union-attr]
+        # Stretched to the contrast of photographs, a standard deviation of about a quarter.
+        self((noise / 3 - 0.5).clamp(0, 1).to(self.scale.device))  # type: ignore[union-attr]
         for norm in norms:
             norm.momentum = 0.1
             norm.eval()
@@ -314,6 +325,17 @@ class Encoder(nn.Module):
     def load_imagenet(self) -> None:
         """Take torchvision's ImageNet weights (downloads them once)."""
         self.net.load_imagenet()
+
+
+class ConvReLU(nn.Conv2d):
+    """Convolution with bias, padded to keep the size, and ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) → (N, out_channels, H, W)."""
+        return F.relu(super().forward(x), inplace=True)
 
 
 class MotionEncoder(nn.Module):
@@ -324,9 +346,9 @@ class MotionEncoder(nn.Module):
 
     def __init__(self, context_channels: int) -> None:
         super().__init__()
-        self.correlation = nn.Sequential(_conv(2 * context_channels, _MOTION), _conv(_MOTION, _MOTION))
-        self.flow = nn.Sequential(_conv(2, _MOTION, 7), _conv(_MOTION, _MOTION, 7))
-        self.motion = _conv(2 * _MOTION, 2 * _MOTION - 2)
+        self.correlation = nn.Sequential(ConvReLU(2 * context_channels, _MOTION), ConvReLU(_MOTION, _MOTION))
+        self.flow = nn.Sequential(ConvReLU(2, _MOTION, 7), ConvReLU(_MOTION, _MOTION, 7))
+        self.motion = ConvReLU(2 * _MOTION, 2 * _MOTION - 2)
 
     def forward(self, features: Tensor, previous: Tensor, flow: Tensor) -> Tensor:
         """Features of frames t and t − 1 (N, C, h, w), flow (N, 2, 16 h, 16 w) in pixels → (N, C + 64, h, w)."""
@@ -344,21 +366,16 @@ class Decoder(nn.Module):
     def __init__(self, hidden: int, channels: int, out_channels: int) -> None:
         super().__init__()
         self.stages = nn.ModuleList(
-            nn.Sequential(_conv(before + channels, channels), _conv(channels, channels))
+            nn.Sequential(ConvReLU(before + channels, channels), ConvReLU(channels, channels))
             for before in (hidden, channels, channels, channels)
         )
-        self.head = nn.Sequential(_conv(channels, channels), nn.Conv2d(channels, out_channels, 3, padding=1))
+        self.head = nn.Sequential(ConvReLU(channels, channels), nn.Conv2d(channels, out_channels, 3, padding=1))
 
     def forward(self, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
         """Hidden (N, M, h, w), skips at strides 1, 2, 4, 8 → (N, out_channels, H, W), without activation."""
         for stage, skip in zip(self.stages, reversed(skips), strict=True):
             x = stage(torch.cat((resize(x, (skip.shape[-2], skip.shape[-1])), skip), dim=1))
         return self.head(x)
-
-
-def _conv(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-    return nn.Sequential(conv, nn.ReLU(inplace=True))
 
 
 def _pad(clip: Tensor) -> Tensor:

@@ -96,6 +96,7 @@ class Refiner(nn.Module):
         """Base maps (N, 36, H/2, W/2) and images (N, 6, H/2, W/2)."""
         half = (images.shape[-2] // 2, images.shape[-1] // 2)
         maps = torch.cat((coarse.hidden, coarse.matte.to(coarse.hidden.dtype)), dim=1)
+        maps = maps.contiguous(memory_format=torch.channels_last)
         return [resize(maps, half), resize(images, half).to(maps.dtype)]
 
     def _convolve(self, half: Tensor, full: Tensor) -> Tensor:

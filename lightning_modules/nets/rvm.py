@@ -148,7 +148,7 @@ class RVM(MattingNet):
             slope (N, 4, h, w) or None and offset (N, 4, h, w) for `enlarge`, or None and segmentation logits
             (N, 1, h, w); then the four memories after the last frame. `refine` is False where fine is small.
         """
-        *skips, deepest = self.backbone(small)
+        *skips, deepest = self.backbone(conv_layout(small))
         hidden, memory = self.decoder(conv_layout(small), skips, self.aspp(deepest), memory)
         head = self.segmentation_head if segmentation_pass else self.matting_head
         slope, offset = None, head(hidden)

@@ -77,6 +77,20 @@ class Scalar(MattingNet):
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
 
+@pytest.mark.parametrize(("warmup", "num_steps"), [(0.3, 50), (0.1, 7), (0.3, 4)])
+def test_onecycle_is_pytorchs(warmup: float, num_steps: int) -> None:
+    recipe = Recipe(Objective(), schedule="onecycle", warmup=warmup)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=num_steps, pct_start=warmup, cycle_momentum=False
+    )
+    for step in range(num_steps):
+        assert recipe.rate(step, num_steps) == pytest.approx(theirs.get_last_lr()[0], rel=1e-6)
+        optimizer.step()
+        if step < num_steps - 1:
+            theirs.step()
+
+
 def test_accumulated_batches_give_the_mean_gradient() -> None:
     net = Scalar()
     module = MattingModule(net, Recipe(FirstMatte(), learning_rate=1.0, momentum=0.0))
@@ -112,7 +126,7 @@ def test_each_optimiser_takes_the_recipes_numbers(optimizer: str) -> None:
 
 
 def test_unknown_schedule_is_told() -> None:
-    with pytest.raises(ValueError, match="step or cosine, got 'cosin'"):
+    with pytest.raises(ValueError, match="step, cosine or onecycle, got 'cosin'"):
         Recipe(Objective(), schedule="cosin")  # type: ignore[arg-type]
 
 

@@ -18,6 +18,11 @@ CASES = [
         {"backbone": "mobilenetv2", "width": 0.5, "refine_share": 1.0, "refine_prevent_oversampling": False},
         id="background_matting_v2",
     ),
+    pytest.param(
+        "context_motion",
+        {"backbone": "mobilenetv2", "width": 0.5, "context_channels": 32, "hidden": 16, "decoder_channels": 8},
+        id="context_motion",
+    ),
     pytest.param("deeplabv3", {"backbone": "mobilenetv3", "threshold": None}, id="deeplabv3"),
     pytest.param("lraspp", {"threshold": None}, id="lraspp"),
 ]
@@ -78,10 +83,11 @@ def test_gradient_reaches_every_parameter(name, options):
     net = build_net(name, **options).train()
     make_memory_visible(net)
     out = run(net, clip(2, 64, 96))
-    loss = out.alpha.square().mean()
+    loss = out.alpha.square().mean() + (0 if out.foreground is None else out.foreground.square().mean())
     loss = loss + sum(value.square().mean() for value in out.aux.values() if value.requires_grad)
     loss.backward()
-    without = [key for key, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    trained = [(key, p) for key, p in net.named_parameters() if p.requires_grad]
+    without = [key for key, p in trained if p.grad is None or not p.grad.isfinite().all()]
     # RVM's second head has a pass of its own: see test_rvm.py.
     assert [key for key in without if not key.startswith("segmentation_head.")] == []
 
