@@ -2,6 +2,7 @@
 
     python -m experiments.report +exp=brm_ablation              from outputs/ into results/, nothing is trained
     python -m experiments.report +exp=brm_ablation scale=small
+    python -m experiments.report +exp=brm_ablation wandb=ENTITY/PROJECT    from what a W&B project has
     python -m experiments.report records=outputs/evaluate baseline=NAME output=DIR
 
 Give the same overrides as to `experiments.run`: they say which cells belong to the comparison. With `records=` it
@@ -33,6 +34,7 @@ from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.reporting.panels import matte_panels
 from experiments.reporting.verdicts import headline
 from experiments.study import Study, short_name
+from experiments.wandb_records import download_records
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 MAX_IMAGE_BYTES = 2_000_000  # of all images together; in base64 they fill 2.7 MB of the page
@@ -199,14 +201,19 @@ def main() -> int:
     if any(each.startswith("records=") for each in arguments):
         return _report_records(arguments)
     axes = swept(arguments)
-    kept = [each for each in arguments if each.partition("=")[0].lstrip("+") not in axes]
+    project = next((each.partition("=")[2] for each in arguments if each.startswith("wandb=")), None)
+    kept = [each for each in arguments if each.partition("=")[0].lstrip("+") not in (*axes, "wandb")]
     sys.argv = [sys.argv[0], *kept, "hydra.mode=RUN"]
 
     def report(config: DictConfig) -> None:
         study = Study(config, HydraConfig.get(), axes)
-        cells = [cell for cell in read_cells(study.folder.parent) if _belongs(cell, study)]
+        folder = study.folder.parent
+        if project:
+            folder = folder.parent / "from_wandb" / folder.name
+            download_records(project, study.experiment["name"], folder)
+        cells = [cell for cell in read_cells(folder) if _belongs(cell, study)]
         if not cells:
-            raise ValueError(f"{study.folder.parent}: no cells of this comparison; run experiments.run first")
+            raise ValueError(f"{folder}: no cells of this comparison; run experiments.run first")
         print(f"report    {write_report(study.experiment, cells, study.report)}")
 
     for error in run_hydra(report):

@@ -56,14 +56,15 @@ class Objective(nn.Module):
         Args:
             net: whose parts, its direct children, `learning_rate` may name.
             learning_rate: of everything; or by part, with "rest" for the objective and all parts not named.
-                A part with rate 0 is not trained.
+                A part with rate 0 is not trained; one that this net goes without (its attribute is None) is
+                passed over.
 
         Raises:
             ValueError: a named part does not exist, or "rest" is missing where something is left.
         """
         rates = dict(learning_rate) if isinstance(learning_rate, Mapping) else {"rest": learning_rate}
         parts = [name for name, _ in net.named_children()]
-        if unknown := sorted(set(rates) - {*parts, "rest"}):
+        if unknown := sorted(name for name in rates if name != "rest" and not hasattr(net, name)):
             raise ValueError(f"learning_rate names {', '.join(unknown)}; this net has {', '.join(parts)}, and rest")
         groups: dict[str, list[nn.Parameter]] = {name: [] for name in [*rates, "rest"]}
         for name, parameter in net.named_parameters():

@@ -193,6 +193,13 @@ def test_a_part_frozen_in_one_stage_is_trained_in_the_next() -> None:
         assert net.refiner.weight.requires_grad is trains
 
 
+def test_a_rate_for_a_part_that_this_net_goes_without_is_passed_over() -> None:
+    net = TwoParts()
+    net.refiner = None  # type: ignore[assignment]
+    (group,) = Objective().parameter_groups(net, {"refiner": 0.1, "rest": 0.2})
+    assert (group["lr"], len(group["params"])) == (0.2, 4)
+
+
 @pytest.mark.parametrize(
     ("rates", "message"),
     [({"bckbone": 1e-4, "rest": 1e-4}, "learning_rate names bckbone"), ({"backbone": 1e-4}, "add rest")],
