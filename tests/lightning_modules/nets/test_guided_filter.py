@@ -34,7 +34,7 @@ def test_fast_filter_brings_back_a_function_of_the_guide():
     base = F.interpolate(fine, scale_factor=0.25, mode="area")
     out = fast_guided_filter(fine, base, 0.5 * base + 0.1)[..., 8:-8, 8:-8]
     # The mean of a window is pulled towards 0 by eps alone.
-    torch.testing.assert_close(out, 0.5 * fine[..., 8:-8, 8:-8] + 0.1, atol=0.01, rtol=0)
+    torch.testing.assert_close(out, 0.5 * fine[..., 8:-8, 8:-8] + 0.1, atol=0.02, rtol=0)
 
 
 def test_fast_filter_computes_in_float32_under_autocast_and_for_half_precision():
