@@ -156,6 +156,46 @@ def beat(path: Path, stage: str, done: int, total: int, note: str = "") -> None:
     temporary.replace(path)
 
 
+def make_trainer(
+    objective: Objective,
+    stage: dict[str, Any],
+    trainer: dict[str, Any],
+    folder: Path,
+    callbacks: list[Callback],
+    logger: Logger | None,
+) -> pl.Trainer:
+    """The Lightning trainer of one stage; arguments as for `train_stage`."""
+    clip = "value" if "gradient_clip_value" in stage else "norm"
+    average = [] if stage["average_decay"] is None else [EMAWeightAveraging(decay=stage["average_decay"])]
+    return pl.Trainer(
+        accelerator=pick_device(trainer["accelerator"]).type,
+        devices=trainer["devices"],
+        num_nodes=trainer["num_nodes"],
+        strategy=_strategy(trainer["strategy"], objective),
+        precision=trainer["precision"],
+        accumulate_grad_batches=trainer["accumulate_grad_batches"],
+        gradient_clip_val=stage[f"gradient_clip_{clip}"],
+        gradient_clip_algorithm=clip,
+        max_steps=stage["steps"],
+        max_epochs=1,
+        callbacks=[*average, *callbacks],
+        val_check_interval=min(trainer["validate_every"], stage["steps"]) * trainer["accumulate_grad_batches"],
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(10, _history_every(stage)),
+        logger=logger or False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=os.isatty(1),
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+
+
+def _history_every(stage: dict[str, Any]) -> int:
+    """Steps between two rows of the history: about a hundred in all."""
+    return max(1, stage["steps"] // 100)
+
+
 def _strategy(strategy: str, objective: Objective) -> str:
     """DDP waits for ever for gradients of parts that a step leaves idle unless it is told to look for them."""
     return "ddp_find_unused_parameters_true" if strategy == "ddp" and objective.idle_parameters else strategy
@@ -192,7 +232,6 @@ def train_stage(
         net.to(memory_format=torch.channels_last)
     if trainer["compile"]:
         net.compile_step()
-    clip = "value" if "gradient_clip_value" in stage else "norm"
     weights = folder / "checkpoints" / f"{name}.pt"
     if is_whole(weights):
         saved = torch.load(weights, map_location="cpu", weights_only=True)
@@ -202,35 +241,9 @@ def train_stage(
     resume = folder / "checkpoints" / f"{name}.ckpt"
     resume.parent.mkdir(parents=True, exist_ok=True)
     module = MattingModule(net, recipe)
-    history = History(folder / f"history_{name}.csv", every=max(1, stage["steps"] // 100))
-    average = [] if stage["average_decay"] is None else [EMAWeightAveraging(decay=stage["average_decay"])]
-    fit = pl.Trainer(
-        accelerator=pick_device(trainer["accelerator"]).type,
-        devices=trainer["devices"],
-        num_nodes=trainer["num_nodes"],
-        strategy=_strategy(trainer["strategy"], recipe.objective),
-        precision=trainer["precision"],
-        accumulate_grad_batches=trainer["accumulate_grad_batches"],
-        gradient_clip_val=stage[f"gradient_clip_{clip}"],
-        gradient_clip_algorithm=clip,
-        max_steps=stage["steps"],
-        max_epochs=1,
-        callbacks=[
-            *average,
-            history,
-            Heartbeat(folder / "progress", name),
-            ResumePoint(resume, trainer["checkpoint_every"]),
-        ],
-        val_check_interval=min(trainer["validate_every"], stage["steps"]) * trainer["accumulate_grad_batches"],
-        num_sanity_val_steps=0,
-        log_every_n_steps=min(10, history.every),
-        logger=logger or False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=os.isatty(1),
-        use_distributed_sampler=False,
-        default_root_dir=folder,
-    )
+    history = History(folder / f"history_{name}.csv", every=_history_every(stage))
+    callbacks = [history, Heartbeat(folder / "progress", name), ResumePoint(resume, trainer["checkpoint_every"])]
+    fit = make_trainer(recipe.objective, stage, trainer, folder, callbacks, logger)
     try:
         fit.fit(module, datamodule=data, ckpt_path=newest_whole(resume), weights_only=True)
     except SIGTERMException:

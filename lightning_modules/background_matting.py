@@ -37,9 +37,9 @@ class PlateObjective(Objective):
     def __init__(
         self,
         net: BackgroundMattingV2,
-        plate: Literal["true", "first", "perturbed"],
-        augmentation: Mapping[str, Any] | None,
-        detach_error: bool,
+        plate: Literal["true", "first", "perturbed"] = "perturbed",
+        augmentation: Mapping[str, Any] | None = None,
+        detach_error: bool = True,
     ) -> None:
         super().__init__()
         if not isinstance(net, BackgroundMattingV2):
@@ -77,15 +77,6 @@ class BackgroundMattingBaseObjective(PlateObjective):
     Source: Lin et al., section 4.2 of the paper's supplement; the official code's losses, all of weight 1.
     """
 
-    def __init__(
-        self,
-        net: BackgroundMattingV2,
-        plate: Literal["true", "first", "perturbed"] = "perturbed",
-        augmentation: Mapping[str, Any] | None = None,
-        detach_error: bool = True,
-    ) -> None:
-        super().__init__(net, plate, augmentation, detach_error)
-
     def parameter_groups(self, net: MattingNet, learning_rate: Rate) -> list[dict[str, Any]]:
         """Everything except the refiner."""
         rates = dict(learning_rate) if isinstance(learning_rate, Mapping) else {"rest": learning_rate}
@@ -115,14 +106,8 @@ class BackgroundMattingObjective(PlateObjective):
     Source: Lin et al., section 4.2 of the paper's supplement; the official code's losses, all of weight 1.
     """
 
-    def __init__(
-        self,
-        net: BackgroundMattingV2,
-        plate: Literal["true", "first", "perturbed"] = "perturbed",
-        augmentation: Mapping[str, Any] | None = None,
-        detach_error: bool = True,
-    ) -> None:
-        super().__init__(net, plate, augmentation, detach_error)
+    def __init__(self, net: BackgroundMattingV2, **options: Any) -> None:
+        super().__init__(net, **options)
         if net.refiner is None:
             raise ValueError(
                 "the refine stage needs a refiner; with model.refine_mode=none set recipe.stages.refine=null"
