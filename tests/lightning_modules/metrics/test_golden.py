@@ -1,5 +1,6 @@
 """Every alpha and foreground metric against the published scripts, frame by frame."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from lightning_modules.metrics.temporal import dtssd
 
 # Synthetic clips with the raw figures of each frame: CLIP/in/…, CLIP/official/SCRIPT[/REGION]/METRIC, and
 # CLIP/reimpl/… from a float64 implementation. `e1_ties` has equal areas, on which the scripts disagree.
-GOLDEN = np.load(Path(__file__).with_name("golden.npz"))
-CLIPS = sorted({key.split("/")[0] for key in GOLDEN})
+# MATTING_GOLDEN names another file of this form; further columns, with the papers' factors applied, are not read.
+STORED = np.load(os.environ.get("MATTING_GOLDEN", Path(__file__).with_name("golden.npz")))
+GOLDEN = {key: STORED[key] if "/in/" in key or STORED[key].ndim < 2 else STORED[key][:, 0] for key in STORED}
+CLIPS = sorted({key.split("/")[0] for key in GOLDEN if "/in/" in key})
 REGIONS = ("full", "unknown", "unknown_crop4")
 
 
@@ -95,7 +98,7 @@ def test_regions_equal_background_matting(clip: str, region: str, source: str, p
         ours["conn"][0, torch.from_numpy(failed)] = torch.nan
     for metric, values in theirs.items():
         name = metric.removeprefix("pha_")
-        if not name.startswith("fgr"):
+        if not name.startswith(("fgr", "unknown_pixels")):  # foregrounds have a test of their own
             assert agree(ours[name][0].numpy(), values, SCALES[paper][name]), name
 
 
