@@ -22,7 +22,7 @@ from experiments.benchmarks.nets import channels_last, make_step
 from experiments.benchmarks.output import Columns
 from experiments.benchmarks.timing import Times, interleave, load_average, ratio_interval, warm_up
 from experiments.benchmarks.variants import make_variant, precision_context, wants_channels_last
-from lightning_modules.nets.blocks import crop, pad_to_multiple
+from lightning_modules.nets.blocks import crop, pad_to_multiple, resize
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.official import load_official
 
@@ -71,7 +71,7 @@ def build_modnet(code: Path) -> OfficialPair:
         alpha = module(pad_to_multiple(frame * 2 - 1, 32), True)[-1]
         return crop(alpha, (frame.shape[-2], frame.shape[-1])), None
 
-    randomise(module)
+    randomise(module, lambda pictures: step(pictures, None, pictures, 1.0))
     net = with_weights_of(module, "modnet")
     net.inference = True  # type: ignore[assignment]  # theirs skips the training heads too
     return OfficialPair(module.eval(), step, net, fixed_ratio=1.0)
@@ -85,9 +85,10 @@ def build_rvm(code: Path, backbone: str = "mobilenetv3", refiner: str = "deep_gu
         _, alpha, *state = module(frame, *(state or [None] * 4), ratio)
         return alpha, state
 
-    randomise(module)
+    randomise(module, lambda pictures: step(pictures, None, pictures, 0.5))
     with torch.no_grad():
-        module.project_mat.conv.bias[3] += 0.5  # random weights give alpha around 0, where it is clamped
+        module.project_mat.conv.weight[3] *= 0.1  # alpha between the clamps
+        module.project_mat.conv.bias[3] += 0.5
     net = with_weights_of(module, "rvm", backbone=backbone, refiner=refiner)
     return OfficialPair(module.eval(), step, net)
 
@@ -103,9 +104,11 @@ def build_background_matting_v2(code: Path, backbone: str = "resnet50", **option
         module.refiner.sample_pixels = min(pixels, frame[0, 0].numel())  # theirs fails where the frame has fewer
         return crop(module(*(pad_to_multiple(each, 4) for each in (frame, plate)))[0], size), None
 
-    randomise(module)
+    randomise(module, lambda pictures: step(pictures, None, pictures.flip(0), 0.5))
     with torch.no_grad():
-        module.decoder.conv4.bias[0] += 0.5  # between the clamps
+        for conv in (module.decoder.conv4, module.refiner.conv4):
+            conv.weight[0] *= 0.1  # alpha between the clamps
+            conv.bias[0] += 0.5
         # Every cell has an error, so that as many are refined as may be, and rounding does not choose others.
         module.decoder.conv4.weight[4] *= 0.01
         module.decoder.conv4.bias[4] += 0.5
@@ -140,19 +143,33 @@ def import_official(code: Path, module: str) -> ModuleType:
 
 
 @torch.no_grad()
-def randomise(module: nn.Module, seed: int = 0) -> None:
-    """Move all norms away from their start, so that a wrong or missing one shows in the output."""
+def randomise(module: nn.Module, look: Callable[[Tensor], Any], seed: int = 0) -> None:
+    """Move all norms away from their start, so that a wrong or missing one shows in the output.
+
+    Their statistics are then those of pictures of noise, as under trained weights: activations neither vanish, which
+    makes a processor slow, nor blow up, which drives every cell's error to where none is refined.
+
+    Args:
+        module: theirs.
+        look: runs it on four pictures (4, 3, 128, 128) in [0, 1].
+        seed: of weights, biases and pictures.
+    """
     generator = torch.Generator().manual_seed(seed)
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            for tensor, low, high in (
-                (norm.weight, 0.8, 1.2),
-                (norm.bias, -0.2, 0.2),
-                (norm.running_mean, -0.2, 0.2),
-                (norm.running_var, 0.6, 1.4),
-            ):
-                if tensor is not None:
-                    tensor.uniform_(low, high, generator=generator)
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.weight.uniform_(0.8, 1.2, generator=generator)
+        norm.bias.uniform_(-0.2, 0.2, generator=generator)
+    pictures = [resize(torch.rand(4, 3, cells, cells, generator=generator), (128, 128)) for cells in (2, 8, 32, 128)]
+    was, momenta = module.training, [norm.momentum for norm in norms]
+    module.train()
+    for norm in norms:
+        norm.momentum = 1.0  # the statistics are those of this one batch
+    look(torch.stack(pictures).mean(0))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        assert norm.running_var is not None
+        norm.running_var.clamp_(min=1e-2)  # where four pictures are alike, as in pooled features
+    module.train(was)
 
 
 def with_weights_of(module: nn.Module, name: str, **options: Any) -> MattingNet:

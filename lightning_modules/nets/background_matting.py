@@ -130,19 +130,23 @@ class BackgroundMattingV2(MattingNet):
         check_frames(frames)
         plate = _checked_plate(background, frames)
         num_frames, size = frames.shape[1], (frames.shape[-2], frames.shape[-1])
-        # Channels last: the gathering of windows and, on a CPU, the resizing are several times as fast.
-        pictures = [fold_time(clip).permute(0, 2, 3, 1) for clip in (frames, plate)]
-        images = pad_to_multiple(torch.cat(pictures, dim=-1).permute(0, 3, 1, 2), self.multiple)
-        parts = [self._matte(some) for some in split_frames(images, self.training)]
+        pictures = [pad_to_multiple(fold_time(clip), self.multiple) for clip in (frames, plate)]
+        height, width = pictures[0].shape[-2:]
+        # Explicit sizes: a scale factor alone gives another picture when the sides are not whole.
+        small = (max(1, int(height * self.backbone_scale)), max(1, int(width * self.backbone_scale)))
+        # Made of the frames as they come: another memory format rounds otherwise, and cells are ranked by less.
+        copies = torch.cat([resize(picture, small) for picture in pictures], dim=1)
+        # Channels last: the gathering of windows and, on a CPU, the enlarging are several times as fast.
+        images = torch.cat([picture.permute(0, 2, 3, 1) for picture in pictures], dim=-1).permute(0, 3, 1, 2)
+        groups = split_frames(images, self.training)
+        parts = [self._matte(*group) for group in zip(groups, copies.split(len(groups[0])), strict=True)]
         tensors = {name: unfold_time(torch.cat([part[name] for part in parts]), num_frames) for name in parts[0]}
         return MattingOutput(crop(tensors.pop("alpha"), size), crop(tensors.pop("foreground"), size), aux=tensors)
 
-    def _matte(self, images: Tensor) -> dict[str, Tensor]:
-        """Alpha, foreground and `aux` of images (N, 6, H, W), sides multiples of 4."""
+    def _matte(self, images: Tensor, copies: Tensor) -> dict[str, Tensor]:
+        """Alpha, foreground and `aux` of images (N, 6, H, W), sides multiples of 4, and their small copies."""
         height, width = images.shape[-2:]
-        # Explicit sizes: a scale factor alone gives another picture when the sides are not whole.
-        small = (max(1, int(height * self.backbone_scale)), max(1, int(width * self.backbone_scale)))
-        coarse, refined = self.run_step(images, small)
+        coarse, refined = self.run_step(images, copies)
         named = {
             "coarse_alpha": coarse.alpha,
             "coarse_foreground": coarse.foreground,
@@ -158,18 +162,18 @@ class BackgroundMattingV2(MattingNet):
         alpha, residual = refined[:, :1], refined[:, 1:]
         return named | {"alpha": self._clamp(alpha), "foreground": self._clamp(residual + images[:, :3])}
 
-    def step(self, images: Tensor, small: tuple[int, int]) -> tuple[Coarse, Tensor | None]:
+    def step(self, images: Tensor, copies: Tensor) -> tuple[Coarse, Tensor | None]:
         """The part with shapes that do not depend on what is seen.
 
         Args:
             images: (N, 6, H, W) frame and plate in [0, 1], sides multiples of 4.
-            small: size of the base network's copy.
+            copies: (N, 6, h, w), the same at the size of the base network.
 
         Returns:
             What the base network gives, and with `refine_mode="full"` the refined matte (N, 4, H, W).
         """
         # Not channels last: no slower here, and then the numbers are the official code's to the last bit.
-        coarse = self.base(resize(images, small).contiguous())
+        coarse = self.base(copies.contiguous())
         everywhere = self.refine_mode == "full" and self.refiner is not None
         return coarse, self.refiner.everywhere(images, coarse) if everywhere else None  # type: ignore[union-attr]
 
