@@ -44,6 +44,8 @@ class Layers:
         camouflage: () in [0, 1], share of the foreground's colour that is drawn from the background.
         camouflage_shift: (2,) where on the background that colour is taken from, in output pixels.
         noise_std: () standard deviation of the sensor's noise on the composite.
+        jpeg_quality: () int64, of the JPEG that the composite goes through; 0 for none.
+        h264_crf: () int64, constant rate factor of the H.264 that it goes through; −1 for none.
         seed: () int64, seed of all random fields made while compositing (the noise).
         clip: name of the foreground clip.
         scene: name of the background.
@@ -62,6 +64,8 @@ class Layers:
     camouflage: Tensor
     camouflage_shift: Tensor
     noise_std: Tensor
+    jpeg_quality: Tensor
+    h264_crf: Tensor
     seed: Tensor
     near: Tensor | None = None
     near_affine: Tensor | None = None
@@ -79,7 +83,7 @@ class Layers:
 
 @dataclass
 class MattingBatch:
-    """A batch of composited clips and all that is known about them: frames = αF + (1−α)B (+ noise).
+    """A batch of composited clips and all that is known about them: frames = αF + (1−α)B (+ noise, compression).
 
     Attributes:
         frames: (B, T, 3, H, W) float in [0, 1].

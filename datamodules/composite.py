@@ -9,28 +9,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from datamodules.augment.codec import compress
+from datamodules.augment.photometric import LUMA
 from datamodules.batch import Layers, MattingBatch
 
 # An affine that takes more source pixels than this per output pixel would alias under bilinear sampling.
 MAX_SHRINK_WITHOUT_FILTER = 1.5
 # Share of the person's own light and shade that stays in a camouflaged colour.
 SHADING_KEPT = 0.3
-LUMA = (0.299, 0.587, 0.114)
 
 
-def composite(layers: Layers, height: int, width: int, flow: bool = False) -> MattingBatch:
+def composite(layers: Layers, height: int, width: int, flow: bool | None = False) -> MattingBatch:
     """Blend a batch of layers; the numbers of a clip do not depend on the others of its batch.
 
     Args:
         layers: a batch, as `collate_layers` gives it.
         height: of the output, pixels.
         width: of the output, pixels.
-        flow: also give the true motion; needs foregrounds that know theirs and backgrounds that are stills
-            without a cut.
+        flow: also give the true motion, for which foregrounds must know theirs and backgrounds be stills without a
+            cut; None: where they are so.
 
     Raises:
-        ValueError: flow is asked for and unknown.
+        ValueError: flow=True and the motion is unknown.
     """
+    if flow is None:
+        flow = layers.fgr_flow is not None and layers.bgr.shape[1] == 1
     if flow and layers.fgr_flow is None:
         raise ValueError("the foreground source knows no flow: set flow=False or take a procedural source")
     if flow and layers.bgr.shape[1] > 1:
@@ -40,8 +43,9 @@ def composite(layers: Layers, height: int, width: int, flow: bool = False) -> Ma
     foreground = (foreground * _per_frame(layers.fgr_gain)).clamp_(0, 1)
     if bool((layers.camouflage > 0).any()):
         foreground = _camouflage(layers, foreground, alpha, background, texture)
+    noisy = _add_noise(alpha * foreground + (1 - alpha) * background, layers)
     return MattingBatch(
-        frames=_add_noise(alpha * foreground + (1 - alpha) * background, layers),
+        frames=compress(noisy, layers.jpeg_quality, layers.h264_crf),
         alpha=alpha,
         foreground=foreground,
         background=background,

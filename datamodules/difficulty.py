@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
@@ -46,6 +47,11 @@ class Difficulty:
     cut_share: float = 0.0
     """Share of clips in which a still background changes to another one in some frame."""
 
+    crop_height: float = 1.0
+    """Height of the composite that the output is a random window of, in heights of the output; 1: the whole."""
+    crop_width: float = 1.0
+    """The same for the width. `foreground_scale` and the camera's lengths are then those of the whole composite."""
+
     camouflage: Range = (0.0, 0.0)
     """Share of the foreground's colour that is taken from its own background."""
     gain: float = 0.1
@@ -54,18 +60,38 @@ class Difficulty:
     """Amplitude of a slow change of the background's brightness; 0.2 means up to ±20 %."""
     photometric: float = 0.0
     """Strength in [0, 1] of colour jitter and gamma on decoded pixels; for real layers (takes time)."""
+    foreground_brightness: Range = (1.0, 1.0)
+    """Factor of the foreground's colours."""
+    foreground_contrast: Range = (1.0, 1.0)
+    """Factor of their distance from the person's mean grey."""
+    foreground_saturation: Range = (1.0, 1.0)
+    """Factor of their distance from their own grey."""
+    foreground_hue: Range = (0.0, 0.0)
+    """Shift of their hue, in turns."""
+    alpha_gamma_share: float = 0.0
+    """Share of clips whose alpha is raised to a power; the result is the truth, and what is composited."""
+    alpha_gamma: Range = (0.2, 2.0)
+    """That power."""
     noise_std: Range = (0.0, 0.0)
     """Standard deviation of Gaussian noise on the composite, in units of [0, 1]."""
+    jpeg_share: float = 0.0
+    """Share of clips whose frames, after the noise, go through JPEG; the truth does not."""
+    jpeg_quality: tuple[int, int] = (70, 100)
+    """Its quality, from 1 on, both ends included."""
+    h264_share: float = 0.0
+    """Share of clips whose frames, after noise and JPEG, go through H.264 (on the CPU, which takes time)."""
+    h264_crf: tuple[int, int] = (18, 32)
+    """Its constant rate factor, 0 (best) to 51, both ends included."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(item.default, tuple):
-                if not isinstance(value, Sequence) or len(value) != 2 or value[0] > value[1]:
-                    raise ValueError(f"difficulty: {item.name} must be (low, high) with low ≤ high, got {value}")
+                _check_range(item.name, value, type(item.default[0]))
                 object.__setattr__(self, item.name, tuple(value))
-            elif item.name.endswith("_share") and not 0 <= value <= 1:
-                raise ValueError(f"difficulty: {item.name} must lie in [0, 1], got {value}")
+            low, high = _limits(item.name)
+            if not all(low <= each <= high for each in (value if isinstance(value, Sequence) else (value,))):
+                raise ValueError(f"difficulty: {item.name} must lie in [{low:g}, {high:g}], got {value}")
 
     @classmethod
     def of(cls, options: Self | Mapping[str, Any]) -> Self:
@@ -84,6 +110,26 @@ class Difficulty:
         return replace(self, **changes)
 
 
+def _check_range(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, Sequence) or len(value) != 2 or value[0] > value[1]:
+        raise ValueError(f"difficulty: {name} must be (low, high) with low ≤ high, got {value}")
+    if kind is int and not all(isinstance(each, int) for each in value):
+        raise ValueError(f"difficulty: {name} must be two whole numbers, got {value}")
+
+
+def _limits(name: str) -> Range:
+    """Between which numbers an option must lie."""
+    return (0.0, 1.0) if name.endswith("_share") else _LIMITS.get(name, (-math.inf, math.inf))
+
+
+_LIMITS = {
+    "foreground_hue": (-0.5, 0.5),
+    "alpha_gamma": (0.01, 100.0),
+    "crop_height": (1.0, 8.0),
+    "crop_width": (1.0, 8.0),
+    "jpeg_quality": (1.0, 100.0),
+    "h264_crf": (0.0, 51.0),
+}
 _PLAIN = {"camouflage": (0.0, 0.0)}
 _CAMOUFLAGED = {"camouflage": (0.5, 0.5)}
 _STATIC = {"static_share": 1.0}

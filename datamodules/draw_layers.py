@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from datamodules.augment.codec import NO_H264, NO_JPEG
+from datamodules.augment.crop import random_window
 from datamodules.augment.motion import cover, nearer, path_matrices, place, random_path
-from datamodules.augment.photometric import changing_light, jitter_colours, random_gain
+from datamodules.augment.photometric import change_alpha, change_colours, changing_light, jitter_colours, random_gain
 from datamodules.augment.temporal import choose_frames
 from datamodules.batch import Layers
 from datamodules.difficulty import Difficulty, Range
@@ -62,7 +64,7 @@ def draw_layers(
     size: tuple[int, int],
     difficulty: Difficulty,
     draws: Draws,
-    flow: bool = False,
+    flow: bool | None = False,
     stratum: str = "",
 ) -> Layers:
     """One sample before compositing, a pure function of its arguments.
@@ -76,11 +78,11 @@ def draw_layers(
         size: (height, width) of the output that the affines lead from.
         difficulty: ranges of all draws.
         draws: the sample's dice.
-        flow: keep the source's motion.
+        flow: keep the source's motion; None: where it is known.
         stratum: name of the condition.
 
     Raises:
-        ValueError: flow is asked for and unknown.
+        ValueError: flow=True and the motion is unknown.
     """
     frames = choose_frames(
         foregrounds.num_frames(clip),
@@ -90,40 +92,61 @@ def draw_layers(
         draws.happens("reverse", difficulty.reverse_share),
     )
     person = foregrounds.read(clip, frames)
-    fgr = person.fgr
+    fgr, pha = _recoloured(person, difficulty, draws)
     pictures, bgr_index, near = _behind(backgrounds, scene, num_frames, difficulty, draws)
     if difficulty.photometric > 0:
-        fgr = jitter_colours(fgr, seed_of(*draws.key, "foreground jitter"), difficulty.photometric)
         pictures = jitter_colours(pictures, seed_of(*draws.key, "background jitter"), difficulty.photometric)
-    bgr_affine, near_affine = _background_affines(num_frames, size, _canvas(pictures), difficulty, draws)
+    frame = (round(size[0] * difficulty.crop_height), round(size[1] * difficulty.crop_width))
+    bgr_affine, near_affine = _background_affines(num_frames, frame, _canvas(pictures), difficulty, draws)
     fgr_gain, bgr_gain = _gains(num_frames, difficulty, draws)
     camouflage = draws.number("camouflage", difficulty.camouflage)
     shift = torch.rand(2, generator=draws.generator("camouflage shift")) - 0.5
-    return Layers(
+    layers = Layers(
         fgr=fgr,
-        pha=person.pha,
+        pha=pha,
         bgr=pictures,
         bgr_index=bgr_index,
-        fgr_affine=_foreground_affine(num_frames, size, _canvas(fgr), difficulty, draws),
+        fgr_affine=_foreground_affine(num_frames, frame, _canvas(fgr), difficulty, draws),
         bgr_affine=bgr_affine,
         fgr_gain=fgr_gain,
         bgr_gain=bgr_gain,
         camouflage=torch.tensor(camouflage),
-        camouflage_shift=shift * min(size),
+        camouflage_shift=shift * min(frame),
         noise_std=torch.tensor(draws.number("noise", difficulty.noise_std)),
+        jpeg_quality=_compression("jpeg", difficulty.jpeg_share, difficulty.jpeg_quality, NO_JPEG, draws),
+        h264_crf=_compression("h264", difficulty.h264_share, difficulty.h264_crf, NO_H264, draws),
         seed=torch.tensor(seed_of(*draws.key, "noise field")),
         near=near,
         near_affine=near_affine,
-        fgr_flow=_flow_to_previous(person, frames, foregrounds.name(clip)) if flow else None,
+        fgr_flow=None if flow is False else _flow_to_previous(person, frames, foregrounds.name(clip), bool(flow)),
         texture=person.texture if camouflage > 0 else None,
         clip=foregrounds.name(clip),
         scene=backgrounds.name(scene),
         stratum=stratum,
     )
+    return layers if frame == size else random_window(layers, frame, size, draws.generator("crop"))
 
 
 def _canvas(pictures: Tensor) -> tuple[int, int]:
     return pictures.shape[-2], pictures.shape[-1]
+
+
+def _recoloured(person: ForegroundClip, difficulty: Difficulty, draws: Draws) -> tuple[Tensor, Tensor]:
+    """The person's colours (T, 3, Hs, Ws) and alpha (T, 1, Hs, Ws), uint8."""
+    fgr, pha = person.fgr, person.pha
+    if difficulty.photometric > 0:
+        fgr = jitter_colours(fgr, seed_of(*draws.key, "foreground jitter"), difficulty.photometric)
+    if draws.happens("alpha gamma", difficulty.alpha_gamma_share):
+        pha = change_alpha(pha, draws.number("alpha gamma exponent", difficulty.alpha_gamma))
+    fgr = change_colours(
+        fgr,
+        pha,
+        brightness=draws.number("foreground brightness", difficulty.foreground_brightness),
+        contrast=draws.number("foreground contrast", difficulty.foreground_contrast),
+        saturation=draws.number("foreground saturation", difficulty.foreground_saturation),
+        hue=draws.number("foreground hue", difficulty.foreground_hue),
+    )
+    return fgr, pha
 
 
 def _behind(
@@ -191,10 +214,17 @@ def _foreground_affine(
     return (placed @ path_matrices(path, size))[:, :2].float()
 
 
-def _flow_to_previous(person: ForegroundClip, frames: list[int], name: str) -> Tensor:
-    """The source's motion (T, 2, Hs, Ws) from each frame to the one before it in the clip."""
+def _compression(codec: str, share: float, low_high: tuple[int, int], none: int, draws: Draws) -> Tensor:
+    """How much a codec compresses the clip, () int64."""
+    return torch.tensor(draws.integer(f"{codec} quality", *low_high) if draws.happens(codec, share) else none)
+
+
+def _flow_to_previous(person: ForegroundClip, frames: list[int], name: str, required: bool) -> Tensor | None:
+    """The source's motion (T, 2, Hs, Ws) from each frame to the one before it in the clip; None where unknown."""
     steps = [frame - before for frame, before in zip(frames[1:], frames, strict=False)]
     if person.flow is None or any(step not in (0, 1) for step in steps):
+        if not required:
+            return None
         reason = "the source knows none" if person.flow is None else "the clip skips frames or runs backwards"
         raise ValueError(f"true flow of clip {name} is unknown ({reason}): set flow=False or play it frame by frame")
     moves = torch.tensor([0, *steps], dtype=person.flow.dtype)

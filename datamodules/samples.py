@@ -79,7 +79,7 @@ class EvaluationSamples(Dataset[Layers]):
         num_clips: int,
         num_frames: int,
         key: tuple[int | str, ...],
-        flow: bool = False,
+        flow: bool | None = False,
     ) -> None:
         """Take what a fixed set is made of.
 
@@ -91,7 +91,7 @@ class EvaluationSamples(Dataset[Layers]):
             num_clips: clips in each condition; fewer where the data has not so many pairs of a clip and a scene.
             num_frames: of a clip.
             key: seed and part.
-            flow: keep the source's motion.
+            flow: keep the source's motion; None: where it is known.
         """
         num_clips = min(num_clips, len(foregrounds) * len(backgrounds))
         self.foregrounds, self.backgrounds = foregrounds, backgrounds
@@ -179,7 +179,7 @@ class Collate:
     """Stacks samples to a batch of layers and, where the worker composites, to a `MattingBatch`."""
 
     size: tuple[int, int]
-    flow: bool
+    flow: bool | None
     composited: bool
 
     def __call__(self, samples: list[Layers]) -> Layers | MattingBatch:

@@ -40,13 +40,15 @@ class VideoMattingDataModule(LightningDataModule):
         batch_size: training clips in a step, of all devices together.
         num_steps: training steps; one epoch is all of them.
         difficulty: ranges of all draws, or changes of the default ones.
+        augment: changes of the difficulty for training alone.
         val_strata: changes of the difficulty for each condition of validation; None for the difficulty as it is.
         test_strata: the same for the test set.
         val_clips: clips in each condition of validation.
         test_clips: clips in each condition of the test set.
         test_clip_length: frames of a validation or test clip.
         evaluation_seed: of all validation and test draws, so that runs of several seeds share one test set.
-        flow: batches have the true flow; needs still backgrounds without cuts.
+        flow: batches have the true flow; needs still backgrounds without cuts. Those of the test have it anyway where
+            it is known.
         random_resolution: training batches are scaled and cropped to a size drawn for each (and on each rank):
             height and width in [size/2, size − 1]; needs one size for both.
         num_workers: processes that load; 0 loads in this one.
@@ -68,6 +70,7 @@ class VideoMattingDataModule(LightningDataModule):
         batch_size: int = 8,
         num_steps: int = 1000,
         difficulty: Difficulty | Mapping[str, Any] | None = None,
+        augment: Mapping[str, Any] | None = None,
         val_strata: Mapping[str, Mapping[str, Any]] | None = None,
         test_strata: Mapping[str, Mapping[str, Any]] = STRATA,
         val_clips: int = 4,
@@ -86,6 +89,7 @@ class VideoMattingDataModule(LightningDataModule):
         self.seed, self.evaluation_seed = seed, evaluation_seed
         self.batch_size, self.num_steps = batch_size, num_steps
         self.difficulty = Difficulty.of(difficulty or {})
+        self.training_difficulty = self.difficulty.but(augment or {})
         self.strata = {
             "val": {name: self.difficulty.but(changes) for name, changes in (val_strata or {"": {}}).items()},
             "test": {name: self.difficulty.but(changes) for name, changes in test_strata.items()},
@@ -102,7 +106,7 @@ class VideoMattingDataModule(LightningDataModule):
             )
         if random_resolution and self.size[0] != self.size[1]:
             raise ValueError(f"random_resolution=True needs one size for height and width, got {size}")
-        conditions = [self.difficulty, *self.strata["val"].values(), *self.strata["test"].values()]
+        conditions = [self.training_difficulty, *self.strata["val"].values(), *self.strata["test"].values()]
         if flow and any(condition.cut_share > 0 for condition in conditions):
             raise ValueError("flow=True needs still backgrounds and cut_share 0: motion over a cut is not known")
 
@@ -125,7 +129,7 @@ class VideoMattingDataModule(LightningDataModule):
     def train_loader(self, start: int, stop: int, rank: int, num_ranks: int) -> DataLoader[Any]:
         """One rank's training batches of the numbers `start` to `stop` − 1; read again, it begins with number 0."""
         foregrounds, backgrounds = self.sources()["train"]
-        samples = TrainingSamples(foregrounds, backgrounds, self.size, self.difficulty, self.seed, self.flow)
+        samples = TrainingSamples(foregrounds, backgrounds, self.size, self.training_difficulty, self.seed, self.flow)
         side = self.size[0] if self.random_resolution else None
         batches = TrainingBatches(stop, self.batch_size, self.clip_length, self.seed, start, rank, num_ranks, side)
         return self._loader(samples, batch_sampler=batches)
@@ -154,7 +158,7 @@ class VideoMattingDataModule(LightningDataModule):
             self.num_clips[part],
             self.test_clip_length,
             (self.evaluation_seed, part),
-            self.flow,
+            None if part == "test" and not self.flow else self.flow,  # estimates are scored by it
         )
         rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         if len(samples) < num_ranks:
@@ -162,7 +166,7 @@ class VideoMattingDataModule(LightningDataModule):
         return self._loader(samples, sampler=range(rank, len(samples), num_ranks), batch_size=1)
 
     def _loader(self, samples: Any, **order: Any) -> DataLoader[Any]:
-        collate = Collate(self.size, self.flow, composited=not self.device_compositing)
+        collate = Collate(self.size, samples.flow, composited=not self.device_compositing)
         return make_loader(samples, collate, self.num_workers, **order)
 
     def sources(self) -> dict[str, tuple[ForegroundSource, BackgroundSource]]:

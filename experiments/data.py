@@ -19,11 +19,13 @@ DATA_KEYS = (
     "source",
     "backgrounds",
     "difficulty",
+    "augment",
     "test_strata",
     "test_clips",
     "test_clip_length",
     "val_clips",
     "evaluation_seed",
+    "flow",
 )
 
 

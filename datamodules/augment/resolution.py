@@ -42,7 +42,15 @@ def to_square(side: int, size: tuple[int, int]) -> Tensor:
 
 def at_size(layers: Layers, side: int, size: tuple[int, int]) -> Layers:
     """Layers of a clip drawn for a square, to be composited at (height, width): pixels stay, affines change."""
-    matrix = to_square(side, size)
+    return replace(
+        seen_through(layers, to_square(side, size)),
+        camouflage_shift=layers.camouflage_shift * (max(size) / side),
+        size=size,
+    )
+
+
+def seen_through(layers: Layers, matrix: Tensor) -> Layers:
+    """Layers of a clip for another output, whose pixels `matrix` (3, 3) float64 sends to those of the present one."""
 
     def moved(affine: Tensor) -> Tensor:
         return (affine.double() @ matrix).to(affine.dtype)
@@ -52,6 +60,4 @@ def at_size(layers: Layers, side: int, size: tuple[int, int]) -> Layers:
         fgr_affine=moved(layers.fgr_affine),
         bgr_affine=moved(layers.bgr_affine),
         near_affine=None if layers.near_affine is None else moved(layers.near_affine),
-        camouflage_shift=layers.camouflage_shift * (max(size) / side),
-        size=size,
     )

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from datamodules.augment.codec import NO_H264, NO_JPEG
 from datamodules.batch import Layers
 
 
@@ -76,6 +77,8 @@ def make_layers() -> Callable[..., Layers]:
             "camouflage": torch.zeros(clips),
             "camouflage_shift": torch.zeros(clips, 2),
             "noise_std": torch.zeros(clips),
+            "jpeg_quality": torch.full((clips,), NO_JPEG),
+            "h264_crf": torch.full((clips,), NO_H264),
             "seed": torch.arange(clips),
             "clip": [f"clip{k}" for k in range(clips)],
             "scene": [f"scene{k}" for k in range(clips)],

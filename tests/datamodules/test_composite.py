@@ -90,7 +90,10 @@ def test_shrinking_averages_instead_of_aliasing() -> None:
 
 
 def test_clip_does_not_depend_on_its_batch(make_layers: MakeLayers) -> None:
-    layers = make_layers(4, camouflage=torch.tensor([0.0, 1.0, 0.5, 0.2]), noise_std=torch.full((4,), 0.05))
+    layers = make_layers(
+        4, camouflage=torch.tensor([0.0, 1.0, 0.5, 0.2]), noise_std=torch.full((4,), 0.05),
+        jpeg_quality=torch.tensor([0, 60, 0, 80]), h264_crf=torch.tensor([-1, -1, 30, 20]),
+    )  # fmt: skip
     layers.fgr_affine[2, ..., :2] *= 2.2
     whole = composite(layers, 30, 34)
     for n in range(4):
@@ -200,6 +203,9 @@ def test_flow_that_nobody_knows_is_refused(make_layers: MakeLayers) -> None:
     cut = replace(video, bgr=torch.zeros(2, 2, 3, 36, 40))
     with pytest.raises(ValueError, match="over cuts"):
         composite(cut, 36, 40, flow=True)
+    for unknown in (make_layers(), video, cut):
+        assert composite(unknown, 36, 40, flow=None).flow is None
+    assert composite(make_layers(fgr_flow=torch.zeros(2, 3, 2, 36, 40)), 36, 40, flow=None).flow is not None
 
 
 def test_collate_pads_pictures_and_missing_layers(make_layers: MakeLayers) -> None:
@@ -227,7 +233,10 @@ def test_previous_frame_affine_inverts_the_one_before() -> None:
 
 
 def test_numbers_do_not_depend_on_the_number_of_threads(make_layers: MakeLayers) -> None:
-    layers = make_layers(2, 4, (150, 160), camouflage=torch.ones(2), noise_std=torch.full((2,), 0.02))
+    layers = make_layers(
+        2, 4, (150, 160), camouflage=torch.ones(2), noise_std=torch.full((2,), 0.02),
+        jpeg_quality=torch.tensor([80, 0]), h264_crf=torch.tensor([-1, 25]),
+    )  # fmt: skip
     before, results = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):

@@ -4,6 +4,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from datamodules.augment.codec import NO_H264, NO_JPEG
 from datamodules.batch import Layers
 from datamodules.difficulty import Difficulty
 from datamodules.draw_layers import Draws, draw_layers
@@ -51,7 +52,7 @@ class Scenes:
 def draw(
     index: int = 0,
     frames: int = 6,
-    flow: bool = False,
+    flow: bool | None = False,
     clips: Clips | None = None,
     video: bool = False,
     **options: object,
@@ -72,11 +73,32 @@ def test_sample_is_a_function_of_its_key() -> None:
     assert not torch.equal(draw(3).bgr_affine, draw(4).bgr_affine)
 
 
+def test_draws_stay_what_they_were_before_there_were_crop_jitter_and_compression() -> None:
+    layers = draw(3, noise_std=(0, 0.1), camouflage=(0, 1), light_change=(0, 0.3), static_share=0.0)
+    assert layers.fgr[:, 0, 0, 0].tolist() == [6, 7, 8, 9, 10, 11]
+    assert layers.seed == 8138521493598925735
+    recorded = {
+        "bgr_affine": [1.3806, -0.0342, 10.8478, 0.0868, 1.3839, 3.1708],
+        "near_affine": [1.3806, -0.0342, 14.7352, 0.0868, 1.3839, 2.9979],
+        "fgr_affine": [-1.186, 0.0, 37.678, 0.0, 1.186, 1.3967], "fgr_gain": [1.0462, 1.028, 0.934],
+        "bgr_gain": [0.9149, 0.8945, 0.8973],
+    }  # fmt: skip
+    for name, values in recorded.items():
+        torch.testing.assert_close(getattr(layers, name)[5].flatten(), torch.tensor(values), atol=1e-4, rtol=0)
+    numbers = torch.stack([layers.camouflage, *layers.camouflage_shift, layers.noise_std])
+    torch.testing.assert_close(numbers, torch.tensor([0.8045, -2.9027, -12.2033, 0.0366]), atol=1e-4, rtol=0)
+
+
 def test_condition_changes_only_what_it_names() -> None:
     easy = draw(static_share=1.0)
     same(easy, draw(static_share=0.0, background_speed=(4, 4)), "bgr_affine", "near_affine")
     same(easy, draw(static_share=1.0, camouflage=(0.5, 0.5)), "camouflage", "texture")
     same(easy, draw(static_share=1.0, noise_std=(0.1, 0.1)), "noise_std")
+    same(easy, draw(static_share=1.0, jpeg_share=1.0), "jpeg_quality")
+    same(easy, draw(static_share=1.0, h264_share=1.0), "h264_crf")
+    same(easy, draw(static_share=1.0, alpha_gamma_share=1.0), "pha")
+    same(easy, draw(static_share=1.0, foreground_brightness=(1.1, 1.2)), "fgr")
+    same(easy, draw(static_share=1.0, jpeg_quality=(5, 6), h264_crf=(40, 50), alpha_gamma=(3, 4)))
 
 
 def test_static_clip_stands_still_and_fast_one_moves_farther() -> None:
@@ -122,11 +144,34 @@ def test_flow_is_kept_where_it_is_known() -> None:
         draw(flow=True, clips=Clips(knows_flow=False))
     with pytest.raises(ValueError, match="skips frames or runs backwards"):
         draw(flow=True, frame_stride=(2, 2))
+    assert torch.equal(draw(flow=None).fgr_flow, flow)  # type: ignore[arg-type]
+    assert draw(flow=None, clips=Clips(knows_flow=False)).fgr_flow is None
+    assert draw(flow=None, frame_stride=(2, 2)).fgr_flow is None
 
 
-@pytest.mark.parametrize("name", ["light_change", "gain", "photometric", "foreground_speed"])
+def test_compression_is_drawn_once_a_clip_in_its_range() -> None:
+    drawn = [draw(i, jpeg_share=0.5, jpeg_quality=(70, 72), h264_share=0.5, h264_crf=(18, 20)) for i in range(120)]
+    jpeg, crf = ([int(getattr(layers, name)) for layers in drawn] for name in ("jpeg_quality", "h264_crf"))
+    assert set(jpeg) == {NO_JPEG, 70, 71, 72}
+    assert set(crf) == {NO_H264, 18, 19, 20}
+    assert 40 < jpeg.count(NO_JPEG) < 80
+    assert 40 < crf.count(NO_H264) < 80
+    assert {draw(i, jpeg_share=1.0, jpeg_quality=(30, 30)).jpeg_quality.item() for i in range(5)} == {30}
+
+
+def test_crop_shows_a_window_of_a_larger_frame() -> None:
+    wholes, windows = ([draw(i, crop_height=k, crop_width=k, static_share=1.0) for i in range(20)] for k in (1.0, 2.0))
+    for whole, window in zip(wholes, windows, strict=True):
+        # The canvas covers a frame twice as large: half as many of its pixels lie in a pixel of the output.
+        for name in ("fgr_affine", "bgr_affine"):
+            torch.testing.assert_close(2 * getattr(window, name)[..., :2], getattr(whole, name)[..., :2])
+    assert len({tuple(window.bgr_affine[0, :, 2].tolist()) for window in windows}) == 20
+    same(windows[3], draw(3, crop_height=2.0, crop_width=2.0, static_share=1.0))
+
+
+@pytest.mark.parametrize("name", ["light_change", "gain", "photometric", "foreground_speed", "crop_height"])
 def test_option_has_an_effect(name: str) -> None:
-    value = 1.0 if name in ("gain", "photometric") else (1.0, 1.0)
+    value = {"gain": 1.0, "photometric": 1.0, "crop_height": 2.0}.get(name, (1.0, 1.0))
     changed, plain = draw(8, **{name: value}), draw(8)
     differing = {
         key
@@ -138,5 +183,6 @@ def test_option_has_an_effect(name: str) -> None:
         "gain": {"fgr_gain", "bgr_gain"},
         "photometric": {"fgr", "bgr"},
         "foreground_speed": {"fgr_affine"},
+        "crop_height": {"fgr_affine", "bgr_affine", "near_affine"},
     }
     assert differing == expected[name]

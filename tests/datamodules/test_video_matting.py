@@ -18,6 +18,7 @@ HARD = {
     "noise_std": (0.01, 0.02), "camouflage": (0, 1), "photometric": 0.5, "cut_share": 0.3, "light_change": (0, 0.3),
     "foreground_speed": (1, 1),
 }  # fmt: skip
+COMPRESSED = {"jpeg_share": 0.4, "h264_share": 0.4}
 
 
 @pytest.fixture
@@ -61,8 +62,9 @@ def test_batches_have_the_promised_shapes_and_blend_exactly(make_data: MakeData)
 
 
 def test_workers_give_the_same_batches_in_the_same_order(make_data: MakeData) -> None:
-    alone = list(make_data(clip_length=(1, 4)).train_dataloader())
-    shared = list(make_data(clip_length=(1, 4), num_workers=2).train_dataloader())
+    options = {"clip_length": (1, 4), "augment": COMPRESSED}
+    alone = list(make_data(**options).train_dataloader())
+    shared = list(make_data(**options, num_workers=2).train_dataloader())
     assert len({batch.frames.shape[1] for batch in alone}) > 1
     for first, second in zip(alone, shared, strict=True):
         assert_equal(first, second)
@@ -90,10 +92,47 @@ def test_seed_changes_training_but_not_the_test_set(make_data: MakeData) -> None
 
 
 def test_device_compositing_gives_the_same_numbers(make_data: MakeData) -> None:
-    worker_side, device_side = make_data(flow=False), make_data(device_compositing=True)
+    worker_side, device_side = make_data(augment=COMPRESSED), make_data(augment=COMPRESSED, device_compositing=True)
     for batch, layers in zip(worker_side.train_dataloader(), device_side.train_dataloader(), strict=True):
         assert_equal(batch, device_side.on_after_batch_transfer(layers, 0))
         assert worker_side.on_after_batch_transfer(batch, 0) is batch
+
+
+def test_augment_is_for_training_alone(make_data: MakeData) -> None:
+    plain, augmented = make_data(), make_data(augment={**COMPRESSED, "alpha_gamma_share": 1.0, "crop_height": 1.2})
+    for part in ("val", "test"):
+        for one, other in zip(*(getattr(data, f"{part}_dataloader")() for data in (plain, augmented)), strict=True):
+            assert_equal(one, other)
+    one, other = (next(iter(data.train_dataloader())) for data in (plain, augmented))
+    assert not torch.equal(one.alpha, other.alpha)
+    with pytest.raises(ValueError, match="unknown wind"):
+        make_data(augment={"wind": 1})
+
+
+def test_compression_changes_frames_alone(make_data: MakeData) -> None:
+    plain, compressed = make_data(), make_data(augment=COMPRESSED)
+    changed = []
+    for one, other in zip(plain.train_dataloader(), compressed.train_dataloader(), strict=True):
+        for name in ("alpha", "foreground", "background"):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+        changed += [not torch.equal(a, b) for a, b in zip(one.frames, other.frames, strict=True)]
+        assert (one.frames - other.frames).abs().mean() < 0.1
+    assert 0 < sum(changed) < len(changed) == 16
+
+
+def test_conditions_may_ask_for_compression(make_data: MakeData) -> None:
+    strata = {
+        "clean": {}, "jpeg": {"jpeg_share": 1.0, "jpeg_quality": (10, 10)},
+        "h264": {"h264_share": 1.0, "h264_crf": (45, 45)},
+    }  # fmt: skip
+    clean, jpeg, h264 = (
+        [batch for batch in make_data(test_strata=strata).test_dataloader() if batch.stratum == [name]]
+        for name in strata
+    )
+    for first, *others in zip(clean, jpeg, h264, strict=True):
+        for other in others:
+            assert torch.equal(first.alpha, other.alpha)
+            assert 0.001 < (first.frames - other.frames).abs().mean() < 0.15
 
 
 def test_evaluation_is_a_clip_a_batch_with_named_strata(make_data: MakeData) -> None:

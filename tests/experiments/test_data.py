@@ -87,3 +87,37 @@ def test_wrong_passes_are_refused() -> None:
         ValueError, match=r"pass low: got an unexpected keyword argument 'sise'; its options are source"
     ):
         make_data(config(), stage(passes={"low": {"data": "matting", "sise": 3}}, order=["low"]))
+
+
+def test_augment_context_motion_reads_like_the_papers_section_on_data() -> None:
+    data = make_data(config("+augment=context_motion"), None)
+    assert isinstance(data, VideoMattingDataModule)
+    trained, tested = data.training_difficulty, data.difficulty
+    assert (trained.foreground_brightness, trained.foreground_contrast) == ((0.85, 1.15), (0.85, 1.15))
+    assert (trained.foreground_saturation, trained.foreground_hue) == ((0.7, 1.3), (-0.1, 0.1))
+    assert (trained.alpha_gamma, trained.jpeg_quality) == ((0.2, 2.0), (70, 100))
+    assert min(trained.alpha_gamma_share, trained.jpeg_share, trained.h264_share, trained.flip_share) > 0
+    size = config("scale=paper")["scale"]["context_motion"]["size"]
+    assert (size, round(size * trained.crop_height)) == (384, 432)
+    assert (tested.jpeg_share, tested.h264_share, tested.alpha_gamma_share, tested.crop_height) == (0, 0, 0, 1)
+    assert not data.strata["test"]["slow plain"].jpeg_share
+
+
+def test_compression_conditions_are_those_of_slow_plain_compressed() -> None:
+    data = make_data(config("+test_strata=compression"), None)
+    assert isinstance(data, VideoMattingDataModule)
+    added = {name: each for name, each in data.strata["test"].items() if name.startswith("slow plain ")}
+    assert len(added) == 4
+    assert len(data.strata["test"]) == 10
+    for each in added.values():
+        assert (each.jpeg_share, each.h264_share) in ((1, 0), (0, 1))
+        clean = {"jpeg_share": 0.0, "h264_share": 0.0, "jpeg_quality": (70, 100), "h264_crf": (18, 32)}
+        assert each.but(clean) == data.strata["test"]["slow plain"]
+
+
+def test_the_true_flow_is_given_where_it_is_asked_for(tmp_path: Path) -> None:
+    for flow in (False, True):
+        plain = config(f"output_dir={tmp_path}", f"data.flow={str(flow).lower()}")
+        data = make_data(plain, plain["recipe"]["stages"]["matting"])
+        batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+        assert (batch.flow is not None) == flow

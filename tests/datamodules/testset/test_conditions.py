@@ -38,3 +38,26 @@ def test_keys_are_unique_and_slices_are_lists(data: VideoMattingDataModule) -> N
         clips[18]
     with pytest.raises(ValueError, match="static plain/0000: frames 4 to 5 asked"):
         clips[0].read(4, 6)
+
+
+def test_they_have_the_true_flow_where_it_is_known_though_training_does_without(data: VideoMattingDataModule) -> None:
+    clip = ConditionTestSet(data.test_dataloader().dataset)[-1]  # type: ignore[arg-type]
+    flow = clip.read(2, 5).flow
+    assert flow is not None
+    assert flow.abs().max() > 1
+    assert next(iter(data.val_dataloader())).flow is None
+    asked = VideoMattingDataModule(
+        data.source, data.backgrounds, size=(32, 40), test_clips=3, test_clip_length=5, flow=True
+    )
+    same = ConditionTestSet(asked.test_dataloader().dataset)[-1].read(2, 5)  # type: ignore[arg-type]
+    assert torch.equal(same.flow, flow)  # type: ignore[arg-type]
+    assert torch.equal(same.frames, clip.read(2, 5).frames)
+
+
+def test_over_a_cut_they_have_none(data: VideoMattingDataModule) -> None:
+    cut = VideoMattingDataModule(
+        data.source, data.backgrounds, size=32, test_strata={"cut": {"cut_share": 1.0}}, test_clip_length=5
+    )
+    clip = ConditionTestSet(cut.test_dataloader().dataset)[0]  # type: ignore[arg-type]
+    assert clip.read(0, 5).flow is None
+    assert clip.read(0, 5).frames.shape == (1, 5, 3, 32, 32)
