@@ -32,9 +32,10 @@ from experiments.reporting.arms import value_text
 from experiments.reporting.formatting import Table
 from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.reporting.panels import matte_panels
+from experiments.reporting.training import training_table
 from experiments.reporting.verdicts import headline
 from experiments.study import Study, short_name
-from experiments.wandb_records import download_records
+from experiments.wandb_report import is_online, send_report
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 MAX_IMAGE_BYTES = 2_000_000  # of all images together; in base64 they fill 2.7 MB of the page
@@ -95,6 +96,7 @@ def write_report(
         "notes": matrix.notes,
         "results": results,
         "strata": tables.strata_table(matrix, analysis),
+        "flow": tables.flow_table(matrix),
         "settling": tables.settling_table(matrix, analysis),
         "details": _details(matrix, analysis),
         "unused": provenance.unused_table(matrix),
@@ -122,7 +124,7 @@ def _results(matrix: Matrix, analysis: Analysis) -> list[Table]:
 def _details(matrix: Matrix, analysis: Analysis) -> list[Table]:
     if not matrix.arms:
         return []
-    further = tables.scores_table(matrix, main=False)
+    further, training = tables.scores_table(matrix, main=False), training_table(matrix)
     return [
         tables.comparisons_table(matrix, analysis),
         *([further] if further.rows else []),
@@ -130,6 +132,7 @@ def _details(matrix: Matrix, analysis: Analysis) -> list[Table]:
         provenance.cost_table(matrix),
         tables.seeds_table(matrix),
         provenance.cells_table(matrix),
+        *([training] if training.rows else []),
     ]
 
 
@@ -209,12 +212,16 @@ def main() -> int:
         study = Study(config, HydraConfig.get(), axes)
         folder = study.folder.parent
         if project:
+            from experiments.wandb_records import download_records  # here: a report needs no W&B
+
             folder = folder.parent / "from_wandb" / folder.name
             download_records(project, study.experiment["name"], folder)
         cells = [cell for cell in read_cells(folder) if _belongs(cell, study)]
         if not cells:
             raise ValueError(f"{folder}: no cells of this comparison; run experiments.run first")
         print(f"report    {write_report(study.experiment, cells, study.report)}")
+        if is_online(study.config["logger"]):
+            send_report(study, project)
 
     for error in run_hydra(report):
         raise error
@@ -253,7 +260,7 @@ def experiments_of(
         raise ValueError(f"baseline={baseline}: no record is called so; there are {', '.join(sorted(known))}")
     groups: dict[str, list[CellRecord]] = {}
     for cell in cells:
-        place = ",".join(filter(None, [cell.scale, short_name(cell.study) if cell.study else ""]))
+        place = ",".join(filter(None, [short_name(cell.scale), short_name(cell.study)]))
         groups.setdefault(place or "all", []).append(cell)
     keys = dict.fromkeys(key for arm in known.values() for key in arm if "." not in key)  # those keep their names
     unsaid = {("options", "default"): "", ("checkpoint", "none"): "no checkpoint"}

@@ -12,9 +12,9 @@ from lightning_modules import losses
 from lightning_modules.modnet import MODNetObjective
 from lightning_modules.module import Objective, Rate
 from lightning_modules.nets.blocks import frozen_statistics
-from lightning_modules.nets.brm import BackgroundDecoder, BRMState
+from lightning_modules.nets.brm import BackgroundDecoder
 from lightning_modules.nets.interface import MattingNet, MattingOutput
-from lightning_modules.nets.modnet_v import MODNetV
+from lightning_modules.nets.modnet_v import Memory, MODNetV
 
 
 class MODNetVObjective(Objective):
@@ -55,8 +55,8 @@ class MODNetVObjective(Objective):
         )
 
     def parameter_groups(self, net: MattingNet, learning_rate: Rate) -> list[dict[str, Any]]:
-        """Everything except the patch refinement, which stage 2 trains."""
-        trained = [p for name, p in net.named_parameters() if not name.startswith("prm.")]
+        """Everything except the patch refinement, which stage 2 trains, and an estimator of motion."""
+        trained = [p for name, p in net.named_parameters() if not name.startswith(("prm.", "motion."))]
         return [{"params": [*trained, *self.parameters()], "lr": learning_rate}]
 
     def forward(self, net: MattingNet, batch: MattingBatch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -64,22 +64,22 @@ class MODNetVObjective(Objective):
         assert isinstance(net, MODNetV)
         num_frames = batch.frames.shape[1]
         windows = losses.trimap_windows(min(batch.frames.shape[-2:]), generator)
-        first = net(batch.frames[:, :1], background=batch.background[:, :1])
+        first = net(batch.frames[:, :1], **_known(net, batch, 0, 1))
         terms = [self._terms(first, batch, 0, windows)]
         if num_frames > 1:
             start = max(1, num_frames - self.backprop_frames)
             state = self._advance(net, first.state, batch, start)
-            last = net(batch.frames[:, start:], state=state, background=batch.background[:, start:])
+            last = net(batch.frames[:, start:], state=state, **_known(net, batch, start, num_frames))
             terms.append(self._terms(last, batch, num_frames - 1, windows))
         return {name: torch.stack([term[name] for term in terms]).mean() for name in terms[0]}
 
-    def _advance(self, net: MODNetV, state: BRMState | None, batch: MattingBatch, stop: int) -> BRMState | None:
+    def _advance(self, net: MODNetV, state: Memory | None, batch: MattingBatch, stop: int) -> Memory | None:
         """The state before frame `stop`, from that after frame 0, without a graph."""
         if state is None:
             return None
-        state = BRMState(*(part.detach() for part in state))
+        state = type(state)(*(part.detach() for part in state))
         with torch.no_grad(), frozen_statistics(net):
-            return net.advance(batch.frames[:, 1:stop], state, background=batch.background[:, 1:stop])
+            return net.advance(batch.frames[:, 1:stop], state, **_known(net, batch, 1, stop))
 
     def _terms(self, output: MattingOutput, batch: MattingBatch, t: int, windows: tuple[int, int]) -> dict[str, Tensor]:
         """Loss terms at frame `t`, the last one of `output`."""
@@ -146,8 +146,10 @@ class PatchRefinementObjective(Objective):
                 f"{net.working_size}; raise recipe.stages.refinement.size or lower model.working_size"
             )
         with torch.no_grad():
-            state = net.advance(batch.frames[:, :-1], None, background=batch.background)
-            coarse = net.coarse(frame, state, batch.background[:, -1])
+            last = batch.frames.shape[1] - 1
+            state = net.advance(batch.frames[:, :-1], None, **_known(net, batch, 0, last))
+            known = {name: value[:, 0] for name, value in _known(net, batch, last, last + 1).items()}
+            coarse = net.coarse(frame, state, **known)
         logits = net.prm.flaw_logits(coarse.small_alpha, (frame.shape[-2], frame.shape[-1]))
         target = net.prm.flaw_target(coarse.alpha, alpha)
         flawed = logits.detach().sigmoid() > net.prm.xi
@@ -173,3 +175,11 @@ class PatchRefinementObjective(Objective):
             return selection
         drawn = torch.where(selection, torch.rand(wanted.shape, generator=generator).to(wanted.device), -1.0)
         return drawn >= drawn.flatten().topk(self.max_patches).values[-1]
+
+
+def _known(net: MODNetV, batch: MattingBatch, start: int, stop: int) -> dict[str, Tensor]:
+    """What is known of some frames and `net` may ask for: the true background, and the true flow for an oracle."""
+    known = {"background": batch.background[:, start:stop]}
+    if net.needs_flow and batch.flow is not None:
+        known["flow"] = batch.flow[:, start:stop]
+    return known

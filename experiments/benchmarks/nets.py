@@ -19,7 +19,7 @@ from experiments.benchmarks.subjects import Subject
 from experiments.benchmarks.timing import Times, WarmUp, interleave, load_average, time_call, warm_up
 from experiments.benchmarks.variants import make_variant, precision_context, wants_channels_last
 from experiments.command import one_line
-from experiments.scoring.inference import run_at_ratio
+from experiments.scoring.inference import no_motion, run_at_ratio
 from lightning_modules.nets.interface import MattingNet
 
 NET_COLUMNS: Columns = {
@@ -182,7 +182,7 @@ def make_step(net: MattingNet, plate: Tensor, ratio: float, precision: str) -> S
     def step(frames: Tensor, state: Any) -> tuple[Tensor, Any]:
         background = plate.expand(len(frames), -1, -1, -1, -1)
         with precision_context(precision, frames.device):
-            output = run_at_ratio(net, frames, state, background, ratio)
+            output = run_at_ratio(net, frames, state, background, ratio, flow=no_motion(frames))
         return output.alpha, output.state
 
     return step
@@ -308,6 +308,6 @@ def _fill_refined_share(
     net: MattingNet, variants: Sequence[Variant], ratio: float, plate: Tensor, frame: Tensor
 ) -> None:
     """How much of the frame a net refines whose cost depends on the content; NaN for others."""
-    share = run_at_ratio(net, frame, None, plate, ratio).aux.get("refined_share")
+    share = run_at_ratio(net, frame, None, plate, ratio, flow=no_motion(frame)).aux.get("refined_share")
     for variant in variants:
         variant.row["refined_share"] = float("nan") if share is None else float(share.float().mean())

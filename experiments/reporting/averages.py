@@ -43,7 +43,7 @@ class Metric:
 
 
 def _metrics() -> dict[str, Metric]:
-    main = ("mad", "mse", "grad", "conn", "dtssd", "fgr_mse")
+    main = ("mad", "mse", "grad", "conn", "dtssd", "fgr_mse", "epe")
     found = {}
     for key in (*main, *(key for key in COLUMNS if key not in main)):
         info = COLUMNS[key]

@@ -15,6 +15,7 @@ from experiments.records import CellRecord
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
 from experiments.reporting.averages import CLIP_COLUMNS, METRICS, Metric, mark_broken, score_table
 from experiments.statistics import overall_mean
+from lightning_modules.metrics.scores import FLOW_METRICS
 
 
 @dataclass
@@ -280,7 +281,8 @@ def reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
             continue
         for method, rows in table.groupby("method"):
             named, by_metric = mark_broken(_named(rows, cell.seed)), found.setdefault(str(method), {})
-            for metric in (metric for metric in matrix.metrics if metric.column in table):
+            # Not of the flow: some estimators are never trained.
+            for metric in (m for m in matrix.metrics if m.column in table and m.column not in FLOW_METRICS):
                 means = score_table(named, metric).to_numpy(dtype=float)
                 by_metric.setdefault(metric.key, []).append(float(overall_mean(means, _clips(named)).mean()))
     return {method: {key: np.array(values) for key, values in by_metric.items()} for method, by_metric in found.items()}

@@ -20,6 +20,7 @@ CONVENTIONS = {
     "grad_nonorm": "Grad, not stretched: as RVM's high-resolution script does",
     "dtssd": "dtSSD: frame 0 counts as 0, as published",
     "fgr_mse": "FG MSE: over pixels with true alpha above 0, all channels",
+    "epe": "End-point error: of the flow that the net used, over the whole frame; frame 0 has none",
 }
 INTERVALS = (
     "95 %, as wide as Student's t with the error from leaving out each seed, each foreground and both (degrees of "

@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.reporting.analysis import SETTLES, Analysis
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
-from experiments.reporting.averages import Metric, Order, aggregate
+from experiments.reporting.averages import METRICS, Metric, Order, aggregate
 from experiments.reporting.curves import settling
 from experiments.reporting.formatting import Table, decimals_for, number, p_text, percent, with_interval
 from experiments.reporting.matrix import Matrix, reference_means, seed_means
@@ -212,6 +212,22 @@ def _stratum_means(matrix: Matrix, arm: Arm, metric: Metric, stratum: str) -> li
     seeds, inside = matrix.paired_seeds(arm), matrix.clips.stratum == stratum
     both = [one for one in (matrix.baseline_of(arm), arm) if one]
     return [number(float(scores(one, metric, seeds)[:, inside].mean())) for one in both]
+
+
+def flow_table(matrix: Matrix) -> Table:
+    """Error of the flow beside that of the mattes, by condition of the test clips; no rows where no flow was scored."""
+    epe = METRICS["epe"]
+    metrics = [epe, *(metric for metric in matrix.primary if metric is not epe)]
+    rows = []
+    for stratum in matrix.clips.strata if epe in matrix.metrics else ():
+        inside = matrix.clips.stratum == stratum
+        for arm in matrix.arms:
+            means = [scores(arm, metric)[:, inside].mean(axis=1) if arm.has(metric) else None for metric in metrics]
+            rows.append([stratum, arm.label, *("—" if mean is None else _mean_and_spread(mean) for mean in means)])
+    note = "End-point error: how far from its true place the flow that the net used points to, mean of all pixels; "
+    note += "where no flow is used that is how far things move. Mean over seeds ± standard deviation between seeds."
+    columns = ["Stratum", "Arm", *(metric.heading for metric in metrics)]
+    return Table("Flow and mattes by stratum", columns, rows, note, text_columns=2)
 
 
 def settling_table(matrix: Matrix, analysis: Analysis) -> Table:

@@ -11,6 +11,7 @@ from torch import Tensor
 from experiments.benchmarks.inputs import Stream
 from experiments.benchmarks.roofline import count_demand
 from experiments.benchmarks.timing import interleave
+from experiments.scoring.inference import known_flow, no_motion
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 
 _WARM_UP_CALLS = 3
@@ -30,12 +31,14 @@ def measure_cost(
         frame: (1, 1, 3, H, W) on that device.
         repetitions: timed frames after warm-up; the median counts.
         run: (frame, state) → output, where the net is not simply called with the frame as its background.
-    MACs count convolutions and matrix products; resizing, norms and warping count as none.
+    MACs count convolutions and matrix products; resizing, norms and warping count as none. A net that needs the true
+    flow is given one of zeros.
     """
     net.eval()
+    still = known_flow(net, no_motion(frame))
 
     def step(frame: Tensor, state: Any) -> tuple[Tensor, Any]:
-        output = net(frame, state=state, background=frame) if run is None else run(frame, state)
+        output = net(frame, state=state, background=frame, **still) if run is None else run(frame, state)
         return output.alpha, output.state
 
     stream = Stream(step, [frame])

@@ -18,9 +18,10 @@ from experiments.scoring.pictures import Strips
 from experiments.scoring.streaming import Piece, Streaming, run_clip
 from lightning_modules.metrics.background import background_psnr
 from lightning_modules.metrics.frames import quantise
-from lightning_modules.metrics.scores import FOREGROUND_METRICS, METRICS, score_frames
+from lightning_modules.metrics.scores import FLOW_METRICS, FOREGROUND_METRICS, METRICS, score_frames
 from lightning_modules.metrics.trimap import closed_trimap
 from lightning_modules.nets.interface import MattingNet, MattingOutput
+from lightning_modules.nets.warp import resize_flow
 
 QUANTISE = ("none", "round", "truncate")
 REGIONS = ("full", "unknown")
@@ -35,7 +36,8 @@ class Scoring:
 
     Attributes:
         metrics: names in `METRICS`, to which `ALWAYS` is added; None for all of them, without `conn` on frames wider
-            than `WIDEST_WITH_CONN`.
+            than `WIDEST_WITH_CONN`. The flow of nets whose `aux` holds one is measured besides, where the true
+            one is known.
         quantise: of mattes and foregrounds before they are scored: "none" (scoring mode float), or to 8 bits (mode
             disk8) by "round" or by "truncate", as RVM's and BGMv2's writers do.
         region: "full" frame, or the "unknown" region of the trimap that BGMv2's recipe makes of the true alpha.
@@ -63,12 +65,13 @@ class Scoring:
         return "float" if self.quantise == "none" else f"disk8 ({self.quantise})"
 
     def metrics_for(self, clip: TestClip) -> tuple[str, ...]:
-        """What is measured on a clip; figures of the foreground only where its truth is known."""
+        """What is measured on mattes of a clip; figures of the foreground only where its truth is known."""
         if self.metrics is None:
             wanted = [name for name in METRICS if name != "conn" or clip.size[1] <= WIDEST_WITH_CONN]
         else:
             wanted = [name for name in METRICS if name in (*ALWAYS, *self.metrics)]
-        return tuple(name for name in wanted if clip.has_foreground or name not in FOREGROUND_METRICS)
+        left_out = FLOW_METRICS if clip.has_foreground else (*FLOW_METRICS, *FOREGROUND_METRICS)
+        return tuple(name for name in wanted if name not in left_out)
 
     def as_saved(self, pixels: Tensor) -> Tensor:
         """`pixels` in [0, 1] as a file would hold them."""
@@ -89,25 +92,30 @@ class ClipScores:
     def add(self, batch: MattingBatch, output: MattingOutput, extras: dict[str, Tensor] | None = None) -> None:
         """Score the next frames; `extras` are further columns (1, T)."""
         predicted = output.foreground is not None
-        colours: Any = {}
+        metrics, known = self.metrics, dict[str, Any]()
         if set(self.metrics) & set(FOREGROUND_METRICS):
             # A net without foreground is scored with the input frame in its place (RVM's evaluation).
             foreground = batch.frames if output.foreground is None else output.foreground
-            colours = {"foreground": self.scoring.as_saved(foreground), "true_foreground": batch.foreground}
+            known |= {"foreground": self.scoring.as_saved(foreground), "true_foreground": batch.foreground}
+        flow = output.aux.get("flow")
+        if flow is not None and batch.flow is not None:
+            metrics = (*metrics, *FLOW_METRICS)
+            size = (batch.flow.shape[-2], batch.flow.shape[-1])  # that of the net's own may be smaller
+            known |= {"flow": resize_flow(flow.float(), size), "true_flow": batch.flow}
         pred = self.scoring.as_saved(output.alpha)
         found = score_frames(
             pred,
             batch.alpha,
             trimap=closed_trimap(batch.alpha) if self.scoring.region == "unknown" else None,
             previous=self.before,
-            metrics=self.metrics,
-            **colours,
+            metrics=metrics,
+            **known,
         )
         broken = ~output.alpha.isfinite().flatten(2).all(dim=2)
         # NaN says that a figure is undefined; a matte that is not a number is worse than any other.
         for name, values in found.items():
             values.masked_fill_(broken, 0.0 if METRICS[name].higher_is_better else torch.inf)
-        if colours:
+        if "foreground" in known:
             found["foreground_predicted"] = torch.full_like(broken, predicted)
         for name, values in (found | (extras or {})).items():
             self.columns.setdefault(name, []).append(values[0].cpu())

@@ -13,6 +13,7 @@ from lightning_modules.nets.background_matting import BackgroundMattingV2
 from lightning_modules.nets.blocks import fold_time, resize, unfold_time
 from lightning_modules.nets.guided_filter import fast_guided_filter
 from lightning_modules.nets.interface import MattingNet, MattingOutput
+from lightning_modules.nets.warp import resize_flow
 
 UPSAMPLERS = ("fast_guided_filter", "bilinear")
 
@@ -24,6 +25,7 @@ def run_at_ratio(
     background: Tensor | None = None,
     ratio: float = 1.0,
     upsampler: str = "fast_guided_filter",
+    flow: Tensor | None = None,
 ) -> MattingOutput:
     """A chunk of frames matted from a copy reduced by `ratio`; alpha and foreground have the size of the frames.
 
@@ -37,16 +39,18 @@ def run_at_ratio(
         background: (B, 1 or T, 3, H, W) in [0, 1], for nets that take a plate.
         ratio: small side / side, in (0, 1].
         upsampler: how outputs are enlarged: "fast_guided_filter", along the edges of the frame, or "bilinear".
+        flow: (B, T, 2, H, W), pixels, the true flow, for nets that need it; others are not given it.
 
     Raises:
-        ValueError: ratio or upsampler is none of these.
+        ValueError: ratio or upsampler is none of these, or the net needs the true flow and is given none.
     """
     if not 0 < ratio <= 1:
         raise ValueError(f"ratio must be above 0 and at most 1, got {ratio}")
     if upsampler not in UPSAMPLERS:
         raise ValueError(f"upsampler must be one of {', '.join(UPSAMPLERS)}, got {upsampler!r}")
+    known = known_flow(net, flow)
     if takes_ratio(net):
-        return net(frames, state=state, background=background, downsample_ratio=ratio)
+        return net(frames, state=state, background=background, downsample_ratio=ratio, **known)
     if isinstance(net, BackgroundMattingV2):
         own = net.backbone_scale
         net.backbone_scale = ratio if net.refiner is None else min(ratio, 0.5)
@@ -55,14 +59,34 @@ def run_at_ratio(
         finally:
             net.backbone_scale = own
     if ratio == 1:
-        return net(frames, state=state, background=background)
+        return net(frames, state=state, background=background, **known)
     size = (max(32, round(frames.shape[-2] * ratio)), max(32, round(frames.shape[-1] * ratio)))
     small = _reduce(frames, size)
-    output = net(small, state=state, background=None if background is None else _reduce(background, size))
+    plate = None if background is None else _reduce(background, size)
+    known = {name: resize_flow(given, size) for name, given in known.items()}
+    output = net(small, state=state, background=plate, **known)
     output.alpha = _enlarge(output.alpha, small, frames, upsampler)
     if output.foreground is not None:
         output.foreground = _enlarge(output.foreground, small, frames, upsampler)
     return output
+
+
+def known_flow(net: MattingNet, flow: Tensor | None) -> dict[str, Tensor]:
+    """The argument `flow` of a net that needs the true one; nothing for any other.
+
+    Raises:
+        ValueError: the net needs it and it is None.
+    """
+    if not net.needs_flow:
+        return {}
+    if flow is None:
+        raise ValueError("this net is given the true flow, which these clips do not know: test it with testset=null")
+    return {"flow": flow}
+
+
+def no_motion(frames: Tensor) -> Tensor:
+    """A flow (B, T, 2, H, W) of zeros, for measurements in which nets that need the true one may be given any."""
+    return frames.new_zeros(1).expand(*frames.shape[:2], 2, *frames.shape[-2:])
 
 
 def takes_ratio(net: MattingNet) -> bool:

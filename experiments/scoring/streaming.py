@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
-from experiments.scoring.inference import UPSAMPLERS, run_at_ratio
+from experiments.scoring.inference import UPSAMPLERS, known_flow, run_at_ratio
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import one_frame_delay
 
@@ -125,20 +125,25 @@ def _run_pieces(net: MattingNet, clip: TestClip, how: Streaming, device: torch.d
             plate = first_plate if how.plate == "first" else batch.background
         if how.reset_every and start % how.reset_every == 0:
             state = None
-        output = run_frames(net, batch.frames, state, plate, how)
+        output = run_frames(net, batch.frames, state, plate, how, batch.flow)
         state = output.state
         yield Piece(start, batch, output)
 
 
-def run_frames(net: MattingNet, frames: Tensor, state: Any, plate: Tensor | None, how: Streaming) -> MattingOutput:
-    """One call of the net at the precision and ratio of `how`; alpha and foreground are float32 in [0, 1]."""
+def run_frames(
+    net: MattingNet, frames: Tensor, state: Any, plate: Tensor | None, how: Streaming, flow: Tensor | None = None
+) -> MattingOutput:
+    """One call of the net at the precision and ratio of `how`; alpha and foreground are float32 in [0, 1].
+
+    The true flow goes to nets that need it.
+    """
     dtype = PRECISIONS[how.precision]
     ratio = how.ratio_for((frames.shape[-2], frames.shape[-1]))
     with torch.inference_mode(), torch.autocast(frames.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
         if ratio is None:
-            output = net(frames, state=state, background=plate)
+            output = net(frames, state=state, background=plate, **known_flow(net, flow))
         else:
-            output = run_at_ratio(net, frames, state, plate, ratio, how.upsampler)
+            output = run_at_ratio(net, frames, state, plate, ratio, how.upsampler, flow)
     output.alpha = output.alpha.float().clamp(0, 1)
     if output.foreground is not None:
         output.foreground = output.foreground.float().clamp(0, 1)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lightning_modules.metrics.connectivity import conn
 from lightning_modules.metrics.error import errors
+from lightning_modules.metrics.flow import end_point_error
 from lightning_modules.metrics.foreground import foreground_errors
 from lightning_modules.metrics.gradient import gradient_errors
 from lightning_modules.metrics.overlap import iou
@@ -30,7 +32,7 @@ def _info(quantity: str, label: str, unit: str) -> MetricInfo:
     return MetricInfo(label, unit, SCALES["rvm"][quantity], quantity == "iou")
 
 
-# Keys are the columns of metrics.parquet; the factors are those of RVM's tables.
+# Keys are the columns of metrics.parquet; the factors are those of RVM's tables, which know no flow.
 METRICS: dict[str, MetricInfo] = {
     "mad": _info("mad", "MAD", "× 10⁻³"),
     "mse": _info("mse", "MSE", "× 10⁻³"),
@@ -42,8 +44,10 @@ METRICS: dict[str, MetricInfo] = {
     "fgr_mse": _info("fgr_mse", "Foreground MSE", "× 10⁻³"),
     "fgr_mad": _info("fgr_mad", "Foreground MAD", "× 10⁻³"),
     "iou": _info("iou", "IoU", "%"),
+    "epe": MetricInfo("End-point error", "pixels", 1.0),
 }
 FOREGROUND_METRICS = ("fgr_mse", "fgr_mad")
+FLOW_METRICS = ("epe",)
 
 
 def score_frames(
@@ -52,6 +56,8 @@ def score_frames(
     *,
     foreground: Tensor | None = None,
     true_foreground: Tensor | None = None,
+    flow: Tensor | None = None,
+    true_flow: Tensor | None = None,
     trimap: Tensor | None = None,
     previous: LastFrames | None = None,
     metrics: Sequence[str] | None = None,
@@ -63,7 +69,9 @@ def score_frames(
         target: the same shape and range.
         foreground: (B, T, 3, H, W) predicted colour, or None.
         true_foreground: the same shape, or None.
-        trimap: (B, T, 1, H, W); limits every figure to its unknown pixels (see `mad`).
+        flow: (B, T, 2, H, W) estimated by the net, pixels, from each frame to the one before, or None.
+        true_flow: the same shape, or None. What both say of the frame where a clip begins is not scored.
+        trimap: (B, T, 1, H, W); limits every figure but those of the flow to its unknown pixels (see `mad`).
         previous: last frames of pred and target of the chunk before, (B, 1, 1, H, W) each; None where clips begin.
         metrics: keys of `METRICS`; None for all that the inputs allow.
 
@@ -71,12 +79,10 @@ def score_frames(
         (B, T) float64 by name in the order asked for; NaN for a frame where a figure is undefined.
 
     Raises:
-        ValueError: shapes do not fit, a metric has no such name, or a foreground metric has no foreground.
+        ValueError: shapes do not fit, a metric has no such name, or lacks the foreground or flow that it measures.
     """
-    coloured = foreground is not None and true_foreground is not None
-    if metrics is None:
-        metrics = [name for name in METRICS if coloured or name not in FOREGROUND_METRICS]
-    wanted = set(metrics)
+    names = _measurable((foreground, true_foreground), (flow, true_flow)) if metrics is None else metrics
+    wanted = set(names)
     if not wanted <= METRICS.keys():
         raise ValueError(f"no metric is called {sorted(wanted - METRICS.keys())}; there are {list(METRICS)}")
     values: dict[str, Tensor] = {}
@@ -94,4 +100,24 @@ def score_frames(
         values |= foreground_errors(foreground, true_foreground, target, trimap)
     if "iou" in wanted:
         values["iou"] = iou(pred, target, trimap)
-    return {name: values[name] for name in metrics}
+    if "epe" in wanted:
+        values["epe"] = _flow_error(flow, true_flow, starts=previous is None)
+    return {name: values[name] for name in names}
+
+
+def _measurable(colours: Sequence[Tensor | None], flows: Sequence[Tensor | None]) -> list[str]:
+    """Metrics whose inputs, a prediction and its truth, are all there."""
+    lacking = set[str]()
+    for inputs, names in ((colours, FOREGROUND_METRICS), (flows, FLOW_METRICS)):
+        if any(each is None for each in inputs):
+            lacking.update(names)
+    return [name for name in METRICS if name not in lacking]
+
+
+def _flow_error(flow: Tensor | None, true_flow: Tensor | None, starts: bool) -> Tensor:
+    """End-point error; NaN in the first frame where the clip `starts`, as nothing was before it."""
+    if flow is None or true_flow is None:
+        raise ValueError("flow metrics need flow and true_flow")
+    error = end_point_error(flow, true_flow)
+    error[:, : int(starts)] = torch.nan
+    return error

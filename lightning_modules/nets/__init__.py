@@ -9,12 +9,14 @@ from lightning_modules.nets.background_matting import BackgroundMattingV2
 from lightning_modules.nets.context_motion import ContextMotion
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.modnet import MODNet
+from lightning_modules.nets.modnet_flow import MODNetFlow
 from lightning_modules.nets.modnet_v import MODNetV
 from lightning_modules.nets.rvm import RVM
 from lightning_modules.nets.segmentation import LRASPP, DeepLabV3
 
 NETS: dict[str, type[MattingNet]] = {
     "modnet": MODNet,
+    "modnet_flow": MODNetFlow,
     "modnet_v": MODNetV,
     "rvm": RVM,
     "context_motion": ContextMotion,

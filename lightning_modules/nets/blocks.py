@@ -31,7 +31,7 @@ class IBNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → the same shape."""
         norm = self.batch_norm
-        if isinstance(norm, nn.SyncBatchNorm):
+        if not isinstance(norm, nn.BatchNorm2d):
             # Statistics of all processes are its own business; the rest of the channels needs none of them.
             batch, instance = x.split((norm.num_features, x.shape[1] - norm.num_features), dim=1)
             return torch.cat((norm(batch), F.instance_norm(instance, eps=norm.eps).to(batch.dtype)), dim=1)
@@ -133,6 +133,17 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) → (N, out_channels, H / stride, W / stride)."""
         return F.relu(self.norm(self.conv(x)), inplace=True)
+
+
+class ConvReLU(nn.Conv2d):
+    """Convolution with bias, padded to keep the size, and ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) → (N, out_channels, H, W)."""
+        return F.relu(super().forward(x), inplace=True)
 
 
 class SqueezeExcite(nn.Module):

@@ -147,33 +147,6 @@ def reset_state(state: BRMState, where: Tensor) -> BRMState:
     return BRMState(*(torch.where(keep, part, 0.0) for part in state))
 
 
-def warp_state(state: BRMState, affine: Tensor) -> BRMState:
-    """The memory moved with the background's known motion.
-
-    Cells that come from outside the picture are forgotten. Features are averaged over seen cells only,
-    so that the zeros of unseen ones do not bleed in.
-
-    Args:
-        state: after frame t − 1.
-        affine: (N, 2, 3), cell (x, y, 1) of frame t → the same background point in frame t − 1,
-            (0, 0) at the centre of the first cell.
-    """
-    height, width = state.mask.shape[-2:]
-    y, x = torch.meshgrid(
-        torch.arange(height, device=affine.device, dtype=torch.float32),
-        torch.arange(width, device=affine.device, dtype=torch.float32),
-        indexing="ij",
-    )
-    cells = torch.stack((x, y, torch.ones_like(x)), dim=-1)
-    source = torch.einsum("hwk,nck->nhwc", cells, affine.float())
-    size = source.new_tensor((width, height))
-    layers = torch.cat((state.mask * state.feature, state.mask, state.count), dim=1)
-    warped = F.grid_sample(layers, (2 * source + 1) / size - 1, padding_mode="zeros", align_corners=False)
-    feature, mask, count = warped.split((state.feature.shape[1], 1, 1), dim=1)
-    seen = (mask > 0.5).float()
-    return BRMState(seen * feature / mask.clamp(min=1e-3), seen, seen * count)
-
-
 class BackgroundDecoder(nn.Module):
     """Background feature → picture, for the background loss and for viewing; owned by the training objective.
 

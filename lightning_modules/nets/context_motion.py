@@ -12,21 +12,18 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.nets.backbones import MobileNetV2, ResNet
-from lightning_modules.nets.blocks import conv_layout, crop, fold_time, pad_to_multiple, resize, unfold_time
-from lightning_modules.nets.flow import build_flow
+from lightning_modules.nets.blocks import ConvReLU, conv_layout, crop, fold_time, pad_to_multiple, resize, unfold_time
+from lightning_modules.nets.flow import build_flow, check_flow
 from lightning_modules.nets.interface import MattingNet, MattingOutput, check_frames
+from lightning_modules.nets.motion import MotionEncoder
 from lightning_modules.nets.recurrent import SeparableConvGRU
-from lightning_modules.nets.warp import backward_warp
 
 BACKBONES = ("mobilenetv2", "resnet18", "resnet50")
 OPERATORS = ("baseline", "gru", "motion")
 _STRIDE = 16
-# Of each encoding of correlation and flow; with the flow itself the motion has as many as both together.
-_MOTION = 32
 # Pixels of the frames that are matted at once in eval mode: memory does not grow with the clip.
 _PIXELS_AT_ONCE = 4 * 512**2
 
@@ -102,7 +99,7 @@ class ContextMotion(MattingNet):
         self.skips = nn.ModuleList(ConvReLU(channels, decoder_channels) for channels in (3, *skips))
         self.project = ConvReLU(deepest, context_channels, 1)
         self.motion = MotionEncoder(context_channels) if operator == "motion" else None
-        seen = context_channels + (0 if self.motion is None else 2 * _MOTION)
+        seen = context_channels if self.motion is None else self.motion.channels
         self.update = ConvReLU(seen, hidden) if operator == "baseline" else SeparableConvGRU(seen, hidden)
         self.alpha_decoder = Decoder(hidden, decoder_channels, 1)
         self.foreground_decoder = Decoder(hidden, decoder_channels, 3)
@@ -133,7 +130,7 @@ class ContextMotion(MattingNet):
             ValueError: wrong shapes, a state of other frames, or no true flow for the oracle.
         """
         check_frames(frames)
-        self._check_flow(frames, flow)
+        check_flow(flow, frames, "flow='oracle'" if self.needs_flow else None)
         size = (frames.shape[-2], frames.shape[-1])
         padded = _pad(frames)
         given = None if flow is None else _pad(flow)
@@ -215,13 +212,6 @@ class ContextMotion(MattingNet):
                 "start a new clip with state=None"
             )
         return state
-
-    def _check_flow(self, frames: Tensor, flow: Tensor | None) -> None:
-        expected = (*frames.shape[:2], 2, *frames.shape[-2:])
-        if flow is None and self.needs_flow:
-            raise ValueError("flow='oracle' needs the true flow: net(frames, flow=…), from data with data.flow=true")
-        if flow is not None and flow.shape != expected:
-            raise ValueError(f"flow must be {expected}, got {tuple(flow.shape)}")
 
     def _frames_at_once(self, frames: Tensor) -> int:
         """How many frames of a clip `step` takes; all in training, where memory holds the whole clip anyway."""
@@ -325,39 +315,6 @@ class Encoder(nn.Module):
     def load_imagenet(self) -> None:
         """Take torchvision's ImageNet weights (downloads them once)."""
         self.net.load_imagenet()
-
-
-class ConvReLU(nn.Conv2d):
-    """Convolution with bias, padded to keep the size, and ReLU."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) → (N, out_channels, H, W)."""
-        return F.relu(super().forward(x), inplace=True)
-
-
-class MotionEncoder(nn.Module):
-    """Features and what moved: correlation with the warped earlier features, and the flow.
-
-    Source: section 3.2 of the paper. All convolutions are followed by ReLU (our choice).
-    """
-
-    def __init__(self, context_channels: int) -> None:
-        super().__init__()
-        self.correlation = nn.Sequential(ConvReLU(2 * context_channels, _MOTION), ConvReLU(_MOTION, _MOTION))
-        self.flow = nn.Sequential(ConvReLU(2, _MOTION, 7), ConvReLU(_MOTION, _MOTION, 7))
-        self.motion = ConvReLU(2 * _MOTION, 2 * _MOTION - 2)
-
-    def forward(self, features: Tensor, previous: Tensor, flow: Tensor) -> Tensor:
-        """Features of frames t and t − 1 (N, C, h, w), flow (N, 2, 16 h, 16 w) in pixels → (N, C + 64, h, w)."""
-        # In pixels of the grid, as RAFT has it; the paper does not say so, but else the warp would be wrong.
-        flow_s16 = resize(flow, (features.shape[-2], features.shape[-1])) / _STRIDE
-        correlation = self.correlation(torch.cat((features, backward_warp(previous, flow_s16)), dim=1))
-        flow_s16 = flow_s16.to(features.dtype)
-        motion = self.motion(torch.cat((correlation, self.flow(flow_s16)), dim=1))
-        return torch.cat((features, motion, flow_s16), dim=1)
 
 
 class Decoder(nn.Module):

@@ -227,3 +227,12 @@ def build_flow(name: str, **options: Any) -> FlowEstimator | None:
         raise ValueError(f"flow {name!r} has no option {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")
     assert build is not None
     return build(**options)
+
+
+def check_flow(flow: Tensor | None, frames: Tensor, needed_by: str | None = None) -> None:
+    """Raise ValueError unless a true flow fits its frames (B, T, 3, H, W), and is there where an option needs it."""
+    expected = (*frames.shape[:2], 2, *frames.shape[-2:])
+    if flow is None and needed_by is not None:
+        raise ValueError(f"{needed_by} needs the true flow: net(frames, flow=…), from data with data.flow=true")
+    if flow is not None and flow.shape != expected:
+        raise ValueError(f"flow must be {expected}, got {tuple(flow.shape)}")

@@ -18,7 +18,8 @@ class MattingOutput:
         alpha: (B, T, 1, H, W) in [0, 1], the size of the frames.
         foreground: (B, T, 3, H, W) in [0, 1], or None for a net that predicts none.
         state: what the next chunk of the same clip is started with; None for a net without memory.
-        aux: named extras of one net (semantic, detail, flaw_map, …); each net's docstring lists its own.
+        aux: named extras of one net (semantic, detail, flaw_map, …); each net's docstring lists its own. Of all nets
+            alike: `flow` (B, T, 2, h, w), the backward flow that was used, in pixels of h × w; tests score it.
     """
 
     alpha: Tensor

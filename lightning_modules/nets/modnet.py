@@ -191,6 +191,31 @@ class DetailBranch(nn.Module):
         return self.conv_hr2(torch.cat((scale(x, 2), e2), dim=1))
 
 
+class LightDetailBranch(nn.Module):
+    """MODNet's detail branch without four of its convolutions; works on the working frame at 1/2 and 1/4."""
+
+    def __init__(self, e2: int, e4: int, hidden: int) -> None:
+        super().__init__()
+        self.to_e2 = ConvBlock(e2, hidden, 1)
+        self.conv_e2 = ConvBlock(hidden + 3, hidden, 3, stride=2)
+        self.to_e4 = ConvBlock(e4, hidden, 1)
+        self.conv_hr4 = nn.Sequential(
+            ConvBlock(2 * hidden + SEMANTIC_CHANNELS[1] + 3, 2 * hidden, 3), ConvBlock(2 * hidden, hidden, 3)
+        )
+        self.conv_hr2 = nn.Sequential(ConvBlock(2 * hidden, hidden, 3), ConvBlock(hidden, hidden, 3))
+        self.predict = DetailHead(hidden)
+
+    def forward(self, image: Tensor, e2: Tensor, f4: Tensor, lr8: Tensor) -> Tensor:
+        """Image (N, 3, H, W) in [−1, 1] and features of any size → hr2 (N, hidden, H/2, W/2)."""
+        half = (image.shape[-2] // 2, image.shape[-1] // 2)
+        quarter = (half[0] // 2, half[1] // 2)
+        e2 = resize(self.to_e2(e2), half)
+        x = self.conv_e2(torch.cat((scale(image, 1 / 2), e2), dim=1))
+        semantics = (resize(self.to_e4(f4), quarter), resize(lr8, quarter))
+        x = self.conv_hr4(torch.cat((x, *semantics, scale(image, 1 / 4)), dim=1))
+        return self.conv_hr2(torch.cat((scale(x, 2), e2), dim=1))
+
+
 class FusionBranch(nn.Module):
     """Semantic and detail feature → alpha; MODNet and MODNet-V share it."""
 

@@ -8,7 +8,7 @@ f4 is e4 joined with the background memory; lr8, hr2, f2 as in `modnet.py`; g th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -16,16 +16,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.nets.backbones import MobileNetV2
-from lightning_modules.nets.blocks import ConvBlock, crop, frozen_statistics, pad_to_multiple, resize, scale, to_image
+from lightning_modules.nets.blocks import crop, frozen_statistics, pad_to_multiple, resize, scale, to_image
 from lightning_modules.nets.brm import BackgroundRestoration, BRMState
+from lightning_modules.nets.flow import check_flow
 from lightning_modules.nets.interface import MattingNet, MattingOutput, check_frames
-from lightning_modules.nets.modnet import SEMANTIC_CHANNELS, DetailHead, FusionBranch, SemanticHead, initialise_modnet
+from lightning_modules.nets.modnet import FusionBranch, LightDetailBranch, SemanticHead, initialise_modnet
+from lightning_modules.nets.motion_compensation import MOTIONS, MotionCompensation, MovingState
 from lightning_modules.nets.prm import PatchRefinement
+from lightning_modules.nets.warp import resize_flow
 
 # Encoder layers that are kept, and how much wider the pointwise layer behind them is (None: no such layer).
 _LAST_BLOCKS: dict[str, tuple[int, float | None]] = {"deleted": (14, 5), "narrow": (18, 0.5), "full": (19, None)}
 # Sides of the working frame must be multiples of this, so that small is one of 16 (of 32 if the 32x block stays).
 _MULTIPLES = {0.5: 32, 0.75: 64, 1.0: 32}
+
+
+Memory = BRMState | MovingState
 
 
 class Coarse(NamedTuple):
@@ -45,13 +51,13 @@ class Coarse(NamedTuple):
     feature: Tensor
     semantic: Tensor
     detail: Tensor | None
-    state: BRMState | None
+    state: Memory | None
 
 
 class MODNetV(MattingNet):
     """MODNet-V: a third of MODNet, a background memory (BRM) and patch refinement (PRM) at full size.
 
-    `state` is a `BRMState`, or None without BRM. `aux`, each with (B, T) in front:
+    `state` is a `BRMState`, a `MovingState` with `motion`, or None without BRM. `aux`, each with (B, T) in front:
         semantic (1, h, w) in [0, 1], at 1/16 of small;
         detail (1, H, W) in [0, 1], in training mode;
         background_feature (C, gh, gw) and background_mask (1, gh, gw): the memory after each frame, with BRM;
@@ -76,6 +82,9 @@ class MODNetV(MattingNet):
         brm_mode: str = "restored",
         brm_ema_beta: float = 0.1,
         feed_mask: bool = False,
+        motion: str = "none",
+        flow: str = "dis",
+        flow_options: Mapping[str, Any] | None = None,
         prm: bool = True,
         prm_k: int | None = 16,
         prm_xi: float = 0.01,
@@ -97,17 +106,22 @@ class MODNetV(MattingNet):
             last_block: encoder blocks at stride 32: "deleted" (paper), "narrow" or "full".
             prior_to_d: what the detail branch sees: "f4", with the memory, or "e4", without it.
             brm: background restoration; `brm_…` and `feed_mask` are explained in `BackgroundRestoration`.
+            motion: of the background, by which the memory is moved from frame to frame: "none" (paper), "global",
+                "dense" or "oracle", as explained in `MotionCompensation`, and `flow` and `flow_options` too.
             prm: patch refinement of frames longer than `working_size`; `prm_…` are explained in `PatchRefinement`.
             working_size: shorter side that larger frames are reduced to.
-            pretrained: start the encoder from ImageNet weights (downloads them once).
+            pretrained: see `load_pretrained`.
 
         Raises:
-            ValueError: an option has a value other than these.
+            ValueError: an option has a value other than these, or there is no memory to be moved.
         """
         super().__init__()
         _check_choice("semantic_scale", semantic_scale, _MULTIPLES)
         _check_choice("last_block", last_block, _LAST_BLOCKS)
         _check_choice("prior_to_d", prior_to_d, ("f4", "e4"))
+        _check_choice("motion", motion, MOTIONS)
+        if motion != "none" and not (brm and brm_mode == "restored"):
+            raise ValueError(f"motion={motion!r} moves a restored background: it needs brm=True, brm_mode='restored'")
         self.semantic_scale, self.prior_to_d, self.working_size = semantic_scale, prior_to_d, working_size
         self.num_layers, widening = _LAST_BLOCKS[last_block]
         self.deep_stride = 16 if last_block == "deleted" else 32
@@ -133,30 +147,37 @@ class MODNetV(MattingNet):
             if brm
             else None
         )
+        self.motion = None if motion == "none" else MotionCompensation(motion, flow, flow_options)
+        self.needs_flow = motion == "oracle"
         self.prm = (
             PatchRefinement(hidden, prm_k, prm_xi, prm_mode, prm_top_share, prm_halo, prm_feather) if prm else None
         )
         self.apply(self.initialise)
         if pretrained:
-            self.backbone.load_imagenet()
+            self.load_pretrained()
 
-    def forward(self, frames: Tensor, state: BRMState | None = None, background: Tensor | None = None) -> MattingOutput:
+    def forward(
+        self, frames: Tensor, state: Memory | None = None, background: Tensor | None = None, flow: Tensor | None = None
+    ) -> MattingOutput:
         """Matte a clip; see `MattingNet.forward` and the class for what comes out.
 
         Args:
             frames: (B, T, 3, H, W), RGB in [0, 1].
             state: of the chunk before, or None at the start of a clip.
             background: (B, 1 or T, 3, H, W) in [0, 1], the true background; only for brm_mode="oracle".
+            flow: (B, T, 2, H, W), true flow in pixels from each frame to the one before; only for motion="oracle". What
+                it says of a clip's first frame is not used.
 
         Raises:
-            ValueError: wrong shapes, a state of other frames, or no background in oracle mode.
+            ValueError: wrong shapes, a state of other frames, or no background or flow in oracle mode.
         """
         check_frames(frames)
+        check_flow(flow, frames, "motion='oracle'" if self.needs_flow else None)
         alphas: list[Tensor] = []
         aux: dict[str, list[Tensor]] = {}
         for t in range(frames.shape[1]):
             plate = None if background is None else background[:, min(t, background.shape[1] - 1)]
-            coarse = self.coarse(frames[:, t], state, plate)
+            coarse = self.coarse(frames[:, t], state, plate, None if flow is None else flow[:, t])
             state = coarse.state
             extras = {"semantic": coarse.semantic}
             if coarse.detail is not None:
@@ -178,12 +199,14 @@ class MODNetV(MattingNet):
             aux={name: torch.stack(values, dim=1) for name, values in aux.items()},
         )
 
-    def coarse(self, frame: Tensor, state: BRMState | None = None, background: Tensor | None = None) -> Coarse:
+    def coarse(
+        self, frame: Tensor, state: Memory | None = None, background: Tensor | None = None, flow: Tensor | None = None
+    ) -> Coarse:
         """One frame (B, 3, H0, W0) in [0, 1] up to patch refinement, whose training starts from here."""
         size = (frame.shape[-2], frame.shape[-1])
         working = self._working_frame(frame)
-        memory = () if self.brm is None else self._memory(working, state, background)
-        alpha, semantic, detail, feature, *updated = self.run_step(working, *memory)
+        before = None if self.brm is None else self._before(working, state, background, flow)
+        alpha, semantic, detail, feature, *updated = self.run_step(working, *(before or ())[:3])
         small_alpha = alpha
         if min(size) > self.working_size:
             alpha, detail = (None if x is None else resize(x, size) for x in (alpha, detail))
@@ -192,7 +215,8 @@ class MODNetV(MattingNet):
             detail = None if detail is None else crop(detail, size)
             # So that feature and frame cover the same, to half a pixel of the frame where a side is odd.
             feature = crop(feature, (-(-size[0] // 2), -(-size[1] // 2)))
-        return Coarse(alpha, small_alpha, feature, semantic, detail, None if self.brm is None else BRMState(*updated))
+        after = None if before is None else self._after(working, before, semantic, updated)
+        return Coarse(alpha, small_alpha, feature, semantic, detail, after)
 
     def step(self, frame: Tensor, *memory: Tensor) -> tuple[Tensor | None, ...]:
         """One working frame (N, 3, H, W) in [0, 1] and the three tensors of the state, none without BRM.
@@ -209,25 +233,29 @@ class MODNetV(MattingNet):
         return alpha, semantic, detail, f2, *memory
 
     def advance(
-        self, frames: Tensor, state: BRMState | None = None, background: Tensor | None = None
-    ) -> BRMState | None:
+        self, frames: Tensor, state: Memory | None = None, background: Tensor | None = None, flow: Tensor | None = None
+    ) -> Memory | None:
         """The memory after these frames without their mattes: the semantic branch alone, a fraction of the cost.
 
         Args:
             frames: (B, T, 3, H, W) in [0, 1]; T may be 0.
             state: before them, or None at the start of a clip.
-            background: as in `forward`.
+            background, flow: as in `forward`.
         """
+        check_flow(flow, frames, "motion='oracle'" if self.needs_flow else None)
         for t in range(frames.shape[1] if self.brm is not None else 0):
             working = self._working_frame(frames[:, t])
             plate = None if background is None else background[:, min(t, background.shape[1] - 1)]
+            before = self._before(working, state, plate, None if flow is None else flow[:, t])
             run = self._compiled_memory_step or type(self).memory_step
-            state = BRMState(*run(self, working, *self._memory(working, state, plate)))
+            semantic, *updated = run(self, working, *before[:3])
+            state = self._after(working, before, semantic, updated)
         return state
 
     def memory_step(self, frame: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
-        """One working frame (N, 3, H, W) in [0, 1] and the state's tensors → those of the new state."""
-        return self._semantics(to_image(frame), memory)[-1]
+        """One working frame (N, 3, H, W) in [0, 1] and the memory's tensors → semantic, then those after it."""
+        *_, semantic, memory = self._semantics(to_image(frame), memory)
+        return semantic, *memory
 
     def compile_step(self, **options: Any) -> None:
         """See `MattingNet.compile_step`; what `advance` runs for each frame is compiled too."""
@@ -250,6 +278,12 @@ class MODNetV(MattingNet):
             memory = self.brm.update(e4, semantic, state)
         return e2, f4 if self.prior_to_d == "f4" else e4, lr8, semantic, memory
 
+    def load_pretrained(self) -> None:
+        """ImageNet's weights for the encoder, published ones for the flow estimator where they are free to use."""
+        self.backbone.load_imagenet()
+        if self.motion is not None:
+            self.motion.load_pretrained()
+
     def initialise(self, module: nn.Module) -> None:
         """See `initialise_modnet`; what starts at zero here knows it by itself."""
         initialise_modnet(module)
@@ -268,8 +302,15 @@ class MODNetV(MattingNet):
         size = [max(1, round(side * ratio)) * self.multiple for side in (height, width)]
         return F.interpolate(frame, size=size, mode="area")
 
-    def _memory(self, working: Tensor, state: BRMState | None, background: Tensor | None) -> BRMState:
-        """What `step` gets: the state so far, an empty one, or the true background's feature."""
+    def _working_flow(self, flow: Tensor) -> Tensor:
+        """Flow (N, 2, H0, W0) of the frame → that of the working frame, in its pixels."""
+        if min(flow.shape[-2:]) <= self.working_size:
+            return self._working_frame(flow)
+        height, width = self._working_frame(flow[:1, :1]).shape[-2:]
+        return resize_flow(flow, (height, width))
+
+    def _before(self, working: Tensor, state: Memory | None, background: Tensor | None, flow: Tensor | None) -> Memory:
+        """What `step` gets: the state so far, moved if so asked; an empty one; or the true background's feature."""
         assert self.brm is not None
         if self.brm.mode == "oracle":
             if background is None:
@@ -288,32 +329,20 @@ class MODNetV(MattingNet):
                 f"the state is of another clip: its feature is {tuple(state.feature.shape)}, these frames need "
                 f"{expected}; start a new clip with state=None"
             )
-        return state
+        if self.motion is None:
+            return state
+        assert isinstance(state, MovingState)
+        moved: MovingState = self.motion(state, working, None if flow is None else self._working_flow(flow))
+        return moved
 
-
-class LightDetailBranch(nn.Module):
-    """MODNet's detail branch without four of its convolutions; works on the working frame at 1/2 and 1/4."""
-
-    def __init__(self, e2: int, e4: int, hidden: int) -> None:
-        super().__init__()
-        self.to_e2 = ConvBlock(e2, hidden, 1)
-        self.conv_e2 = ConvBlock(hidden + 3, hidden, 3, stride=2)
-        self.to_e4 = ConvBlock(e4, hidden, 1)
-        self.conv_hr4 = nn.Sequential(
-            ConvBlock(2 * hidden + SEMANTIC_CHANNELS[1] + 3, 2 * hidden, 3), ConvBlock(2 * hidden, hidden, 3)
-        )
-        self.conv_hr2 = nn.Sequential(ConvBlock(2 * hidden, hidden, 3), ConvBlock(hidden, hidden, 3))
-        self.predict = DetailHead(hidden)
-
-    def forward(self, image: Tensor, e2: Tensor, f4: Tensor, lr8: Tensor) -> Tensor:
-        """Image (N, 3, H, W) in [−1, 1] and features of any size → hr2 (N, hidden, H/2, W/2)."""
-        half = (image.shape[-2] // 2, image.shape[-1] // 2)
-        quarter = (half[0] // 2, half[1] // 2)
-        e2 = resize(self.to_e2(e2), half)
-        x = self.conv_e2(torch.cat((scale(image, 1 / 2), e2), dim=1))
-        semantics = (resize(self.to_e4(f4), quarter), resize(lr8, quarter))
-        x = self.conv_hr4(torch.cat((x, *semantics, scale(image, 1 / 4)), dim=1))
-        return self.conv_hr2(torch.cat((scale(x, 2), e2), dim=1))
+    def _after(self, working: Tensor, before: Memory, semantic: Tensor, updated: Iterable[Tensor]) -> Memory:
+        """The state after a frame, from what `step` got and gave."""
+        memory = BRMState(*updated)
+        if self.brm is None or self.motion is None:
+            return memory
+        background = 1 - resize(semantic.detach().float(), (memory.mask.shape[-2], memory.mask.shape[-1]))
+        affine = before.affine if isinstance(before, MovingState) else None
+        return self.motion.note(memory, background > self.brm.threshold, working, affine)
 
 
 def _check_choice(option: str, value: Any, known: Iterable[Any]) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_modules.nets.blocks import resize
 
-def backward_warp(x: Tensor, flow: Tensor) -> Tensor:
+
+def backward_warp(x: Tensor, flow: Tensor, padding: Literal["zeros", "border"] = "zeros") -> Tensor:
     """`x` read at p + flow(p), bilinear; a flow by whole pixels copies values, up to float rounding.
 
     Args:
         x: (N, C, H, W), a map of frame t−1.
         flow: (N, 2, H, W) in pixels of this map, (dx, dy), from frame t to t−1.
+        padding: what is read where the flow leaves the map (see `lands_inside`): zero or its nearest border.
 
     Returns:
-        (N, C, H, W) as seen from frame t; zero where the flow leaves the map (see `lands_inside`).
+        (N, C, H, W) as seen from frame t.
     >>> backward_warp(torch.arange(4.0).view(1, 1, 1, 4), torch.tensor([-1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4))
     tensor([[[[0., 0., 1., 2.]]]])
     """
@@ -24,7 +29,7 @@ def backward_warp(x: Tensor, flow: Tensor) -> Tensor:
         points = _points(flow)
         size = points.new_tensor([x.shape[-1], x.shape[-2]])
         grid = (2 * points + 1) / size - 1
-        return F.grid_sample(x.to(grid.dtype), grid, "bilinear", "zeros", align_corners=False).to(x.dtype)
+        return F.grid_sample(x.to(grid.dtype), grid, "bilinear", padding, align_corners=False).to(x.dtype)
 
 
 def lands_inside(flow: Tensor) -> Tensor:
@@ -34,6 +39,17 @@ def lands_inside(flow: Tensor) -> Tensor:
     height, width = flow.shape[-2:]
     across = (x >= -1e-4) & (x <= width - 1 + 1e-4)
     return (across & (y >= -1e-4) & (y <= height - 1 + 1e-4))[:, None]
+
+
+def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """A flow (…, 2, h, w) at another size (height, width), its values in pixels of that size.
+
+    >>> resize_flow(torch.full((1, 2, 4, 8), 6.0), (2, 2)).amax((0, 2, 3))
+    tensor([1.5000, 3.0000])
+    """
+    height, width = flow.shape[-2:]
+    x, y = resize(flow.flatten(0, -4), size).unbind(1)
+    return torch.stack((x * (size[1] / width), y * (size[0] / height)), dim=1).unflatten(0, flow.shape[:-3])
 
 
 def _points(flow: Tensor) -> Tensor:

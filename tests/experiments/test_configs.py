@@ -17,7 +17,10 @@ from experiments.study import Study, move_stale_aside
 
 CONFIGS = Path(experiments.__file__).parent / "configs"
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "exp").glob("*.yaml"))
-PROMISED = {"brm_ablation", "brm_update", "background_loss", "backbone_width", "prm_grid"}
+PROMISED = {
+    *("brm_ablation", "brm_update", "background_loss", "backbone_width", "prm_grid", "background_dynamics"),
+    *("flow_network", "context_motion_operator", "context_motion_backbone"),
+}
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -62,6 +65,41 @@ def test_a_cell_of_each_experiment_runs_to_a_complete_record(
     cell.prepare()
     assert run_cell(cell.config, cell.record()) == 0
     assert cell.is_complete()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("flow", "error_of_flow"), [("oracle", (0, 1e-4)), ("none", (0.05, 20))])
+def test_cells_with_flow_are_scored_by_the_true_one(
+    flow: str,
+    error_of_flow: tuple[float, float],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    smallest = ("scale=smoke", "logger=none", f"data.cache_dir={cache}", "scale.test_clips=1")
+    cell = study("+exp=flow_network", f"model.flow={flow}", *smallest)
+    cell.prepare()
+    record = cell.record()
+    assert run_cell(cell.config, record) == 0
+    frames = record.read_frames()
+    assert (frames["epe"].isna() == (frames["frame"] == 0)).all()
+    low, high = error_of_flow
+    assert low <= frames["epe"].mean() <= high
+    assert record.metrics["epe"] == pytest.approx(frames.groupby("stratum")["epe"].mean().mean())
+
+
+def test_an_oracle_without_true_flow_ends_before_anything_is_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cell = study("model=context_motion", "model.flow=oracle", "scale=smoke", "logger=none")
+    cell.prepare()
+    record = cell.record()
+    assert run_cell(cell.config, record) == 1
+    assert record.error.endswith("set data.flow=true")
+    assert not Path(cell.config["data"]["cache_dir"]).exists()
 
 
 @pytest.mark.slow

@@ -194,6 +194,36 @@ def test_hostile_text_stays_text(make_cell, experiment, tmp_path, write):
     assert "&lt;script&gt;" in page
 
 
+TAGS = {
+    *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "strong", "span", "section", "ul", "li"),
+    *("div", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "figure", "figcaption", "img"),
+}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_nothing_that_a_record_says_becomes_markup(make_cell, experiment, tmp_path, write):
+    evil = '"><script>alert(1)</script><img src=x onerror=alert(2)>[a](javascript:b) \\input{/etc/passwd} a|b'
+    facts = {"command": evil, "git_commit": evil, "versions": {evil: evil}, "hardware": {"processor": evil}}
+    facts |= {"cell": evil, "config_hash": evil, "cost": {"parameters": 1, "frame": evil}, "started": evil}
+    cells = [small(make_cell, WITHOUT, seed, strata=("pan", "static"), **facts) for seed in range(2)]
+    cells += [small(make_cell, WITH, seed, **facts) for seed in range(2)]
+    for cell in cells:
+        cell.arm = cell.arm | {"data.root": evil}
+        table = cell.read_frames().replace({"stratum": {"pan": evil}, "clip": {"person_0": evil}})
+        write_table(cell.folder / "metrics.parquet", table)
+    for status in ("failed", "running"):
+        cells.append(small(make_cell, {"model.brm": 5}, 0, status=status, **(facts | {"error": evil, "cell": evil})))
+        cells[-1].folder.rename(cells[-1].folder.with_name(status))
+        cells[-1].folder = cells[-1].folder.with_name(status)
+    text = write(experiment | {"name": evil, "source": evil, "labels": {evil: evil}, "primary": ["mad"]}, cells)
+    page = Page((tmp_path / "results" / "report.html").read_text())
+    assert set(page.tags) <= TAGS
+    assert all(source.startswith("data:image/") for source in page.sources)
+    assert "&lt;script&gt;" in text
+    assert not re.search(r"<\w|[^\\]\]\(javascript", text)
+    assert "\\input" not in (tmp_path / "results" / "report.tex").read_text()
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_every_row_of_markdown_has_the_columns_of_its_head(make_cell, experiment, write):
     cells = [small(make_cell, arm, seed) for arm in (WITH, WITHOUT) for seed in range(2)]
@@ -337,6 +367,32 @@ def test_all_metrics_of_a_record_are_shown_with_their_units_and_directions(make_
     assert found.loc[("model.brm=true", "conn", "all"), "p_bh"] <= 1
     assert np.isnan(found.loc[("model.brm=true", "conn", "all"), "p_holm"])
     assert "(BH)" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_error_of_the_flow_stands_beside_that_of_the_mattes_by_stratum(make_cell, experiment, tmp_path, write):
+    assert "Flow and mattes" not in write(experiment, [small(make_cell, WITHOUT, 0)])
+    cells = []
+    for seed in range(2):
+        moving, exact, without = (
+            make_cell({"model.flow": flow}, seed, strata=("static", "pan"), clips=3, frames=4)
+            for flow in ("none", "oracle", "gru")
+        )
+        table = moving.read_frames()
+        motion = np.where(table["stratum"] == "pan", 4.0 + seed, 0.5)
+        motion[table["frame"] == 0] = np.nan
+        write_table(moving.folder / "metrics.parquet", table.assign(epe=motion))
+        write_table(exact.folder / "metrics.parquet", exact.read_frames().assign(epe=0.0 * motion))
+        cells += [moving, exact, without]
+    text = write(experiment | {"baseline": {"model.flow": "none"}, "labels": {}}, cells)
+    table = text.split("## Flow and mattes by stratum")[1].split("##")[0]
+    assert "| Stratum | Arm | End-point error (pixels) | MAD (× 10⁻³) | dtSSD (× 10⁻²) |" in table
+    assert "| static | flow=none | 0.50 ± 0.00 |" in table
+    assert "| pan | flow=none | 4.50 ± 0.71 |" in table
+    assert "| pan | flow=oracle | 0.00 ± 0.00 |" in table
+    assert "| pan | flow=gru | — |" in table
+    assert "End-point error was not measured in every cell of flow=gru" in text
+    assert scores(tmp_path).loc[("model.flow=none", "epe", "pan"), "mean"] == pytest.approx(4.5)
 
 
 @pytest.mark.usefixtures("undrawn")

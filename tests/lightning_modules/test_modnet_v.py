@@ -206,3 +206,46 @@ def test_soc_adapts_the_net_and_neither_its_statistics_nor_its_teacher() -> None
     assert any(not torch.equal(value, taught[name]) for name, value in net.state_dict().items())
     objective.before_step(net, 10)
     assert all(torch.equal(value, objective.teacher.state_dict()[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("motion", ["global", "dense", "oracle"])
+@pytest.mark.parametrize("backprop_frames", [1, 3])
+def test_a_moving_memory_trains(motion: str, backprop_frames: int) -> None:
+    net = with_prior(small_net(prm=False, motion=motion, brm_threshold=0.0)).train()
+    objective = MODNetVObjective(net, backprop_frames=backprop_frames)
+    batch = clip_batch(5)
+    if net.needs_flow:
+        with pytest.raises(ValueError, match=r"data\.flow=true"):
+            objective(net, batch, generator())
+        batch.flow = torch.full((2, 5, 2, 64, 64), 4.0)
+    objective(net, batch, generator())["loss"].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_the_true_flow_of_each_frame_reaches_the_memory() -> None:
+    net = with_prior(small_net(prm=False, motion="oracle", brm_threshold=0.0)).train()
+    batch = clip_batch(4)
+    losses = set()
+    for moving in (None, 1, 2, 3):  # the first frame's flow leads nowhere
+        batch.flow = torch.zeros(2, 4, 2, 64, 64)
+        if moving is not None:
+            batch.flow[:, moving] = 16.0
+        with torch.no_grad():
+            losses.add(float(MODNetVObjective(net, background_weight=0.0)(net, batch, generator())["loss"]))
+    assert len(losses) == 4
+
+
+def test_stage_2_moves_the_memory_too() -> None:
+    net = small_net(working_size=64, motion="oracle")
+    objective = PatchRefinementObjective(net)
+    objective.before_step(net, 0)
+    batch = clip_batch(3, size=128)
+    batch.flow = torch.full((2, 3, 2, 128, 128), 4.0)
+    assert objective(net, batch, generator())["loss"].isfinite()
+
+
+def test_an_estimator_of_motion_is_not_trained() -> None:
+    net = small_net(prm=False, motion="dense", flow="raft_small")
+    trained = {id(p) for p in MODNetVObjective(net).parameter_groups(net, 0.1)[0]["params"]}
+    assert net.motion is not None
+    assert trained.isdisjoint(id(p) for p in net.motion.parameters())

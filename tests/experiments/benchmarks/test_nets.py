@@ -72,3 +72,10 @@ def test_channels_last_frames_have_plain_strides_along_sides_of_one() -> None:
     frames = torch.rand(1, 1, 3, 4, 6)
     assert torch.equal(channels_last(frames), frames)
     assert channels_last(frames).stride() == (72, 72, 1, 18, 3)
+
+
+@pytest.mark.parametrize("flow", ["oracle", "none", "dis"])
+def test_a_net_that_is_given_flow_runs_without_any_data(flow: str) -> None:
+    (table,) = measure([f"context_motion:backbone=mobilenetv2,width=0.25,hidden=8,flow={flow}"], "64x64@0.5")
+    assert table["median_ms"][0] > 0
+    assert table["note"].tolist() == [""]

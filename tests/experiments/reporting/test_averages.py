@@ -98,6 +98,6 @@ def test_what_cannot_be_measured_is_left_out_and_what_broke_has_no_mean():
 def test_every_column_has_a_metric_and_dtssd_has_two():
     assert METRICS["dtssd_later"].column == METRICS["dtssd"].column == "dtssd"
     assert [key for key, metric in METRICS.items() if metric.in_main_table] == [
-        "mad", "mse", "grad", "conn", "dtssd", "dtssd_later", "fgr_mse",
+        "mad", "mse", "grad", "conn", "dtssd", "dtssd_later", "fgr_mse", "epe",
     ]  # fmt: skip
     assert METRICS["iou"].higher_is_better

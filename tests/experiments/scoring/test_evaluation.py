@@ -36,7 +36,8 @@ class Clip:
         if soft_edge:
             alpha = (alpha * 0.2 + torch.linspace(-3, 3, 48)).clamp(0, 1)
         frames = alpha * foreground + (1 - alpha) * background
-        self.batch = MattingBatch(frames, alpha, foreground, background, None, None, [name], ["room"], [stratum])
+        flow = 4 * torch.randn(1, num_frames, 2, 1, 1, generator=draw).expand(-1, -1, -1, 32, 48)
+        self.batch = MattingBatch(frames, alpha, foreground, background, flow, None, [name], ["room"], [stratum])
 
     def read(self, start: int, stop: int) -> MattingBatch:
         def cut(x: Tensor) -> Tensor:
@@ -44,7 +45,8 @@ class Clip:
 
         batch = self.batch
         layers = (cut(batch.frames), cut(batch.alpha), cut(batch.foreground), cut(batch.background))
-        return MattingBatch(*layers, None, None, batch.clip, batch.scene, batch.stratum)
+        flow = None if batch.flow is None else cut(batch.flow)
+        return MattingBatch(*layers, flow, None, batch.clip, batch.scene, batch.stratum)
 
 
 class Reader(MattingNet):
@@ -78,7 +80,8 @@ def test_a_row_for_each_clip_and_frame_with_the_true_error() -> None:
     expected = (alpha * 0.5 + 0.25 - alpha).abs().mean(dim=(0, 2, 3, 4)).tolist()
     assert table["mad"][:3].tolist() == pytest.approx(expected, rel=1e-5)
     assert table["coverage"].tolist() == [0.5] * 6
-    assert set(METRICS) <= set(table)
+    assert set(METRICS) - {"epe"} <= set(table)
+    assert "epe" not in table
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])
@@ -111,6 +114,53 @@ def test_a_clip_without_true_foreground_has_no_figure_of_it() -> None:
     clip = Clip("static", "anna")
     clip.has_foreground = False
     assert "fgr_mse" not in evaluate(Reader([clip]), [clip], CPU)
+
+
+class Mover(MattingNet):
+    """A net that uses flow, `factor` times the true one, at `share` of the size of its frames."""
+
+    needs_flow = True
+
+    def __init__(self, factor: float, share: float = 1.0) -> None:
+        super().__init__()
+        self.factor, self.share = factor, share
+
+    def forward(
+        self, frames: Tensor, state: object = None, background: Tensor | None = None, flow: Tensor | None = None
+    ) -> MattingOutput:
+        assert flow is not None
+        height, width = (round(self.share * side) for side in frames.shape[-2:])
+        small = self.share * flow[..., :1, :1].expand(-1, -1, -1, height, width)
+        return MattingOutput(frames[:, :, :1], aux={"flow": self.factor * small})
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_the_flow_that_a_net_used_is_scored_in_pixels_of_the_frame(chunk: int, share: float) -> None:
+    clip, how = Clip("static", "anna", 5), Streaming(chunk=chunk)
+    assert clip.batch.flow is not None
+    length = clip.batch.flow[0, :, :, 0, 0].norm(dim=1)
+    for factor in (0.0, 0.5, 1.0):  # all stands still, half right, the oracle
+        errors = evaluate(Mover(factor, share), [clip], CPU, how)["epe"]
+        assert np.isnan(errors[0])
+        assert errors[1:].tolist() == pytest.approx(((1 - factor) * length[1:]).tolist(), abs=1e-5)
+    table = evaluate(Mover(0.0), [clip], CPU, how, Scoring(("iou",)))
+    assert summarise(table)["epe"] == pytest.approx(float(length[1:].mean()))
+
+
+def test_flow_is_not_scored_where_the_truth_is_unknown() -> None:
+    class Guesser(Reader):
+        """Sees no motion."""
+
+        def forward(self, frames: Tensor, state: object = None, background: Tensor | None = None) -> MattingOutput:
+            output = super().forward(frames, state, background)
+            output.aux["flow"] = torch.zeros_like(frames[:, :, :2])
+            return output
+
+    clip = Clip("static", "anna")
+    assert "epe" in evaluate(Guesser([clip]), [clip], CPU)
+    clip.batch.flow = None
+    assert "epe" not in evaluate(Guesser([clip]), [clip], CPU)
 
 
 def test_only_what_is_asked_for_is_measured_besides_what_records_hold() -> None:

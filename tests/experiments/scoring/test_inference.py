@@ -61,6 +61,28 @@ def test_nets_that_reduce_by_themselves_are_given_whole_frames() -> None:
     assert bgm.backbone_scale == 0.25
 
 
+class Mover(MattingNet):
+    """A net that needs the true flow, and keeps what it is given."""
+
+    needs_flow = True
+
+    def forward(
+        self, frames: Tensor, state: Any = None, background: Tensor | None = None, flow: Tensor | None = None
+    ) -> MattingOutput:
+        assert flow is not None
+        return MattingOutput(frames.mean(dim=2, keepdim=True), aux={"flow": flow})
+
+
+def test_the_true_flow_is_in_pixels_of_the_small_frames() -> None:
+    frames, flow = torch.rand(1, 2, 3, 64, 96), torch.tensor([8.0, -4.0]).view(1, 1, 2, 1, 1).expand(1, 2, 2, 64, 96)
+    assert torch.equal(run_at_ratio(Mover(), frames, flow=flow).aux["flow"], flow)
+    small = run_at_ratio(Mover(), frames, ratio=0.5, flow=flow).aux["flow"]
+    assert torch.equal(small, torch.tensor([4.0, -2.0]).view(1, 1, 2, 1, 1).expand(1, 2, 2, 32, 48))
+    for ratio in (0.5, 1.0):
+        with pytest.raises(ValueError, match="this net is given the true flow, which these clips do not know"):
+            run_at_ratio(Mover(), frames, ratio=ratio)
+
+
 @pytest.mark.parametrize("options", [{"ratio": 0}, {"ratio": 1.5}, {"upsampler": "bicubic"}])
 def test_a_wrong_option_is_named(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -26,13 +26,15 @@ class Clip:
         self.num_frames, self.size = num_frames, size
         self.alpha = torch.rand(1, num_frames, 1, *size, generator=draw)
         self.foreground, self.background = torch.rand(2, 1, num_frames, 3, *size, generator=draw)
+        self.flow: Tensor | None = torch.randn(1, num_frames, 2, *size, generator=draw)
         self.most = 0
 
     def read(self, start: int, stop: int) -> MattingBatch:
         self.most = max(self.most, stop - start)
         alpha, foreground, background = (x[:, start:stop] for x in (self.alpha, self.foreground, self.background))
         frames = alpha * foreground + (1 - alpha) * background
-        return MattingBatch(frames, alpha, foreground, background, None, None, ["anna"], ["room"], ["static"])
+        flow = None if self.flow is None else self.flow[:, start:stop]
+        return MattingBatch(frames, alpha, foreground, background, flow, None, ["anna"], ["room"], ["static"])
 
 
 class Counter(MattingNet):
@@ -138,6 +140,20 @@ def test_a_clip_without_true_background_gives_no_plate() -> None:
     clip.has_background = False
     matted(net, clip, plate="first")
     assert net.plates == [None]
+
+
+def test_a_net_that_needs_the_true_flow_is_given_that_of_each_piece() -> None:
+    options = {"backbone": "mobilenetv2", "width": 0.25, "context_channels": 16, "hidden": 8, "decoder_channels": 8}
+    net = build_net("context_motion", flow="oracle", **options)
+    net.reset_parameters(0)
+    clip = Clip(5)
+    for how in (Streaming(chunk=2), Streaming(chunk=2, downsample_ratio=1)):
+        flow = torch.cat([piece.output.aux["flow"] for piece in run_clip(net.eval(), clip, how, CPU)], dim=1)
+        assert torch.equal(flow[:, 1:], clip.flow[:, 1:])  # type: ignore[index]
+    clip.flow = None
+    with pytest.raises(ValueError, match="this net is given the true flow"):
+        matted(net, clip)
+    assert matted(Counter(), clip).shape == (1, 5, 1, 64, 96)
 
 
 def test_mixed_precision_differs_a_little_and_gives_float32() -> None:

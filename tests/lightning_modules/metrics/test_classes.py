@@ -223,6 +223,7 @@ def test_scale_names_a_paper_or_is_a_number() -> None:
         (lambda: IoU(threshold=1.5), "threshold"),
         (lambda: score_frames(*make_clip(0), metrics=["mda"]), "mda"),
         (lambda: score_frames(*make_clip(0), metrics=["fgr_mse"]), "true_foreground"),
+        (lambda: score_frames(*make_clip(0), metrics=["epe"]), "true_flow"),
         (lambda: score_frames(make_clip(0)[0], make_clip(0, 2)[0]), "B, T, 1, H, W"),
         (lambda: score_frames(*make_clip(0), trimap=make_clip(0, 2)[0]), "trimap"),
         (lambda: ForegroundMSE().update(*make_clip(0), make_clip(0)[0]), "B, T, 3, H, W"),
@@ -249,7 +250,22 @@ def test_background_psnr_counts_covered_cells() -> None:
 
 def test_the_table_of_metrics_has_every_score() -> None:
     colours = torch.rand(2, 1, 3, 3, 15, 22, generator=torch.Generator().manual_seed(0))
-    scores = score_frames(*make_clip(0), foreground=colours[0], true_foreground=colours[1])
+    flows = torch.rand(2, 1, 3, 2, 15, 22, generator=torch.Generator().manual_seed(0))
+    known = {"foreground": colours[0], "true_foreground": colours[1], "flow": flows[0], "true_flow": flows[1]}
+    scores = score_frames(*make_clip(0), **known)
     assert list(scores) == list(METRICS)
     assert all(values.shape == (1, 3) and values.dtype == torch.float64 for values in scores.values())
     assert [name for name, info in METRICS.items() if info.higher_is_better] == ["iou"]
+
+
+def test_the_flow_of_the_frame_where_a_clip_begins_is_not_scored() -> None:
+    pred, target = make_clip(0)
+    still, moved = torch.zeros(1, 3, 2, 15, 22), torch.full((1, 3, 2, 15, 22), 3.0)
+    whole = score_frames(pred, target, flow=still, true_flow=moved, metrics=["epe"])["epe"]
+    assert whole[0].isnan().tolist() == [True, False, False]
+    assert whole[0, 1:].tolist() == pytest.approx([18**0.5] * 2)
+    before = (pred[:, :1], target[:, :1])
+    later = score_frames(
+        pred[:, 1:], target[:, 1:], flow=still[:, 1:], true_flow=moved[:, 1:], previous=before, metrics=["epe"]
+    )
+    assert torch.equal(later["epe"], whole[:, 1:])

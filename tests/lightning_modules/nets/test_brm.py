@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_modules.nets.brm import BackgroundDecoder, BackgroundRestoration, BRMState, reset_state, warp_state
+from lightning_modules.nets.brm import BackgroundDecoder, BackgroundRestoration, BRMState, reset_state
 
 
 def draw(seed=0, batch=2, channels=4, height=8, width=12):
@@ -125,30 +125,6 @@ def test_reset_forgets_the_chosen_clips_only():
     for new, old in zip(after, state, strict=True):
         assert not new[0].any()
         assert torch.equal(new[1], old[1])
-
-
-@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (3, 0), (-2, 1)])
-def test_shift_by_whole_cells_moves_the_state_exactly(dx, dy):
-    state = BackgroundRestoration(4).update(*draw(), empty(draw()[0]))
-    affine = torch.tensor([[1.0, 0.0, dx], [0.0, 1.0, dy]]).expand(2, 2, 3)
-    moved = warp_state(state, affine)
-    for new, old in zip(moved, state, strict=True):
-        expected = torch.zeros_like(old)
-        height, width = old.shape[-2:]
-        rows, columns = slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx))
-        from_rows = slice(max(0, dy), height - max(0, -dy))
-        from_columns = slice(max(0, dx), width - max(0, -dx))
-        expected[..., rows, columns] = old[..., from_rows, from_columns]
-        torch.testing.assert_close(new, expected, atol=1e-5, rtol=0)
-        assert torch.equal(new != 0, expected != 0)
-
-
-def test_zeros_of_unseen_cells_do_not_bleed_into_a_warped_state():
-    mask = torch.zeros(1, 1, 4, 8)
-    mask[..., 4:] = 1
-    state = BRMState(mask.expand(1, 2, 4, 8) * 7, mask, mask)
-    moved = warp_state(state, torch.tensor([[[1.0, 0.0, 0.3], [0.0, 1.0, 0.0]]]))
-    torch.testing.assert_close(moved.feature, moved.mask.expand_as(moved.feature) * 7)
 
 
 def test_decoder_gives_a_picture_with_3907_parameters():

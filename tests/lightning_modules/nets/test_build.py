@@ -11,6 +11,8 @@ CASES = [
     pytest.param("modnet", {}, id="modnet"),
     pytest.param("modnet_v", {"width": 0.5, "hidden": 16, "working_size": 64, "prm_mode": "all"}, id="modnet_v"),
     pytest.param("modnet_v", {"width": 0.5, "hidden": 16, "brm": False, "prm": False}, id="modnet_v-plain"),
+    pytest.param("modnet_v", {"width": 0.5, "hidden": 16, "prm": False, "motion": "global"}, id="modnet_v-motion"),
+    pytest.param("modnet_flow", {"width": 0.5, "hidden": 16}, id="modnet_flow"),
     pytest.param("rvm", {"width": 0.25, "decoder_width": 0.25, "refiner": "bilinear"}, id="rvm"),
     pytest.param(
         "background_matting_v2",
@@ -142,7 +144,7 @@ def test_wrong_frames_are_refused_in_one_line(name, options, shape):
 
 
 def test_unknown_net_and_option_name_what_there_is():
-    with pytest.raises(ValueError, match=r"'modnett'.*modnet, modnet_v"):
+    with pytest.raises(ValueError, match=r"'modnett'.*modnet, modnet_flow, modnet_v"):
         build_net("modnett")
     with pytest.raises(ValueError, match=r"no option bmr.*brm_update"):
         build_net("modnet_v", bmr=True)

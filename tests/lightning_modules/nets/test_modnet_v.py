@@ -239,3 +239,74 @@ def test_full_size_frames_come_back_at_full_size(size):
         out = net(torch.rand(1, 1, 3, *size))
     assert out.alpha.shape[-2:] == size
     assert out.aux["flaw_map"].shape[-2:] == (16, 16)
+
+
+MOTIONS = pytest.mark.parametrize("motion", ["global", "dense", "oracle"])
+
+
+def panning(frames=4, height=64, width=96, step=8):
+    """Pictures that move to the left by `step` pixels a frame, and their flow."""
+    coarse = torch.rand(2, 3, 4, 8)
+    size = (height, width + frames * step)
+    wide = torch.nn.functional.interpolate(coarse, size, mode="bicubic").clamp(0, 1)
+    clip = torch.stack([wide[..., t * step : t * step + width] for t in range(frames)], dim=1)
+    flow = torch.tensor([float(step), 0.0])[:, None, None].expand(2, frames, 2, height, width)
+    return clip, flow
+
+
+@MOTIONS
+def test_motion_adds_no_parameters_and_changes_nothing_in_a_clips_first_frame(motion):
+    net, plain = (build_net("modnet_v", motion=kind, **SMALL).eval() for kind in (motion, "none"))
+    plain.load_state_dict(net.state_dict())
+    clip, flow = panning(1)
+    known = {"flow": flow} if net.needs_flow else {}
+    with torch.no_grad():
+        assert torch.equal(net(clip, **known).alpha, plain(clip).alpha)
+        assert type(plain(clip).state) is BRMState
+
+
+@MOTIONS
+def test_a_moving_memory_is_the_same_in_chunks_as_whole_and_without_mattes(motion):
+    net = build_net("modnet_v", motion=motion, brm_threshold=0.0, **SMALL).eval()
+    torch.nn.init.ones_(net.brm.fuse_norm.weight)
+    clip, flow = panning()
+    known = {"flow": flow} if net.needs_flow else {}
+    with torch.no_grad():
+        whole = net(clip, **known)
+        first, rest = ({name: value[:, part] for name, value in known.items()} for part in (slice(0, 2), slice(2, 4)))
+        start = net(clip[:, :2], **first)
+        end = net(clip[:, 2:], start.state, **rest)
+        advanced = net.advance(clip[:, 2:], start.state, **rest)
+    torch.testing.assert_close(torch.cat((start.alpha, end.alpha), 1), whole.alpha, atol=1e-5, rtol=0)
+    for a, b, c in zip(end.state, whole.state, advanced, strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+        torch.testing.assert_close(c, b, atol=1e-5, rtol=0)
+
+
+@MOTIONS
+@pytest.mark.parametrize(("scale", "height", "width"), [(1, 64, 96), (2, 128, 192), (1, 52, 72)])
+def test_the_memory_of_a_panned_room_moves_by_whole_cells(motion, scale, height, width):
+    """A cell is 8 pixels of the working frame, which is the frame, half of it, or the frame padded."""
+    net = build_net("modnet_v", motion=motion, brm_threshold=0.0, brm_update="first_sight", **SMALL).eval()
+    clip, flow = panning(2, height, width, 8 * scale)
+    known = {"flow": flow} if net.needs_flow else {}
+    with torch.no_grad():
+        features = net(clip, **known).aux["background_feature"]
+    before, after = features[:, 0, :, :6, 1:8], features[:, 1, :, :6, :7]
+    exact = motion == "oracle"
+    error = (after - before).abs()
+    assert error.max() < 1e-4 if exact else error.mean() < 0.25 * (features[:, 0, :, :6, :7] - before).abs().mean()
+
+
+def test_motion_needs_a_memory_and_the_oracle_its_flow():
+    for options in ({"brm": False}, {"brm_mode": "oracle"}, {"brm_mode": "first_frame"}):
+        with pytest.raises(ValueError, match="motion='global' moves a restored background: it needs brm=True"):
+            build_net("modnet_v", motion="global", **options)
+    with pytest.raises(ValueError, match="motion must be one of none, global, dense, oracle"):
+        build_net("modnet_v", motion="local")
+    net = build_net("modnet_v", motion="oracle", **SMALL).eval()
+    assert net.needs_flow
+    for run in (net, net.advance):
+        with pytest.raises(ValueError, match="motion='oracle' needs the true flow"):
+            run(torch.rand(1, 2, 3, 64, 64))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from datamodules.video_matting import VideoMattingDataModule
-from lightning_modules.nets.warp import backward_warp, lands_inside
+from lightning_modules.nets.warp import backward_warp, lands_inside, resize_flow
 
 
 def constant_flow(dx, dy, height, width, batch=1):
@@ -33,6 +33,15 @@ def test_half_a_pixel_is_the_mean_of_two():
     x = torch.randn(1, 1, 4, 6)
     warped = backward_warp(x, constant_flow(0.5, 0, 4, 6))
     torch.testing.assert_close(warped[..., :-1], (x[..., 1:] + x[..., :-1]) / 2, atol=1e-5, rtol=0)
+
+
+def test_a_flow_at_another_size_points_to_the_same_places():
+    flow = torch.randn(2, 3, 2, 1, 1).expand(-1, -1, -1, 16, 48)
+    small = resize_flow(flow, (8, 12))
+    assert small.shape == (2, 3, 2, 8, 12)
+    torch.testing.assert_close(small[:, :, 0, 0, 0], flow[:, :, 0, 0, 0] / 4)
+    torch.testing.assert_close(small[:, :, 1, 0, 0], flow[:, :, 1, 0, 0] / 2)
+    torch.testing.assert_close(resize_flow(small, (16, 48)), flow)
 
 
 def test_points_are_float32_in_mixed_precision():
@@ -70,3 +79,12 @@ def test_the_true_flow_brings_the_last_background_to_the_next_frame(tmp_path):
         error = (warped - batch.background[:, t]).square().mean(1, keepdim=True)[seen].mean()
         assert flow.abs().amax() > 0.3
         assert -10 * torch.log10(error) > 40
+
+
+def test_beyond_the_border_is_nothing_or_the_border() -> None:
+    x, flow = (
+        torch.tensor([3.0, 4.0, 5.0]).view(1, 1, 1, 3),
+        torch.tensor([2.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3),
+    )
+    assert backward_warp(x, flow).flatten().tolist() == [5, 0, 0]
+    assert backward_warp(x, flow, padding="border").flatten().tolist() == [5, 5, 5]

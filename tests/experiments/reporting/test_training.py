@@ -1,0 +1,36 @@
+"""The table of losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from experiments.records import CellRecord
+from experiments.reporting.matrix import build_matrix
+from experiments.reporting.training import training_table
+
+
+def test_a_stage_of_passes_shows_the_loss_of_each_and_others_the_one_they_have(
+    make_cell: Callable[..., CellRecord], experiment: dict[str, Any]
+) -> None:
+    cells = [make_cell({"model.brm": False}, seed) for seed in (0, 1)]
+    for cell in cells:
+        cell.steps = {"stage2": {"clips": {"matting": 2, "images": 6}}, "matting": {"clips": 8}}
+        table = pd.DataFrame({"step": range(8), "loss": 9.0, "matting": [4.0] * 2 + [3.0] * 4 + [2.0 - cell.seed] * 2})
+        table.assign(images=[None, 1.0] * 4).to_csv(cell.folder / "history_stage2.csv", index=False)
+    rows = training_table(build_matrix(experiment, cells)).rows
+    assert [row[1:] for row in rows if row[1] == "stage2"] == [
+        ["stage2", "matting", "4.000", "1.500", "−62.5 %"],
+        ["stage2", "images", "1.000", "1.000", "+0.0 %"],
+    ]
+    (matting,) = (row for row in rows if row[1] == "matting")
+    assert matting[2] == "loss"
+    assert float(matting[3]) > 2 * float(matting[4])
+
+
+def test_without_histories_there_are_no_rows(make_cell: Callable[..., CellRecord], experiment: dict[str, Any]) -> None:
+    cell = make_cell({"model.brm": False}, 0)
+    (cell.folder / "history_matting.csv").unlink()
+    assert training_table(build_matrix(experiment, [cell])).rows == []
