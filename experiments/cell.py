@@ -23,8 +23,10 @@ from torch import nn
 
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.data import make_data
+from experiments.devices import describe_step, step_line
 from experiments.launch import BUSY, end_with_parent
 from experiments.loggers import CellLogger, log_again, make_logger
+from experiments.processes import leads
 from experiments.records import (
     CellRecord,
     describe_hardware,
@@ -32,6 +34,7 @@ from experiments.records import (
     git_commit,
     lock_cell,
     lock_owner,
+    remove_torn,
     write_table,
 )
 from experiments.scoring.cost import measure_cost
@@ -39,6 +42,7 @@ from experiments.scoring.evaluation import evaluate, evaluate_constant, summaris
 from experiments.scoring.saved_nets import save_net
 from experiments.scoring.sets import condition_test_set
 from experiments.scoring.streaming import Streaming
+from experiments.slurm import ignore_warning
 from experiments.stages import beat, make_recipe, pick_device, train_stage
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet
@@ -54,11 +58,14 @@ def main() -> int:
     end_with_parent()
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     folder = path.parent
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning.pytorch.*|torch.utils.data.*")
-    if getattr(rank_zero_only, "rank", 0):
-        train(config, folder, None)  # a further process of a training on several devices
-        return 0
+    ignore_warning()
+    if not leads(config["trainer"]):
+        return assist(config, folder)
+    # torchrun and srun number also processes that have each a cell of their own.
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
     with lock_cell(folder) as free:
         if not free:
             print(f"{folder}: {lock_owner(folder)} works on this cell; wait for it or stop it", file=sys.stderr)
@@ -67,7 +74,19 @@ def main() -> int:
         if record.status == "complete":  # a sweep agent asks for a cell that was trained before
             log_again(config, record)
             return 0
+        remove_torn(folder)
         return run_cell(config, record)
+
+
+def assist(config: dict[str, Any], folder: Path) -> int:
+    """Train as a further process of a cell on several devices; an error goes to the log, the first process tells it."""
+    try:
+        train(config, folder, None)
+    except Exception:
+        with (folder / "log.txt").open("a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
+        return 1
+    return 0
 
 
 def run_cell(config: dict[str, Any], record: CellRecord) -> int:
@@ -93,7 +112,7 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
             with (record.folder / "log.txt").open("a", encoding="utf-8") as log:
                 traceback.print_exc(file=log)
             record.status = "failed"
-            record.error = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+            record.error = f"{type(error).__name__}: {cause(error)}"[:500]
             print(f"{record.cell}: {record.error}", file=sys.stderr)
         record.finished = now()
         record.save()
@@ -134,12 +153,20 @@ def make_net(config: dict[str, Any]) -> MattingNet:
 def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogger | None) -> None:
     folder = record.folder
     device = pick_device(config["trainer"]["accelerator"])
+    untrained = make_net(config)
+    if untrained.needs_flow and not config["data"]["flow"]:
+        raise ValueError("this net is given the true flow of its clips: set data.flow=true")
     data = make_data(config, stage=None)
     data.prepare_data(lambda part, done, total: beat(folder / "progress", f"render {part}", done, total))
     data.setup("test")
     if not (folder / "baselines.parquet").is_file():
-        _score_baselines(make_net(config), data, device, folder)
+        _score_baselines(untrained, data, device, folder)
 
+    for name, stage in config["recipe"]["stages"].items():
+        if stage is not None:
+            record.steps[name] = describe_step(stage, config["trainer"])
+            print(f"stage {name}: {step_line(record.steps[name])}", flush=True)
+    record.save()
     net, decoder, seconds = train(config, folder, logger)
     save_net(folder / "model.pt", net, config["model"])
 
@@ -175,6 +202,16 @@ class _Beats:
     def __call__(self, clips: int) -> None:
         self.done += clips
         beat(self.path, self.stage, self.done, self.total)
+
+
+def cause(error: Exception) -> str:
+    r"""What is wrong in one line; of an error in a loading process its last line, after that process's traceback.
+
+    >>> cause(ValueError("Caught ValueError in DataLoader worker process 0.\nOriginal Traceback …\nValueError: a.mp4"))
+    'ValueError: a.mp4'
+    """
+    text = str(error).strip()
+    return " ".join((text.rpartition("\n")[2] if "Original Traceback" in text else text).split())
 
 
 def peak_memory_gib(device: torch.device) -> float:

@@ -9,8 +9,11 @@ import zipfile
 from pathlib import Path
 
 import lightning.pytorch as pl
+import torch
+from torch import nn
 
 from experiments.records import sync
+from lightning_modules.module import NonFiniteLossError
 
 
 def is_whole(path: Path) -> bool:
@@ -40,7 +43,9 @@ def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
 
     Raises:
         OSError: it cannot be written; the checkpoint before is still there.
+        NonFiniteLossError: a weight is NaN or infinite; the checkpoint before stays the last one.
     """
+    check_weights(trainer.lightning_module, trainer.global_step)
     temporary = path.with_suffix(".tmp")
     try:
         trainer.save_checkpoint(temporary)
@@ -58,6 +63,20 @@ def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
             f"the checkpoint of step {trainer.global_step} cannot be written to {path.parent}: {why}; "
             "nothing earlier is lost; make room and run the same command again"
         ) from error
+
+
+def check_weights(module: nn.Module, step: int) -> None:
+    """Make sure that no weight has become NaN or infinite: a finite loss may have a gradient that is not.
+
+    Raises:
+        NonFiniteLossError: one has; names it and the step.
+    """
+    for name, weight in module.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise NonFiniteLossError(
+                f"weights became NaN or infinite by step {step} ({name}); lower recipe.stages.*.learning_rate, "
+                "or give gradient_clip_norm"
+            )
 
 
 def remove_checkpoint(path: Path) -> None:

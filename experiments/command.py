@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from experiments.safety import refuse_secrets
 
 CONFIGS = Path(__file__).parent / "configs"
 BAD_INPUT = (HydraException, OmegaConfBaseException, ValueError, OSError)
@@ -28,12 +31,23 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str = "config") ->
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     def main(config: DictConfig) -> None:
         try:
+            refuse_secret_settings(config)
             job(config)
         except BAD_INPUT as error:
             errors.append(error)
 
     main()
     return errors
+
+
+def refuse_secret_settings(config: DictConfig) -> None:
+    """Check the config of a command line, and the command line itself, before either is written anywhere.
+
+    Raises:
+        ValueError: a setting is a secret.
+    """
+    given = HydraConfig.get().overrides
+    refuse_secrets(OmegaConf.to_container(config, resolve=True), [*given.task, *given.hydra])  # type: ignore[arg-type]
 
 
 def swept(arguments: Sequence[str]) -> list[str]:

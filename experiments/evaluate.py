@@ -227,7 +227,7 @@ def streaming_cost(plan: Plan) -> dict[str, Any]:
     repetitions = 20 if batch.frames[0, 0, 0].numel() <= 512**2 or plan.device.type == "cuda" else 3
 
     def run(frame: Tensor, state: Any) -> MattingOutput:
-        return run_frames(plan.net, frame, state, plate, plan.how)
+        return run_frames(plan.net, frame, state, plate, plan.how, batch.flow)
 
     return measure_cost(plan.net, batch.frames, repetitions, run)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -169,13 +170,22 @@ def why_ended(folder: Path, status: int) -> str:
     """Why a cell ended: the error in its record, the signal that ended it, or its last words."""
     log = folder / "log.txt"
     if status < 0:
-        return f"ended by signal {-status}; the same command resumes it (log: {log})"
+        hint = "the system sends it when memory is full; " if status == -signal.SIGKILL else ""
+        return f"ended by signal {-status}; the same command resumes it ({hint}log: {log})"
     try:
         told = CellRecord.load(folder).error
     except ValueError:
         told = ""
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return f"{told or (lines[-1].strip() if lines else f'exit status {status}')} (log: {log})"
+    return f"{told or last_words(folder) or f'exit status {status}'} (log: {log})"
+
+
+def last_words(folder: Path) -> str:
+    """The last line of a cell's log, "" if there is none."""
+    try:
+        text = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def count_gpus() -> int:

@@ -45,6 +45,8 @@ class CellRecord:
         status: "running", "complete" or "failed".
         command: the command line that ran it.
         started: ISO time; likewise `finished`.
+        steps: by stage what an optimiser step sees: "clips" in all, "devices", "clips_per_device",
+            "accumulated_batches" and "learning_rate".
         durations: seconds, "train_seconds" and "test_seconds".
         peak_memory_gib: largest memory held, None where it was not measured.
         metrics: test figures in display units (MAD and MSE × 1e3, dtSSD × 1e2).
@@ -67,6 +69,7 @@ class CellRecord:
     hardware: dict[str, Any] = field(default_factory=dict)
     started: str = ""
     finished: str = ""
+    steps: dict[str, Any] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
     peak_memory_gib: float | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
@@ -211,7 +214,7 @@ def lock_owner(folder: Path) -> str:
 def write_file(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, also when the machine stops in between; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -223,6 +226,12 @@ def write_file(path: Path, data: bytes) -> None:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_torn(folder: Path) -> None:
+    """Delete what was being written in a cell's folder when its process was killed; call it under the cell's lock."""
+    for path in (*folder.glob("*.tmp"), *folder.glob("*/*.tmp")):
+        path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

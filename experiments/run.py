@@ -20,60 +20,90 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments.command import ends_with_one_line, one_line, run_hydra, swept
-from experiments.launch import BUSY, CellPool, count_gpus, end, end_with_parent, spawn_cell
-from experiments.study import Study, move_stale_aside
+from experiments.launch import BUSY, CellPool, count_gpus, end, end_with_parent, spawn_cell, why_ended
+from experiments.launchers import CellFailedError, launcher_of, run_launched, wait_for_first
+from experiments.processes import leads, started_by_srun, started_by_torchrun
+from experiments.slurm import TimeIsUp, heed_warning, requeue
+from experiments.study import Study, prepare_cell
 
 
 def main() -> int:
     """Run the cells of the command line; 0 if all are complete."""
     end_with_parent()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler that takes the machine back
-    arguments = sys.argv[1:]
-    axes = swept(arguments)
+    heed_warning()
     pools: list[CellPool] = []  # one, once the first cell of a multirun is known
-    statuses: list[int] = []  # of a single cell
-
-    def run_cell(config: DictConfig) -> None:
-        study = Study(config, HydraConfig.get(), axes)
-        multirun = HydraConfig.get().mode == RunMode.MULTIRUN
-        if multirun and not pools:
-            pools.append(make_pool(config))
-        say = pools[0].say if multirun else print
-        if move_stale_aside(study):
-            say(f"changed   {study.cell}: the record of another config was moved aside")
-        complete = study.is_complete()
-        if complete and "WANDB_SWEEP_ID" not in os.environ:  # a sweep's server waits for the run: it is logged again
-            say(f"skip      {study.cell}: complete")
-            return
-        path = study.folder / "config.yaml" if complete else study.prepare()
-        if multirun:
-            pools[0].start(study.cell, study.folder, path, config.trainer.threads)
-        else:
-            process = spawn_cell(path, config.trainer.threads, None, None)
-            try:
-                statuses.append(process.wait())
-            except KeyboardInterrupt:
-                end([process])
-                raise
-
     try:
-        errors = run_hydra(run_cell)
-        if errors and not pools:
-            raise errors[0]
-        return finish(pools[0], arguments, errors) if pools else max(map(abs, statuses), default=0)
-    except KeyboardInterrupt:
+        return run_cells(sys.argv[1:], pools)
+    except KeyboardInterrupt as asked:
         for pool in pools:
             pool.stop()
         print("interrupted; the same command goes on from here", file=sys.stderr)
+        if isinstance(asked, TimeIsUp):
+            requeue()
         return 130
+
+
+def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
+    """Run one cell, or all of a multirun in a pool that is put into `pools`; the exit status."""
+    axes = swept(arguments)
+    statuses: list[int] = []  # of a single cell
+
+    def run_cell(config: DictConfig) -> None:
+        sys.argv[1:] = arguments  # which the process of a launcher does not know
+        hydra = HydraConfig.get()
+        if hydra.mode == RunMode.RUN:
+            statuses.append(run_single(Study(config, hydra, axes), config.trainer))
+        elif hydra.runtime.choices["hydra/launcher"] != "basic":
+            run_launched(config, hydra, axes)
+        else:
+            study = Study(config, hydra, axes)
+            if not pools:
+                pools.append(make_pool(config))
+            if (path := prepare_cell(study, pools[0].say)) is not None:
+                pools[0].start(study.cell, study.folder, path, config.trainer.threads)
+
+    try:
+        errors = run_hydra(run_cell)
+    except CellFailedError as error:
+        errors = [error]
+    if pools or launcher_of(arguments) != "basic":
+        return finish(arguments, errors, pools)
+    if errors:
+        raise errors[0]
+    return max(map(abs, statuses), default=0)
+
+
+def run_single(study: Study, trainer: DictConfig) -> int:
+    """Run one cell and wait for it; its exit status."""
+    if leads(trainer):
+        if (path := prepare_cell(study, print)) is None:
+            return 0
+    else:
+        wait_for_first(study)
+        path = study.folder / "config.yaml"
+    process = spawn_cell(path, trainer.threads, None, None)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        end([process])
+        raise
+    if status < 0:
+        print(f"{study.cell}: {why_ended(study.folder, status)}", file=sys.stderr)
+    return status
 
 
 def make_pool(config: DictConfig) -> CellPool:
     """One cell at a time on each GPU, or on each core up to four; `workers` overrides it.
 
     Raises:
-        ValueError: `workers` is neither "auto" nor a number from 1 on.
+        ValueError: `workers` is neither "auto" nor a number from 1 on, or others have started this command too.
     """
+    if config.trainer.num_nodes > 1 or started_by_torchrun() or started_by_srun(config.trainer):
+        raise ValueError(
+            "processes that torchrun, srun or several nodes start share one cell: add hydra.mode=RUN and one value of "
+            "each axis"
+        )
     one_device = config.trainer.devices == 1
     gpus = count_gpus() if one_device and config.trainer.accelerator in ("auto", "gpu", "cuda") else 0
     workers = config.workers
@@ -85,16 +115,16 @@ def make_pool(config: DictConfig) -> CellPool:
     return CellPool(workers, gpus)
 
 
-def finish(pool: CellPool, arguments: list[str], errors: list[Exception]) -> int:
+def finish(arguments: list[str], errors: list[Exception], pools: list[CellPool]) -> int:
     """Wait for the cells of a multirun and write the report; 1 if a cell failed, 75 if others work on some."""
-    failed = pool.finish()
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    failed = [cell for pool in pools for cell in pool.finish()]
+    overrides = [argument for argument in arguments if not argument.startswith(("-", "hydra/", "hydra."))]
     report = subprocess.run([sys.executable, "-m", "experiments.report", *overrides], check=False)
     for error in errors:
         print(f"error: {one_line(error)}", file=sys.stderr)
     if failed:
         print(f"{len(failed)} cell(s) failed: {', '.join(failed)}; the others are kept", file=sys.stderr)
-    return 1 if failed or errors or report.returncode else BUSY if pool.busy else 0
+    return 1 if failed or errors or report.returncode else BUSY if any(pool.busy for pool in pools) else 0
 
 
 if __name__ == "__main__":

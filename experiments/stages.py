@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import os
+import signal
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,7 +17,8 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from experiments.checkpoints import is_whole, newest_whole, remove_checkpoint, save_checkpoint
+from experiments.checkpoints import check_weights, is_whole, newest_whole, remove_checkpoint, save_checkpoint
+from experiments.devices import choose_plugins, choose_strategy, explain
 from experiments.records import write_file
 from lightning_modules.background_matting import BackgroundMattingBaseObjective, BackgroundMattingObjective
 from lightning_modules.context_motion import ContextMotionObjective
@@ -23,6 +26,7 @@ from lightning_modules.modnet import MODNetObjective, SOCObjective
 from lightning_modules.modnet_v import MODNetVObjective, PatchRefinementObjective
 from lightning_modules.module import MattingModule, Objective, Recipe
 from lightning_modules.nets.interface import MattingNet
+from lightning_modules.ranks import mean_over_ranks
 from lightning_modules.rvm import RVMObjective
 from lightning_modules.segmentation import SegmentationObjective
 
@@ -59,19 +63,36 @@ def make_recipe(stage: dict[str, Any], net: MattingNet, seed: int) -> Recipe:
 class ResumePoint(Callback):
     """Writes the whole state of training every few steps and when SIGTERM asks to end.
 
-    A kill loses only the steps since the last one.
+    A kill loses only the steps since the last one. Several processes end together, after the step in which the first
+    of them was asked to: Lightning's handler would talk to the others in the midst of what they exchange.
     """
 
     def __init__(self, path: Path, every: int) -> None:
         self.path = path
         self.every = every
+        self.asked = False
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take SIGTERM over from Lightning, which restores it at the end, where there are several processes."""
+
+        def ask(signum: int, frame: FrameType | None) -> None:
+            self.asked = True
+
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, ask)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
         """Write at every `every`-th optimiser step and at the one where the end is asked for, the last excepted."""
         step = trainer.global_step
-        due = step % self.every == 0 or trainer.received_sigterm
-        if _has_stepped(trainer, batch[-1]) and due and step < trainer.max_steps:
+        if not _has_stepped(trainer, batch[-1]) or step >= trainer.max_steps:
+            return
+        asked_together = trainer.world_size > 1 and bool(
+            mean_over_ranks(torch.tensor(float(self.asked), device=module.device))
+        )
+        if step % self.every == 0 or trainer.received_sigterm or asked_together:
             save_checkpoint(trainer, self.path)
+        if asked_together:
+            raise SIGTERMException
 
 
 def _has_stepped(trainer: pl.Trainer, batch_idx: int) -> bool:
@@ -144,7 +165,13 @@ class Heartbeat(Callback):
 
 
 def pick_device(accelerator: str) -> torch.device:
-    """CUDA if it is asked for or there, else the CPU: scores are kept in float64, which other accelerators lack."""
+    """CUDA if it is asked for or there, else the CPU: scores are kept in float64, which other accelerators lack.
+
+    Raises:
+        ValueError: CUDA is asked for and not there.
+    """
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ValueError(f"a {accelerator} is asked for, but torch finds no CUDA device here; take cpu or auto")
     wants_cuda = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if wants_cuda else "cpu")
 
@@ -167,11 +194,13 @@ def make_trainer(
     """The Lightning trainer of one stage; arguments as for `train_stage`."""
     clip = "value" if "gradient_clip_value" in stage else "norm"
     average = [] if stage["average_decay"] is None else [EMAWeightAveraging(decay=stage["average_decay"])]
+    device = pick_device(trainer["accelerator"])
     return pl.Trainer(
-        accelerator=pick_device(trainer["accelerator"]).type,
+        accelerator=device.type,
         devices=trainer["devices"],
         num_nodes=trainer["num_nodes"],
-        strategy=_strategy(trainer["strategy"], objective),
+        strategy=choose_strategy(trainer, objective),
+        plugins=choose_plugins(trainer, device),
         precision=trainer["precision"],
         accumulate_grad_batches=trainer["accumulate_grad_batches"],
         gradient_clip_val=stage[f"gradient_clip_{clip}"],
@@ -194,11 +223,6 @@ def make_trainer(
 def _history_every(stage: dict[str, Any]) -> int:
     """Steps between two rows of the history: about a hundred in all."""
     return max(1, stage["steps"] // 100)
-
-
-def _strategy(strategy: str, objective: Objective) -> str:
-    """DDP waits for ever for gradients of parts that a step leaves idle unless it is told to look for them."""
-    return "ddp_find_unused_parameters_true" if strategy == "ddp" and objective.idle_parameters else strategy
 
 
 def train_stage(
@@ -248,6 +272,12 @@ def train_stage(
         fit.fit(module, datamodule=data, ckpt_path=newest_whole(resume), weights_only=True)
     except SIGTERMException:
         raise SystemExit(143) from None  # Lightning would end with status 0, as if all were done
+    except RuntimeError as error:
+        if explained := explain(error, fit, name, stage, folder):
+            raise explained from error
+        raise
+    check_weights(module, fit.global_step)
+    module.float()  # precision=64-true and bf16-true leave other weights; tests are in float32
     if fit.is_global_zero:
         buffer = io.BytesIO()
         saved = {"net": net.state_dict(), "objective": recipe.objective.state_dict(), "seconds": history.seconds}

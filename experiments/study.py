@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.records import CellRecord, config_hash, lock_cell, write_config
+from experiments.safety import check_names
 
 # Overrides that say where and how to run, not what; they are in no cell's name.
 NEUTRAL = (
     *("exp", "workers", "logger", "output_dir", "results_dir", "hydra"),
-    *("data.cache_dir", "trainer.num_workers", "trainer.checkpoint_every"),
+    *("data.cache_dir", "segmentation.cache_dir", "trainer.num_workers", "trainer.checkpoint_every"),
 )
 # Settings that cannot change a cell's numbers; they are not in its hash.
 WITHOUT_EFFECT = ("cache_dir", "logger", "num_workers", "checkpoint_every")
@@ -37,8 +39,14 @@ class Study:
     """
 
     def __init__(self, config: DictConfig, hydra: HydraConf, axes: Sequence[str]) -> None:
-        """Name the cell of a composed config; `axes` are the settings that the command line sweeps."""
+        """Name the cell of a composed config; `axes` are the settings that the command line sweeps.
+
+        Raises:
+            ValueError: a name of files would lead out of the output folder.
+        """
         self.config: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        stages = {f"recipe.stages.{name}": name for name in self.config["recipe"]["stages"]}
+        check_names({f"{part}.name": self.config[part]["name"] for part in ("experiment", "scale")} | stages)
         self.experiment = self.config.pop("experiment")
         roots = {name: Path(self.config.pop(name)) for name in ("output_dir", "results_dir")}
         self.config.pop("workers")
@@ -124,6 +132,18 @@ def move_stale_aside(study: Study) -> Path | None:
     return aside
 
 
+def prepare_cell(study: Study, say: Callable[[str], None]) -> Path | None:
+    """The config of a cell that is to be run; None if it is complete."""
+    if move_stale_aside(study):
+        say(f"changed   {study.cell}: the record of another config was moved aside")
+    if not study.is_complete():
+        return study.prepare()
+    if "WANDB_SWEEP_ID" in os.environ:  # a sweep's server waits for the run: it is logged again
+        return study.folder / "config.yaml"
+    say(f"skip      {study.cell}: complete")
+    return None
+
+
 def _is_in(name: str, places: Sequence[str]) -> bool:
     """Whether a setting is one of these or lies below one.
 
@@ -152,10 +172,10 @@ def short_name(name: str, longest: int = 60) -> str:
 
     >>> short_name("data.world=5,model.width=0.75")
     'data.world=5,model.width=0.75'
-    >>> short_name("data.root=../my people")
-    'data.root=.._my_people'
+    >>> short_name("data.root=../my people"), short_name("..")
+    ('data.root=.._my_people', '__')
     """
-    plain = re.sub(r"[^\w.,=+-]", "_", name)
+    plain = re.sub(r"[^\w.,=+-]", "_", name) if name.strip(".") else "_" * len(name)
     return plain if len(plain) <= longest else f"{plain[: longest - 9]}+{config_hash({'name': name})[:8]}"
 
 

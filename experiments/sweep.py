@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.command import BAD_INPUT, CONFIGS, ends_with_one_line, one_line
+from experiments.command import BAD_INPUT, CONFIGS, ends_with_one_line, one_line, refuse_secret_settings
 from experiments.launch import CellPool, end_with_parent, spawn
 from experiments.records import CellRecord, lock_cell, lock_owner
 from experiments.run import make_pool
@@ -197,7 +197,9 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
         config = compose("config", overrides=list(overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(config)
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    refuse_secret_settings(plain)
+    return plain
 
 
 def _overrides(command: Sequence[str]) -> list[str]:

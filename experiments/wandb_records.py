@@ -9,7 +9,8 @@ from typing import Any
 
 from experiments.records import CellRecord
 from experiments.study import short_name
-from experiments.wandb_runs import RECORD_FILES, one_line
+from experiments.wandb_client import one_line
+from experiments.wandb_runs import RECORD_FILES
 
 
 def download_records(project: str, experiment: str, folder: Path) -> list[str]:

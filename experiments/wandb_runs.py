@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from lightning.pytorch.loggers import WandbLogger
 from experiments.loggers import CellLogger, matte_panels, result_figures
 from experiments.records import CellRecord, config_hash
 from experiments.scoring.evaluation import shown_scale
+from experiments.wandb_client import client_settings, logging_mode, one_line, warn
 from lightning_modules.metrics.scores import METRICS
 
 ARTIFACT_TYPE = "run-record"
@@ -107,7 +107,7 @@ def start_wandb(config: dict[str, Any], record: CellRecord) -> WandbCellLogger:
 
     options = config["logger"]
     in_sweep = "WANDB_SWEEP_ID" in os.environ
-    mode = "online" if in_sweep else os.environ.get("WANDB_MODE", options["mode"])
+    mode = logging_mode(options)
     try:
         return WandbCellLogger(_start_run(config, record, mode), options["project"], mode)
     except Exception as error:  # of many kinds: refused, timed out, no key, wrong key
@@ -135,14 +135,7 @@ def _start_run(config: dict[str, Any], record: CellRecord, mode: str) -> Any:
         tags=[record.scale, str(config["model"]["name"])],
         config=run_config(config, record),
         mode=mode,  # type: ignore[arg-type] # wandb itself says which there are
-        settings=wandb.Settings(
-            silent=True,
-            console="off",
-            save_code=False,
-            init_timeout=options["init_timeout"],
-            finish_timeout=options["finish_timeout"],
-            finish_timeout_raises=True,
-        ),
+        settings=client_settings(options),
     )
 
 
@@ -192,13 +185,3 @@ def record_artifact(record: CellRecord, run_id: str) -> Any:
     for path in [*record_files(record), *sorted(folder.glob(PICTURES))]:
         artifact.add_file(str(path), name=path.relative_to(folder).as_posix(), policy="immutable")
     return artifact
-
-
-def warn(line: str) -> None:
-    """One line on standard error."""
-    print(f"warning: {line}", file=sys.stderr, flush=True)
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of what is wrong, at most 200 characters."""
-    return " ".join(str(error).split())[:200]

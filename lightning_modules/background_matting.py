@@ -15,6 +15,7 @@ from lightning_modules.nets.background_matting import CELL, BackgroundMattingV2
 from lightning_modules.nets.blocks import fold_time, resize
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.plates import PlateAugmentation, perturbed_plate, shadowed_frames
+from lightning_modules.ranks import generator_of_rank
 
 PLATES = ("true", "first", "perturbed")
 
@@ -64,6 +65,7 @@ class PlateObjective(Objective):
             return batch.frames, batch.background
         if self.plate == "first":
             return batch.frames, batch.background[:, :1]
+        generator = generator_of_rank(generator)
         frames = shadowed_frames(batch.frames, batch.alpha, batch.background, self.augmentation, generator)
         return frames, perturbed_plate(batch.background, self.augmentation, generator)
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_modules.ranks import mean_over_ranks
+
 # MODNet's blur of the semantic target: a Gaussian (sigma 0.8) filtered onto an impulse whose border is
 # mirrored, so the tails fold back. Practically 1-2-1, not the plain cut Gaussian.
 SEMANTIC_BLUR = (0.25022, 0.49956, 0.25022)
@@ -136,7 +138,8 @@ def background_loss(pred: Tensor, background: Tensor, band: Tensor, where: Tenso
         background: (N, 3, H, W) in [0, 1], the true background.
         band: (N, 1, H, W) bool, the portrait's boundary; a cell with any such pixel counts four times.
         where: (N, 1, h, w) 0/1, cells that count (the restored ones), or None for all.
-    Source: MODNet-V, Eq. 7. γ = 4 at portrait boundaries. The mean over cells is our choice (printed as a sum).
+    Source: MODNet-V, Eq. 7. γ = 4 at portrait boundaries. The mean over cells is our choice (printed as a sum);
+    it is over those of all processes that train together.
     """
     grid = pred.shape[-2:]
     target = 2 * F.interpolate(background.float(), grid, mode="area") - 1
@@ -144,7 +147,7 @@ def background_loss(pred: Tensor, background: Tensor, band: Tensor, where: Tenso
     error = charbonnier(pred, target, gamma)
     if where is None:
         return error.mean()
-    return (error * where).sum() / (3 * where.sum()).clamp(min=1)
+    return (error * where).sum() / (3 * mean_over_ranks(where.sum())).clamp(min=1)
 
 
 def flaw_loss(logits: Tensor, target: Tensor) -> Tensor:

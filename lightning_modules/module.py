@@ -15,6 +15,7 @@ from torchmetrics import MetricCollection
 from datamodules.batch import MattingBatch
 from lightning_modules.metrics import MAD, MSE, DtSSD
 from lightning_modules.nets.interface import MattingNet
+from lightning_modules.ranks import mean_over_ranks
 
 Rate = float | Mapping[str, float]
 """A learning rate, or one for each part of a net."""
@@ -167,18 +168,24 @@ class MattingModule(pl.LightningModule):
                 parameter.requires_grad_(id(parameter) in trained)
 
     def training_step(self, batch: MattingBatch, batch_idx: int) -> Tensor:
-        """One step of the objective; its random choices depend on (seed, batch_idx) alone."""
+        """One step of the objective; its random choices depend on (seed, batch_idx) alone.
+
+        What is logged is the mean over all processes, which therefore also end together when a loss is not finite.
+        """
         self.objective.before_step(self.net, self.global_step)
         generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + batch_idx) & 0x7FFFFFFF)
         torch.manual_seed(generator.initial_seed())  # of dropout, the one layer that draws by itself
         terms = self.objective(self.net, batch, generator)
-        if not torch.isfinite(terms["loss"]):
-            bad = ", ".join(name for name, value in terms.items() if not torch.isfinite(value))
+        values = mean_over_ranks(torch.stack([value.float() for value in terms.values()]))
+        means = dict(zip(terms, values, strict=True))
+        if not torch.isfinite(means["loss"]):
+            bad = ", ".join(name for name, value in means.items() if not torch.isfinite(value))
+            clips = "of another process" if torch.isfinite(terms["loss"]) else ", ".join(batch.clip)
             raise NonFiniteLossError(
-                f"the loss became {terms['loss'].item()} at step {self.global_step} (terms: {bad}; "
-                f"clips: {', '.join(batch.clip)}); lower recipe.stages.*.learning_rate or check the data"
+                f"the loss became {means['loss'].item()} at step {self.global_step} (terms: {bad}; "
+                f"clips: {clips}); lower recipe.stages.*.learning_rate or check the data"
             )
-        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(batch))
+        self.log_dict({f"train/{name}": value for name, value in means.items()}, batch_size=len(batch))
         return terms["loss"]
 
     def validation_step(self, batch: MattingBatch, batch_idx: int) -> None:

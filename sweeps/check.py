@@ -5,8 +5,10 @@
     python sweeps/check.py SERVER --files brm_ablation prm_grid
 
 Each file: two runs at least, exit status 0, history and summary on the server, records complete. The first file: two
-agents at once, which must take different points. Where the server can inject faults (POST /mock/fault): an outage in
-the middle of a run after which `wandb sync` brings every row. WANDB_API_KEY is used if it is set.
+agents at once, which must take different points, and a report from what the server has, which is that of the disk and
+comes to the server as an artifact. Where the server can inject faults (POST /mock/fault): a second sweep over complete
+cells, and an outage in the middle of a run after which `wandb sync` brings every row. WANDB_API_KEY is used if it is
+set.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from typing import Any
 import yaml
 
 SWEEPS = Path(__file__).resolve().parent
-PROJECT = "sweep-check"
-SMALL = ("scale=smoke", "scale.test_clips=1", "scale.val_clips=1")
+PROJECT = f"sweep-check-{time.time():.0f}"  # a new one: runs of an earlier check would mix in
+SMALL = ("scale=smoke", "scale.test_clips=1", "scale.val_clips=1", "scale.test_frames=2")
 RUNS = 2  # of an agent
 PATIENCE = 1200  # seconds for one agent or run
 
@@ -41,7 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("server", help="its URL, or a script that stands in for it")
     parser.add_argument("--files", nargs="*", help="names of sweep files; default: all")
-    parser.add_argument("--jobs", type=int, default=2, help="files at once")
+    parser.add_argument("--jobs", type=int, default=3, help="files at once")
     options = parser.parse_args()
     names = options.files or sorted(path.stem for path in SWEEPS.glob("*.yaml"))
     begin = time.monotonic()
@@ -50,8 +52,8 @@ def main() -> int:
         checks[0] = partial(check_file, names[0], url, Path(temporary), agents=2)
         failed = run_all(checks, options.jobs)
         if answers(f"{url}/mock/healthz"):  # which gives the first point again; a fault hits every run
-            alone = [partial(check_rerun, names[0], url, Path(temporary)), partial(check_outage, url, Path(temporary))]
-            failed += run_all(alone, 1)
+            failed += run_all([partial(check_rerun, names[0], url, Path(temporary))], 1)
+            failed += run_all([partial(check_outage, url, Path(temporary))], 1)
     result = f"{failed} FAILED" if failed else "all well"
     print(f"{len(names)} sweep files in {time.monotonic() - begin:.0f} s: {result}")
     return 1 if failed else 0
@@ -88,24 +90,32 @@ def check_file(name: str, url: str, folder: Path, agents: int = 1) -> str:
         raise AssertionError(f"{error}: {outputs[0][-3000:]}") from error
     records = [json.loads(path.read_text()) for path in (folder / name / "outputs").glob("*/*/record.json")]
     assert [record["status"] for record in records] == ["complete"] * len(runs), f"{name}: {records}"
+    how = "1 agent"
     if agents > 1:
-        check_download(entity_path.rpartition("/")[0], folder / name, url)
-    how = f"{agents} agents" if agents > 1 else "1 agent"
+        how = f"{agents} agents"
+        check_report(name, entity_path.rpartition("/")[0], url, folder)
     return f"{name}: {how}, {len(runs)} runs, {sum(rows)} history rows, exit status 0"
 
 
-def check_download(project: str, folder: Path, url: str) -> None:
-    """What a report reads comes back from the server as it is on the disk."""
-    api(url)
-    from experiments.wandb_records import download_records
-
-    for path in (folder / "outputs").glob("*/*/*"):
+def check_report(name: str, project: str, url: str, folder: Path) -> None:
+    """A report of what the server has holds the disk's records and scores, and comes to the server itself."""
+    (experiment,) = (path.name for path in (folder / name / "outputs").iterdir() if path.is_dir())
+    for source in ([], [f"wandb={project}", "logger.mode=online"]):
+        places_of = [*places(folder / name, folder), f"results_dir={folder / name}/{'server' if source else 'disk'}"]
+        command = [sys.executable, "-m", "experiments.report", f"+exp={experiment}", *SMALL, *places_of, *source]
+        process = spawn(command, url, folder / name / "report")
+        output = process.communicate(timeout=PATIENCE)[0]
+        assert process.returncode == 0, f"{name}: the report ended with {process.returncode}: {output[-1500:]}"
+    for path in (folder / name / "outputs" / experiment).glob("*/*"):
         if path.name in ("record.json", "metrics.parquet", "baselines.parquet"):
-            experiment, cell, name = path.parts[-3:]
-            back = folder / "back" / experiment
-            if not back.exists():
-                download_records(project, experiment, back)
-            assert (back / cell / name).read_bytes() == path.read_bytes(), f"{cell}/{name} differs on the server"
+            back = folder / name / "outputs" / "from_wandb" / path.relative_to(folder / name / "outputs")
+            assert back.read_bytes() == path.read_bytes(), f"{path.parent.name}/{path.name} differs on the server"
+    disk, server = (next((folder / name / each).glob("*/*/scores.csv")) for each in ("disk", "server"))
+    assert disk.read_bytes() == server.read_bytes(), f"{name}: the server's records give another table"
+    (run,) = api(url).runs(project, filters={"group": experiment, "jobType": "report"})
+    (artifact,) = (each for each in run.logged_artifacts() if each.type == "report")  # a table is one too
+    page = Path(artifact.download(str(folder / name / "artifact"))) / "report.html"
+    assert page.read_bytes() == server.with_name("report.html").read_bytes(), f"{name}: another report on the server"
 
 
 def check_rerun(name: str, url: str, folder: Path) -> str:

@@ -1,13 +1,15 @@
 """Damaged checkpoints are found out, and the one before is used."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.checkpoints import is_whole, newest_whole, remove_checkpoint
+from experiments.checkpoints import is_whole, newest_whole, remove_checkpoint, save_checkpoint
+from lightning_modules.module import NonFiniteLossError
 
 
 def save(path: Path, value: float = 1.0) -> bytes:
@@ -47,3 +49,22 @@ def test_the_newest_whole_checkpoint_is_taken(tmp_path: Path, capsys: pytest.Cap
     assert "a.ckpt is damaged" in capsys.readouterr().out
     remove_checkpoint(newest)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_good_state_stays_when_weights_are_not_finite(tmp_path: Path) -> None:
+    net = torch.nn.Linear(2, 2)
+    trainer = SimpleNamespace(
+        lightning_module=net,
+        global_step=7,
+        is_global_zero=True,
+        save_checkpoint=lambda path: torch.save(net.state_dict(), path),
+    )
+    path = tmp_path / "a.ckpt"
+    save_checkpoint(trainer, path)  # type: ignore[arg-type]
+    good = path.read_bytes()
+    with torch.no_grad():
+        net.weight[0, 0] = float("inf")
+    with pytest.raises(NonFiniteLossError, match=r"by step 7 \(weight\)"):
+        save_checkpoint(trainer, path)  # type: ignore[arg-type]
+    assert path.read_bytes() == good
+    assert list(tmp_path.iterdir()) == [path]

@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
+
+from experiments.faults import cell_difference
+from experiments.records import CellRecord
+from experiments.stages import pick_device
 
 pytestmark = pytest.mark.slow
 SETTINGS = [
@@ -41,13 +44,7 @@ def wait_for(pattern: str, folder: Path) -> None:
 
 
 def assert_same_end(one: Path, other: Path) -> None:
-    one, other = cell(one), cell(other)
-    pd.testing.assert_frame_equal(
-        pd.read_parquet(one / "metrics.parquet"), pd.read_parquet(other / "metrics.parquet"), check_exact=True
-    )
-    assert (one / "history_matting.csv").read_text() == (other / "history_matting.csv").read_text()
-    ours, theirs = (torch.load(folder / "model.pt", weights_only=True)["state_dict"] for folder in (one, other))
-    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    assert cell_difference(CellRecord.load(cell(one)), CellRecord.load(cell(other))) == ""
 
 
 def killed(process: subprocess.Popen[bytes], folder: Path) -> None:
@@ -88,10 +85,38 @@ def test_a_cut_off_cell_goes_on_and_ends_with_the_same_bits(whole: Path) -> None
         cut(process, folder)
         assert json.loads((cell(folder) / "record.json").read_text())["status"] == "running"
         assert not (cell(folder) / "model.pt").exists()
+        (cell(folder) / ".metrics.parquet.k1ll3d.tmp").write_bytes(b"half")
         again = run(folder)
         assert again.returncode == 0, (cut.__name__, again.stderr)
+        assert not list(cell(folder).rglob("*.tmp"))
         assert ("is damaged" in again.stdout) is (cut is torn)
         assert_same_end(whole, folder)
+
+
+def children(process: str) -> list[str]:
+    return Path(f"/proc/{process}/task/{process}/children").read_text().split()
+
+
+def test_a_loading_process_that_dies_is_told_in_a_line_and_the_cell_goes_on(whole: Path) -> None:
+    folder = whole.parent / "loader"
+    process = subprocess.Popen(command(folder, "trainer.num_workers=1"), stderr=subprocess.PIPE, text=True)
+    wait_for("outputs/*/*/checkpoints/matting.ckpt", folder)
+    for server in children((cell(folder) / "lock").read_text().split()[1]):  # loaders are children of a fork server
+        for loader in children(server):
+            os.kill(int(loader), signal.SIGKILL)
+    (line,) = process.communicate(timeout=120)[1].strip().splitlines()
+    assert process.returncode == 1
+    assert "DataLoader worker" in line
+    assert json.loads((cell(folder) / "record.json").read_text())["status"] == "failed"
+    assert run(folder, "trainer.num_workers=1").returncode == 0
+    assert_same_end(whole, folder)
+
+
+def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto").type == "cpu"
+    with pytest.raises(ValueError, match="finds no CUDA device here; take cpu or auto"):
+        pick_device("gpu")
 
 
 def in_small_disk(megabytes: float, folder: Path, options: str = "") -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,37 @@
+"""How the client of Weights & Biases is used here: offline unless asked, silent, and bounded in time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+
+def logging_mode(options: Mapping[str, Any]) -> str:
+    """How config group `logger` wants W&B to log: "online" under a sweep agent, else as WANDB_MODE or it says."""
+    return "online" if "WANDB_SWEEP_ID" in os.environ else os.environ.get("WANDB_MODE", options["mode"])
+
+
+def client_settings(options: Mapping[str, Any]) -> Any:
+    """The client silent and bounded in time, as config group `logger` says; it takes no code and no console text."""
+    import wandb
+
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        save_code=False,
+        init_timeout=options["init_timeout"],
+        finish_timeout=options["finish_timeout"],
+        finish_timeout_raises=True,
+    )
+
+
+def warn(line: str) -> None:
+    """One line on standard error."""
+    print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what is wrong, at most 200 characters."""
+    return " ".join(str(error).split())[:200]

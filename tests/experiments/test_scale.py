@@ -1,0 +1,109 @@
+"""One cell on two devices: the same training as on one, and what becomes of it when a process ends. Real processes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+SETTINGS = [
+    *("+exp=brm_ablation", "hydra.mode=RUN", "model.brm=false", "scale=smoke", "logger=none"),
+    *("trainer.accelerator=cpu", "scale.test_clips=1"),
+]
+TWO = ["trainer.devices=2"]
+
+
+def command(folder: Path, *overrides: str) -> list[str]:
+    places = [f"output_dir={folder}/outputs", f"results_dir={folder}/results", f"data.cache_dir={folder.parent}/cache"]
+    return [sys.executable, "-m", "experiments.run", *SETTINGS, *overrides, *places]
+
+
+def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(folder, *overrides), capture_output=True, text=True, timeout=300, check=False)
+
+
+def cell(folder: Path) -> Path:
+    return next((folder / "outputs" / "brm_ablation").iterdir())
+
+
+def record(folder: Path) -> dict[str, object]:
+    return json.loads((cell(folder) / "record.json").read_text())
+
+
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
+    # In double precision only the order of sums is left of the difference, and of that what float32 losses show.
+    for folder, more in ((tmp_path / "one", []), (tmp_path / "two", TWO)):
+        result = run(folder, "scale.steps=5", "trainer.precision=64-true", *more)
+        assert result.returncode == 0, result.stderr
+        step = f"stage matting: 2 clips a step = {len(more) + 1} device(s) × {2 - len(more)} × 1 accumulated"
+        assert step in result.stdout
+    one, two = (pd.read_csv(cell(tmp_path / name) / "history_matting.csv") for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-5, atol=1e-7)
+    one, two = (pd.read_parquet(cell(tmp_path / name) / "metrics.parquet") for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-4, atol=1e-6)
+    assert record(tmp_path / "two")["steps"] == {
+        "matting": {
+            **{"clips": 2, "devices": 2, "clips_per_device": 1, "accumulated_batches": 1},
+            "learning_rate": record(tmp_path / "one")["steps"]["matting"]["learning_rate"],  # type: ignore[index]
+        }
+    }
+
+
+def second_process(first: int) -> int:
+    """The process that the first one of a cell has started."""
+    children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    (found,) = (int(pid) for pid in children if "experiments.cell" in Path(f"/proc/{pid}/cmdline").read_text())
+    return found
+
+
+def started(folder: Path) -> tuple[subprocess.Popen[str], int]:
+    """A training of two processes that has written a checkpoint of its own, and the number of the first of them."""
+
+    def written() -> list[int]:
+        return [path.stat().st_mtime_ns for path in folder.glob("outputs/*/*/checkpoints/matting.ckpt")]
+
+    before, deadline = written(), time.monotonic() + 200
+    steps = ["scale.steps=400", "trainer.checkpoint_every=2"]
+    process = subprocess.Popen(command(folder, *TWO, *steps), stdout=-1, stderr=-1, text=True, start_new_session=True)
+    while written() in ([], before) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return process, int((cell(folder) / "lock").read_text().split()[1])
+
+
+@pytest.mark.parametrize("victim", ["first", "second"])
+def test_a_killed_process_ends_the_cell_with_one_line_and_it_can_go_on(tmp_path: Path, victim: str) -> None:
+    process, first = started(tmp_path)
+    second = second_process(first)
+    os.kill(first if victim == "first" else second, signal.SIGKILL)
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode != 0
+    told = [line for line in stderr.splitlines() if line.strip()]
+    assert len(told) == 1, stderr
+    # The second is also watched by Lightning, which may kill the first before that has told of its own accord.
+    assert re.search(r"process 2 of 2 ended by signal 9|ended by signal 9", told[0])
+    assert "the same command" in told[0]
+    assert record(tmp_path)["status"] != "complete"
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in (first, second)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in (first, second))
+    if victim == "second":
+        assert_goes_on(tmp_path)
+
+
+def assert_goes_on(folder: Path) -> None:
+    """The same command resumes at the checkpoint and ends as asked to: with a checkpoint of both, and without error."""
+    process, first = started(folder)
+    process.terminate()
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in stderr
+    assert "Traceback" not in stderr
+    assert not Path(f"/proc/{first}").exists()
