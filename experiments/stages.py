@@ -67,9 +67,10 @@ class ResumePoint(Callback):
     of them was asked to: Lightning's handler would talk to the others in the midst of what they exchange.
     """
 
-    def __init__(self, path: Path, every: int) -> None:
+    def __init__(self, path: Path, every: int, validate_every: int) -> None:
         self.path = path
         self.every = every
+        self.validate_every = validate_every
         self.asked = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -83,8 +84,16 @@ class ResumePoint(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
         """Write at every `every`-th optimiser step and at the one where the end is asked for, the last excepted."""
+        if _has_stepped(trainer, batch[-1]) and trainer.global_step % self.validate_every:
+            self._write_if_due(trainer, module)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Likewise where validation follows a step: started from before it, Lightning would leave its scores out."""
+        self._write_if_due(trainer, module)
+
+    def _write_if_due(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         step = trainer.global_step
-        if not _has_stepped(trainer, batch[-1]) or step >= trainer.max_steps:
+        if step >= trainer.max_steps:
             return
         asked_together = trainer.world_size > 1 and bool(
             mean_over_ranks(torch.tensor(float(self.asked), device=module.device))
@@ -208,7 +217,7 @@ def make_trainer(
         max_steps=stage["steps"],
         max_epochs=1,
         callbacks=[*average, *callbacks],
-        val_check_interval=min(trainer["validate_every"], stage["steps"]) * trainer["accumulate_grad_batches"],
+        val_check_interval=_validate_every(stage, trainer) * trainer["accumulate_grad_batches"],
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, _history_every(stage)),
         logger=logger or False,
@@ -218,6 +227,11 @@ def make_trainer(
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
+
+
+def _validate_every(stage: dict[str, Any], trainer: dict[str, Any]) -> int:
+    """Steps between two looks at the validation clips; one at least, at the end of a short stage."""
+    return min(trainer["validate_every"], stage["steps"])
 
 
 def _history_every(stage: dict[str, Any]) -> int:
@@ -266,7 +280,11 @@ def train_stage(
     resume.parent.mkdir(parents=True, exist_ok=True)
     module = MattingModule(net, recipe)
     history = History(folder / f"history_{name}.csv", every=_history_every(stage))
-    callbacks = [history, Heartbeat(folder / "progress", name), ResumePoint(resume, trainer["checkpoint_every"])]
+    callbacks = [
+        history,
+        Heartbeat(folder / "progress", name),
+        ResumePoint(resume, trainer["checkpoint_every"], _validate_every(stage, trainer)),
+    ]
     fit = make_trainer(recipe.objective, stage, trainer, folder, callbacks, logger)
     try:
         fit.fit(module, datamodule=data, ckpt_path=newest_whole(resume), weights_only=True)

@@ -33,6 +33,9 @@ class SegmentationNet(MattingNet):
         self.architecture = architecture
         self.threshold = threshold
         self.model = get_model(architecture, weights=None, weights_backbone=None, num_classes=NUM_CLASSES)
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.1  # MobileNetV3's 0.01 leaves the statistics of short trainings behind the weights
         # ImageNet's, which the published weights expect.
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)

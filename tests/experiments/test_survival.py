@@ -20,7 +20,8 @@ from experiments.stages import pick_device
 pytestmark = pytest.mark.slow
 SETTINGS = [
     *("+exp=brm_ablation", "hydra.mode=RUN", "model.brm=true", "scale=smoke", "logger=none"),
-    *("scale.steps=24", "trainer.checkpoint_every=5", "trainer.validate_every=10"),
+    # Validation right after a checkpoint is due: its scores must survive too.
+    *("scale.steps=24", "trainer.checkpoint_every=5", "trainer.validate_every=5"),
 ]
 
 
