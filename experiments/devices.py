@@ -101,7 +101,7 @@ class MemoryExhaustedError(RuntimeError):
 
 
 def explain(
-    error: RuntimeError, fit: pl.Trainer, name: str, stage: Mapping[str, Any], folder: Path
+    error: RuntimeError | EOFError | ConnectionError, fit: pl.Trainer, name: str, stage: Mapping[str, Any], folder: Path
 ) -> RuntimeError | None:
     """What to do about an error that means that memory is full or that another process is gone; None for others.
 
@@ -112,6 +112,11 @@ def explain(
         stage: its config.
         folder: of the cell.
     """
+    if isinstance(error, EOFError | ConnectionError):  # a worker that dies while it hands over a batch
+        return LostProcessError(
+            f"stage {name}: a DataLoader worker, a process that loads data, was lost at step {fit.global_step}; "
+            "the same command goes on from the last checkpoint (trainer.num_workers says how many there are)"
+        )
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return MemoryExhaustedError(_memory_exhausted(fit, name, stage))
     if fit.world_size > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error)):

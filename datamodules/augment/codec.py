@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.video import REPEATABLE
+
 NO_JPEG = 0
 NO_H264 = -1
 
@@ -105,7 +107,7 @@ def _codecs(height: int, width: int, crf: int) -> tuple[Any, Any, Any]:
         raise ValueError("H.264 noise needs a PyAV with libx264: pip install av, or h264_share=0") from error
     encoder.height, encoder.width, encoder.pix_fmt = height, width, "yuv420p"
     encoder.framerate, encoder.time_base = Fraction(25), Fraction(1, 25)
-    encoder.options = {"crf": str(crf), "preset": "veryfast", "bf": "0", "threads": "1"}
+    encoder.options = {"crf": str(crf), "preset": "veryfast", "bf": "0", **REPEATABLE}
     decoder: Any = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     return av, encoder, decoder

@@ -91,6 +91,24 @@ def test_folder_of_frames_is_a_video(tmp_path: Path, images: Callable[[Path, np.
     assert read_frames(tmp_path / "clip", [1], 24, 32).shape == (1, 3, 24, 32)
 
 
+def test_the_same_frames_give_the_same_bytes_wherever_they_lie_in_memory(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    scene = torch.nn.functional.interpolate(torch.rand(1, 3, 5, 5, generator=generator), (64, 64), mode="bicubic")[0]
+    frames = []
+    for t in range(4):
+        mask = (((x - 30 - 2 * t) / 14) ** 2 + ((y - 40) / 26) ** 2 < 1).float().expand(3, -1, -1)
+        noisy = 0.5 * mask + (1 - mask) * scene + 0.03 * torch.randn(3, 64, 64, generator=generator)
+        frames.append(torch.cat([noisy, mask, 0.8 * mask + 0.2 * torch.rand(3, 64, 64, generator=generator)], dim=2))
+    written = set()
+    for length in range(1, 60):
+        between = [torch.zeros(length * place) for place in range(20)]
+        del between[::2]
+        write_video(tmp_path / "x.mp4", torch.stack(frames).clamp(0, 1), 12, crf=23)
+        written.add((tmp_path / "x.mp4").read_bytes())
+    assert len(written) == 1
+
+
 def test_odd_size_and_float_frames_can_be_written(tmp_path: Path) -> None:
     write_video(tmp_path / "odd.mp4", clip(3, 33, 51).float() / 255, fps=29.97, crf=4)
     info = probe(tmp_path / "odd.mp4")
