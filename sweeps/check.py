@@ -99,7 +99,7 @@ def check_file(name: str, url: str, folder: Path, agents: int = 1) -> str:
 
 def check_report(name: str, project: str, url: str, folder: Path) -> None:
     """A report of what the server has holds the disk's records and scores, and comes to the server itself."""
-    (experiment,) = (path.name for path in (folder / name / "outputs").iterdir() if path.is_dir())
+    (experiment,) = {path.parents[1].name for path in (folder / name / "outputs").glob("*/*/record.json")}
     for source in ([], [f"wandb={project}", "logger.mode=online"]):
         places_of = [*places(folder / name, folder), f"results_dir={folder / name}/{'server' if source else 'disk'}"]
         command = [sys.executable, "-m", "experiments.report", f"+exp={experiment}", *SMALL, *places_of, *source]
