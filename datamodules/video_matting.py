@@ -146,7 +146,8 @@ class VideoMattingDataModule(LightningDataModule):
         """Composite on the device what the workers left as layers."""
         if not isinstance(batch, Layers):
             return batch
-        return composite(batch, *(batch.size or self.size), flow=self.flow)
+        # None: where it is known; layers of training were drawn without it unless it is asked for.
+        return composite(batch, *(batch.size or self.size), flow=self.flow or None)
 
     def _evaluation_loader(self, part: str) -> DataLoader[Any]:
         foregrounds, backgrounds = self.sources()[part]

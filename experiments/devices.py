@@ -65,10 +65,18 @@ def describe_step(stage: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[
     >>> trainer = {"devices": 2, "num_nodes": 1, "accelerator": "cpu", "accumulate_grad_batches": 3}
     >>> describe_step({"batch_size": 8, "learning_rate": 0.1}, trainer)
     {'clips': 24, 'devices': 2, 'clips_per_device': 4, 'accumulated_batches': 3, 'learning_rate': 0.1}
+
+    Raises:
+        ValueError: the devices cannot share a batch evenly.
     """
     devices, accumulated = num_processes(trainer), trainer["accumulate_grad_batches"]
     passes = {name: each for name, each in stage.get("passes", {}).items() if each is not None}
     sizes = {name: each["batch_size"] for name, each in passes.items()} or {"": stage["batch_size"]}
+    if bad := {size for size in sizes.values() if size % devices}:
+        raise ValueError(
+            f"{devices} devices cannot share a batch of {min(bad)} clips; set batch_size of each stage of the recipe "
+            "(recipe.stages.NAME.batch_size) to a multiple of their number"
+        )
     clips = {name: size * accumulated for name, size in sizes.items()}
     own = {name: size // devices for name, size in sizes.items()}
     return {

@@ -78,10 +78,14 @@ def main() -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--kills", type=int, default=20, help="moments, each in a run of its own")
     parser.add_argument("--seed", type=int, default=0, help="of moments and signals")
-    parser.add_argument("--folder", type=Path, default=Path("outputs/faults"))
+    parser.add_argument("--folder", type=Path, default=Path("outputs/faults"), help="of this campaign; made anew")
     options, overrides = parser.parse_known_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what runs in the background ignore it
     overrides = overrides or list(SMALL)
+    if options.folder.exists() and not (options.folder / "whole").is_dir():
+        parser.error(
+            f"--folder {options.folder} exists and is no earlier campaign's, which would be removed; give another"
+        )
     shutil.rmtree(options.folder, ignore_errors=True)
     begin = time.monotonic()
     phases = undisturbed(options.folder, overrides)

@@ -169,14 +169,14 @@ def end(processes: list[subprocess.Popen[bytes]], patience: float = 30.0) -> Non
 def why_ended(folder: Path, status: int) -> str:
     """Why a cell ended: the error in its record, the signal that ended it, or its last words."""
     log = folder / "log.txt"
-    if status < 0:
+    try:
+        record = CellRecord.load(folder)
+    except ValueError:
+        record = CellRecord(folder)
+    if status < 0 and record.status != "failed":  # else it was stopped after it had told
         hint = "the system sends it when memory is full; " if status == -signal.SIGKILL else ""
         return f"ended by signal {-status}; the same command resumes it ({hint}log: {log})"
-    try:
-        told = CellRecord.load(folder).error
-    except ValueError:
-        told = ""
-    return f"{told or last_words(folder) or f'exit status {status}'} (log: {log})"
+    return f"{record.error or last_words(folder) or f'exit status {status}'} (log: {log})"
 
 
 def last_words(folder: Path) -> str:

@@ -34,7 +34,8 @@ def leads(trainer: Mapping[str, Any]) -> bool:
 
 def started_by_srun(trainer: Mapping[str, Any]) -> bool:
     """Whether srun has started all processes of the cell; of fewer tasks each starts its own."""
-    return os.environ.get("SLURM_NTASKS") == str(num_processes(trainer)) != "1"
+    # Of the step, which srun alone sets; the batch script has the job's number of tasks.
+    return os.environ.get("SLURM_STEP_NUM_TASKS") == str(num_processes(trainer)) != "1"
 
 
 def started_by_torchrun() -> bool:

@@ -67,7 +67,7 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
         errors = run_hydra(run_cell)
     except CellFailedError as error:
         errors = [error]
-    if pools or launcher_of(arguments) != "basic":
+    if pools or (launcher_of(arguments) != "basic" and not statuses):
         return finish(arguments, errors, pools)
     if errors:
         raise errors[0]
@@ -119,7 +119,9 @@ def finish(arguments: list[str], errors: list[Exception], pools: list[CellPool])
     """Wait for the cells of a multirun and write the report; 1 if a cell failed, 75 if others work on some."""
     failed = [cell for pool in pools for cell in pool.finish()]
     overrides = [argument for argument in arguments if not argument.startswith(("-", "hydra/", "hydra."))]
-    report = subprocess.run([sys.executable, "-m", "experiments.report", *overrides], check=False)
+    # Without a terminal: W&B would wait there for somebody to log in.
+    command = [sys.executable, "-m", "experiments.report", *overrides]
+    report = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
     for error in errors:
         print(f"error: {one_line(error)}", file=sys.stderr)
     if failed:

@@ -112,6 +112,8 @@ class PatchRefinementObjective(Objective):
     Source: MODNet-V, sections 3.4 and 3.5, Eq. 8. How flaws are supervised is our choice.
     """
 
+    idle_parameters = True  # of the refiner, on a device that selects no patch
+
     def __init__(
         self, net: MODNetV, flaw_weight: float = 10.0, random_share: float = 0.05, max_patches: int = 48
     ) -> None:

@@ -96,7 +96,7 @@ def through_h264(frames: Tensor, crf: int) -> Tensor:
 
 
 def _codecs(height: int, width: int, crf: int) -> tuple[Any, Any, Any]:
-    """The module `av`, an encoder and a decoder, of one thread each: the same stream on every machine."""
+    """The module `av`, an encoder and a decoder, of one thread each: the same stream on every machine of a kind."""
     try:
         import av
 

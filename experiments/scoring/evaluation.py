@@ -112,9 +112,11 @@ class ClipScores:
             **known,
         )
         broken = ~output.alpha.isfinite().flatten(2).all(dim=2)
-        # NaN says that a figure is undefined; a matte that is not a number is worse than any other.
+        lost = broken if flow is None else ~flow.isfinite().flatten(2).all(dim=2)
+        # NaN says that a figure is undefined; a matte or a flow that is not a number is worse than any other.
         for name, values in found.items():
-            values.masked_fill_(broken, 0.0 if METRICS[name].higher_is_better else torch.inf)
+            worst = 0.0 if METRICS[name].higher_is_better else torch.inf
+            values.masked_fill_(lost if name in FLOW_METRICS else broken, worst)
         if "foreground" in known:
             found["foreground_predicted"] = torch.full_like(broken, predicted)
         for name, values in (found | (extras or {})).items():

@@ -66,10 +66,11 @@ def test_processes_meet_through_who_started_them(monkeypatch: pytest.MonkeyPatch
         assert isinstance(plugins[-1], SynchronisedNorms)
         return [type(plugin) for plugin in plugins[:-1]]
 
-    for name in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID"):
+    for name in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     assert environment() == []  # Lightning finds out
-    for name, value in {"NTASKS": "2", "NTASKS_PER_NODE": "2", "PROCID": "1", "LOCALID": "1", "NODEID": "0"}.items():
+    srun = {"NTASKS": "2", "STEP_NUM_TASKS": "2", "NTASKS_PER_NODE": "2", "PROCID": "1", "LOCALID": "1", "NODEID": "0"}
+    for name, value in srun.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     assert environment() == [SLURMEnvironment]
     assert not choose_plugins(TWO, CPU)[0].auto_requeue  # type: ignore[union-attr]
@@ -84,3 +85,8 @@ def test_a_step_counts_the_clips_of_every_pass() -> None:
     step = describe_step(stage, TWO | {"accumulate_grad_batches": 2})
     assert step["clips"] == {"matting": 8, "images": 12}
     assert step["clips_per_device"] == {"matting": 2, "images": 3}
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused_before_any_training() -> None:
+    with pytest.raises(ValueError, match=r"2 devices cannot share a batch of 1 clips; set batch_size of each stage"):
+        describe_step({"batch_size": 1, "learning_rate": 0.1}, TWO | {"accumulate_grad_batches": 2})

@@ -25,15 +25,15 @@ def test_processes_are_counted_from_every_way_to_name_devices(monkeypatch: pytes
         ({"NODE_RANK": "1"}, False),  # the same command on a second node
         ({"RANK": "2", "LOCAL_RANK": "0"}, False),  # torchrun on a second node
         ({"RANK": "0", "LOCAL_RANK": "0"}, True),
-        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "3"}, False),
-        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, True),
-        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}, True),  # tasks with a cell each; Lightning starts the rest
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, False),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0"}, True),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, True),  # tasks with a cell each; Lightning starts the rest
     ],
 )
 def test_one_process_of_a_cell_leads(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: bool
 ) -> None:
-    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_NTASKS", "SLURM_PROCID"):
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
