@@ -22,10 +22,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from datamodules.video_matting import VideoMattingDataModule
+from experiments.cell_logger import CellLogger
 from experiments.data import make_data
 from experiments.devices import describe_step, step_line
 from experiments.launch import BUSY, end_with_parent
-from experiments.loggers import CellLogger, log_again, make_logger
+from experiments.loggers import log_again, make_logger
 from experiments.processes import leads
 from experiments.records import (
     CellRecord,

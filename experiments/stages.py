@@ -110,12 +110,17 @@ def _has_stepped(trainer: pl.Trainer, batch_idx: int) -> bool:
 
 
 class History(Callback):
-    """Collects losses, validation scores and seconds; saved with the checkpoint, so that no step counts twice."""
+    """Collects losses, validation scores and seconds; saved with the checkpoint, so that no step counts twice.
+
+    A row holds the mean of each loss over the batches since the row before in which there was one: recipes with
+    several passes have another loss in every step.
+    """
 
     def __init__(self, path: Path, every: int) -> None:
         self.path = path
         self.every = every
         self.rows: list[dict[str, float]] = []
+        self.sums: dict[str, tuple[float, int]] = {}
         self.seconds = 0.0
         self.begin = 0.0
 
@@ -123,24 +128,35 @@ class History(Callback):
         """Start the clock."""
         self.begin = time.monotonic() - self.seconds
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
-        """Keep the step's losses."""
-        if _has_stepped(trainer, batch[-1]) and trainer.global_step % self.every == 0:
-            self._keep(trainer, "train/")
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add the batch's losses, and keep their means at every `every`-th step."""
+        for name, value in outputs["terms"].items():
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (total + float(value), count + 1)
+        if _has_stepped(trainer, batch_idx) and trainer.global_step % self.every == 0:
+            self._keep_losses(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Keep the scores of the validation clips."""
-        self._keep(trainer, "val/")
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        self._keep(trainer, scores)
 
-    def _keep(self, trainer: pl.Trainer, kind: str) -> None:
+    def _keep_losses(self, trainer: pl.Trainer) -> None:
+        self._keep(trainer, {name: total / count for name, (total, count) in self.sums.items()})
+        self.sums = {}
+
+    def _keep(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
         if not self.rows or self.rows[-1]["step"] != trainer.global_step:
             self.rows.append({"step": trainer.global_step})
-        named = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(kind)}
-        self.rows[-1] |= {name.removeprefix("train/"): value for name, value in named.items()}
+        self.rows[-1] |= values
 
     def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Stop the clock and write the collected rows as CSV."""
+        """Stop the clock and write the collected rows as CSV, one of what is left over at the end."""
         self.seconds = time.monotonic() - self.begin
+        if self.sums:
+            self._keep_losses(trainer)
         if self.rows and trainer.is_global_zero:
             text = io.StringIO()
             writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in self.rows for name in row)))
@@ -149,12 +165,13 @@ class History(Callback):
             write_file(self.path, text.getvalue().encode())
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows and seconds so far."""
-        return {"rows": self.rows, "seconds": time.monotonic() - self.begin}
+        """Rows, sums of the row to come and seconds so far."""
+        return {"rows": self.rows, "sums": self.sums, "seconds": time.monotonic() - self.begin}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after those of the checkpoint."""
-        self.rows, self.seconds = list(state_dict["rows"]), state_dict["seconds"]
+        self.rows, self.sums = list(state_dict["rows"]), dict(state_dict["sums"])
+        self.seconds = state_dict["seconds"]
 
 
 class Heartbeat(Callback):

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from lightning.pytorch.loggers import WandbLogger
 
-from experiments.loggers import CellLogger, matte_panels, result_figures
+from experiments.cell_logger import CellLogger, matte_panels, result_figures
 from experiments.records import CellRecord, config_hash
 from experiments.scoring.evaluation import shown_scale
 from experiments.wandb_client import client_settings, logging_mode, one_line, warn

@@ -167,10 +167,14 @@ class MattingModule(pl.LightningModule):
             for parameter in self.parameters():
                 parameter.requires_grad_(id(parameter) in trained)
 
-    def training_step(self, batch: MattingBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: MattingBatch, batch_idx: int) -> dict[str, Any]:
         """One step of the objective; its random choices depend on (seed, batch_idx) alone.
 
         What is logged is the mean over all processes, which therefore also end together when a loss is not finite.
+
+        Returns:
+            "loss", and under "terms" what was logged, for callbacks: `trainer.callback_metrics` also keeps the
+            terms of earlier steps of another pass.
         """
         self.objective.before_step(self.net, self.global_step)
         generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + batch_idx) & 0x7FFFFFFF)
@@ -186,7 +190,7 @@ class MattingModule(pl.LightningModule):
                 f"clips: {clips}); lower recipe.stages.*.learning_rate or check the data"
             )
         self.log_dict({f"train/{name}": value for name, value in means.items()}, batch_size=len(batch))
-        return terms["loss"]
+        return {"loss": terms["loss"], "terms": means}
 
     def validation_step(self, batch: MattingBatch, batch_idx: int) -> None:
         """Scores whole clips from an empty state."""

@@ -19,7 +19,8 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from datamodules.video import count_frames, write_video
 from experiments import loggers, wandb_runs
-from experiments.loggers import log_again, make_logger, matte_panels
+from experiments.cell_logger import matte_panels
+from experiments.loggers import log_again, make_logger
 from experiments.records import CellRecord
 from experiments.wandb_records import download_records
 from experiments.wandb_runs import WandbCellLogger, clip_table, flatten, start_wandb

@@ -203,6 +203,6 @@ def test_a_training_step_depends_on_its_number_and_not_on_what_was_drawn_before(
     values = []
     for drawn in range(2):
         torch.rand(drawn)
-        values.append(float(module.training_step(clip_batch(), 7).detach()))
+        values.append(float(module.training_step(clip_batch(), 7)["loss"].detach()))
     assert values[0] == values[1]
-    assert float(module.training_step(clip_batch(), 8).detach()) != values[0]
+    assert float(module.training_step(clip_batch(), 8)["loss"].detach()) != values[0]

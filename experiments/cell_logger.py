@@ -1,0 +1,85 @@
+"""What logs one cell: Lightning's logger through all stages, then the figures and mattes of the test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.loggers import Logger
+from PIL import Image
+
+from experiments.records import CellRecord
+
+PANEL_ROWS = ("frame", "alpha_true", "alpha_pred", "coverage", "background_true", "background_restored")
+
+
+class CellLogger(Logger):
+    """What logs one cell: Lightning's logger through all stages, then the results.
+
+    Attributes:
+        inner: Lightning's logger.
+        first_step: optimiser steps of the stages before this one, so that steps go on from stage to stage.
+    """
+
+    def __init__(self, inner: Logger) -> None:
+        super().__init__()
+        self.inner = inner
+        self.first_step = 0
+
+    @property
+    def name(self) -> str | None:
+        """Of the inner logger."""
+        return self.inner.name
+
+    @property
+    def version(self) -> int | str | None:
+        """Of the inner logger."""
+        return self.inner.version
+
+    @property
+    def save_dir(self) -> str | None:
+        """Of the inner logger."""
+        return self.inner.save_dir
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log scalars; `step` counts within the stage."""
+        kept = {name: value for name, value in metrics.items() if name != "epoch"}  # training has one epoch
+        self.inner.log_metrics(kept, self.first_step + step if step is not None else None)
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Nothing: the config is logged when the cell starts."""
+
+    def save(self) -> None:
+        """Have everything so far on the disk."""
+        self.inner.save()
+
+    def log_results(self, record: CellRecord) -> None:
+        """Log what the test found; the record's tables and pictures are written."""
+        self.log_metrics(result_figures(record), step=0)
+
+    def close(self, record: CellRecord) -> None:
+        """Log the results if the cell is complete, and end."""
+        if record.status == "complete":
+            self.log_results(record)
+        self.inner.finalize("success" if record.status == "complete" else "failed")
+
+
+def result_figures(record: CellRecord) -> dict[str, float]:
+    """The record's test metrics and costs as flat scalars: test/mad, cost/parameters, time/train_seconds."""
+    figures = {f"test/{name}": value for name, value in record.metrics.items()}
+    figures |= {f"cost/{name}": value for name, value in record.cost.items()}
+    figures |= {f"time/{name}": value for name, value in record.durations.items()}
+    return {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+
+
+def matte_panels(media: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Strips of a clip below each other, by clip: input, true alpha, alpha, what the memory holds; (H, W, 3) uint8."""
+    panels = {}
+    for first in sorted(media.glob("*__frame.png")):
+        clip = first.name.removesuffix("__frame.png")
+        paths = [media / f"{clip}__{row}.png" for row in PANEL_ROWS]
+        strips = [np.asarray(Image.open(path).convert("RGB")) for path in paths if path.is_file()]
+        panels[clip] = np.concatenate([strip for strip in strips if strip.shape == strips[0].shape])
+    return panels
