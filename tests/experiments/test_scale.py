@@ -5,48 +5,33 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tests.experiments.one_cell import OneCell
+
 pytestmark = pytest.mark.slow
-SETTINGS = [
-    *("+exp=brm_ablation", "hydra.mode=RUN", "model.brm=false", "scale=smoke", "logger=none"),
-    *("trainer.accelerator=cpu", "scale.test_clips=1"),
-]
+CELL = OneCell(("model.brm=false", "trainer.accelerator=cpu", "scale.test_clips=1"))
 TWO = ["trainer.devices=2"]
 
 
-def command(folder: Path, *overrides: str) -> list[str]:
-    places = [f"output_dir={folder}/outputs", f"results_dir={folder}/results", f"data.cache_dir={folder.parent}/cache"]
-    return [sys.executable, "-m", "experiments.run", *SETTINGS, *overrides, *places]
-
-
-def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(folder, *overrides), capture_output=True, text=True, timeout=300, check=False)
-
-
-def cell(folder: Path) -> Path:
-    return next((folder / "outputs" / "brm_ablation").iterdir())
-
-
 def record(folder: Path) -> dict[str, object]:
-    return json.loads((cell(folder) / "record.json").read_text())
+    return json.loads((CELL.folder(folder) / "record.json").read_text())
 
 
 def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
     # In double precision only the order of sums is left of the difference, and of that what float32 losses show.
     for folder, more in ((tmp_path / "one", []), (tmp_path / "two", TWO)):
-        result = run(folder, "scale.steps=5", "trainer.precision=64-true", *more)
+        result = CELL.run(folder, "scale.steps=5", "trainer.precision=64-true", *more)
         assert result.returncode == 0, result.stderr
         step = f"stage matting: 2 clips a step = {len(more) + 1} device(s) × {2 - len(more)} × 1 accumulated"
         assert step in result.stdout
-    one, two = (pd.read_csv(cell(tmp_path / name) / "history_matting.csv") for name in ("one", "two"))
+    one, two = (pd.read_csv(CELL.folder(tmp_path / name) / "history_matting.csv") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two, rtol=1e-5, atol=1e-7)
-    one, two = (pd.read_parquet(cell(tmp_path / name) / "metrics.parquet") for name in ("one", "two"))
+    one, two = (pd.read_parquet(CELL.folder(tmp_path / name) / "metrics.parquet") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two, rtol=1e-4, atol=1e-6)
     assert record(tmp_path / "two")["steps"] == {
         "matting": {
@@ -71,10 +56,12 @@ def started(folder: Path) -> tuple[subprocess.Popen[str], int]:
 
     before, deadline = written(), time.monotonic() + 200
     steps = ["scale.steps=400", "trainer.checkpoint_every=2"]
-    process = subprocess.Popen(command(folder, *TWO, *steps), stdout=-1, stderr=-1, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        CELL.command(folder, *TWO, *steps), stdout=-1, stderr=-1, text=True, start_new_session=True
+    )
     while written() in ([], before) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return process, int((cell(folder) / "lock").read_text().split()[1])
+    return process, int((CELL.folder(folder) / "lock").read_text().split()[1])
 
 
 @pytest.mark.parametrize("victim", ["first", "second"])

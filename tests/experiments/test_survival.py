@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,26 +15,11 @@ import torch
 from experiments.faults import cell_difference
 from experiments.records import CellRecord
 from experiments.stages import pick_device
+from tests.experiments.one_cell import OneCell
 
 pytestmark = pytest.mark.slow
-SETTINGS = [
-    *("+exp=brm_ablation", "hydra.mode=RUN", "model.brm=true", "scale=smoke", "logger=none"),
-    # Validation right after a checkpoint is due: its scores must survive too.
-    *("scale.steps=24", "trainer.checkpoint_every=5", "trainer.validate_every=5"),
-]
-
-
-def command(folder: Path, *overrides: str) -> list[str]:
-    places = [f"output_dir={folder}/outputs", f"results_dir={folder}/results", f"data.cache_dir={folder.parent}/cache"]
-    return [sys.executable, "-m", "experiments.run", *SETTINGS, *overrides, *places]
-
-
-def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(folder, *overrides), capture_output=True, text=True, timeout=300, check=False)
-
-
-def cell(folder: Path) -> Path:
-    return next((folder / "outputs" / "brm_ablation").iterdir())
+# Validation right after a checkpoint is due: its scores must survive too.
+CELL = OneCell(("model.brm=true", "scale.steps=24", "trainer.checkpoint_every=5", "trainer.validate_every=5"))
 
 
 def wait_for(pattern: str, folder: Path) -> None:
@@ -45,7 +29,7 @@ def wait_for(pattern: str, folder: Path) -> None:
 
 
 def assert_same_end(one: Path, other: Path) -> None:
-    assert cell_difference(CellRecord.load(cell(one)), CellRecord.load(cell(other))) == ""
+    assert cell_difference(CellRecord.load(CELL.folder(one)), CellRecord.load(CELL.folder(other))) == ""
 
 
 def killed(process: subprocess.Popen[bytes], folder: Path) -> None:
@@ -72,7 +56,7 @@ def torn(process: subprocess.Popen[bytes], folder: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("survival") / "whole"
-    result = run(folder)
+    result = CELL.run(folder)
     assert result.returncode == 0, result.stderr
     return folder
 
@@ -81,15 +65,15 @@ def test_a_cut_off_cell_goes_on_and_ends_with_the_same_bits(whole: Path) -> None
     cuts: tuple[Callable[[subprocess.Popen[bytes], Path], None], ...] = (killed, asked_to_end, torn)
     for cut in cuts:  # in one test: a process of pytest makes `whole` once
         folder = whole.parent / cut.__name__
-        process = subprocess.Popen(command(folder), start_new_session=True)
+        process = subprocess.Popen(CELL.command(folder), start_new_session=True)
         wait_for("outputs/*/*/checkpoints/matting.ckpt", folder)
         cut(process, folder)
-        assert json.loads((cell(folder) / "record.json").read_text())["status"] == "running"
-        assert not (cell(folder) / "model.pt").exists()
-        (cell(folder) / ".metrics.parquet.k1ll3d.tmp").write_bytes(b"half")
-        again = run(folder)
+        assert json.loads((CELL.folder(folder) / "record.json").read_text())["status"] == "running"
+        assert not (CELL.folder(folder) / "model.pt").exists()
+        (CELL.folder(folder) / ".metrics.parquet.k1ll3d.tmp").write_bytes(b"half")
+        again = CELL.run(folder)
         assert again.returncode == 0, (cut.__name__, again.stderr)
-        assert not list(cell(folder).rglob("*.tmp"))
+        assert not list(CELL.folder(folder).rglob("*.tmp"))
         assert ("is damaged" in again.stdout) is (cut is torn)
         assert_same_end(whole, folder)
 
@@ -100,16 +84,18 @@ def children(process: str) -> list[str]:
 
 def test_a_loading_process_that_dies_is_told_in_a_line_and_the_cell_goes_on(whole: Path) -> None:
     folder = whole.parent / "loader"
-    process = subprocess.Popen(command(folder, "trainer.num_workers=1"), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(CELL.command(folder, "trainer.num_workers=1"), stderr=subprocess.PIPE, text=True)
     wait_for("outputs/*/*/checkpoints/matting.ckpt", folder)
-    for server in children((cell(folder) / "lock").read_text().split()[1]):  # loaders are children of a fork server
+    for server in children(
+        (CELL.folder(folder) / "lock").read_text().split()[1]
+    ):  # loaders are children of a fork server
         for loader in children(server):
             os.kill(int(loader), signal.SIGKILL)
     (line,) = process.communicate(timeout=120)[1].strip().splitlines()
     assert process.returncode == 1
     assert "DataLoader worker" in line
-    assert json.loads((cell(folder) / "record.json").read_text())["status"] == "failed"
-    assert run(folder, "trainer.num_workers=1").returncode == 0
+    assert json.loads((CELL.folder(folder) / "record.json").read_text())["status"] == "failed"
+    assert CELL.run(folder, "trainer.num_workers=1").returncode == 0
     assert_same_end(whole, folder)
 
 
@@ -130,7 +116,7 @@ def in_small_disk(megabytes: float, folder: Path, options: str = "") -> subproce
         f'"$@"; status=$?; mkdir {folder}/kept; cp -r {folder}/outputs {folder}/kept; exit $status'
     )
     return subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, "sh", *command(folder)],
+        ["unshare", "-rm", "sh", "-c", script, "sh", *CELL.command(folder)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -145,11 +131,11 @@ def test_a_full_disk_ends_the_cell_with_one_line_and_loses_nothing(whole: Path) 
         assert result.returncode == 1
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr
         assert "No space left on device" in result.stderr
-        kept = cell(folder / "kept")
+        kept = CELL.folder(folder / "kept")
         assert json.loads((kept / "record.json").read_text())["status"] == "failed"
         assert len(list(kept.glob("checkpoints/*.ckpt"))) == (0 if megabytes < 2 else 1)
         assert not list(kept.glob("checkpoints/*.tmp"))
-        assert run(folder / "kept").returncode == 0  # with more room
+        assert CELL.run(folder / "kept").returncode == 0  # with more room
         assert_same_end(whole, folder / "kept")
 
 

@@ -13,6 +13,7 @@ from lightning_modules.nets import build_net, refiner
 from lightning_modules.nets.background_matting import BackgroundMattingV2
 from lightning_modules.nets.official import load_official, start_from_deeplabv3
 from lightning_modules.nets.refiner import windows
+from tests.lightning_modules.nets.torchscript import exported
 
 
 def made_up(shape, phase, scale=1.0, offset=0.0):
@@ -156,25 +157,6 @@ def test_weights_from_torchscript_and_of_the_base_network_alone(tmp_path):
         load_official("background_matting_v2", tmp_path / "base.pth", **options)
     with pytest.raises(ValueError, match=r"whole.pth is no complete.*backbone.conv1.weight"):
         load_official("background_matting_v2", tmp_path / "whole.pth", backbone="resnet50")
-
-
-class Exported(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-def exported(tensors):
-    """A module with these tensors under these names."""
-    root = Exported()
-    for key, value in tensors.items():
-        *path, name = key.split(".")
-        module = root
-        for part in path:
-            if part not in dict(module.named_children()):
-                module.add_module(part, Exported())
-            module = module.get_submodule(part)
-        module.register_buffer(name, value)
-    return root
 
 
 def test_half_precision_weights_load(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_modules.nets.official import load_official
+from tests.lightning_modules.nets.torchscript import exported
 
 # Expansion, channels in and out of the inverted residuals 1 … 17.
 RESIDUALS = [
@@ -162,25 +163,6 @@ def test_alias_unlike_its_twin_warns(state_dict, tmp_path):
     with pytest.warns(UserWarning, match="features.0.0.weight unequal"):
         net = load_official("modnet", path)
     assert net.backbone.features[0][0].weight.any()
-
-
-class Exported(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-def exported(tensors):
-    """A module with these tensors under these names."""
-    root = Exported()
-    for key, value in tensors.items():
-        *path, name = key.split(".")
-        module = root
-        for part in path:
-            if part not in dict(module.named_children()):
-                module.add_module(part, Exported())
-            module = module.get_submodule(part)
-        module.register_buffer(name, value)
-    return root
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -1,0 +1,29 @@
+"""One cell of `brm_ablation` through the real command, for tests of several processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+SETTINGS = ("+exp=brm_ablation", "hydra.mode=RUN", "scale=smoke", "logger=none")
+
+
+@dataclass(frozen=True)
+class OneCell:
+    """Its settings; what it writes lies in the folder that each call names, people in a cache beside that."""
+
+    settings: tuple[str, ...]
+
+    def command(self, folder: Path, *overrides: str) -> list[str]:
+        outputs, cache = folder / "outputs", folder.parent / "cache"
+        places = [f"output_dir={outputs}", f"results_dir={folder}/results", f"data.cache_dir={cache}"]
+        return [sys.executable, "-m", "experiments.run", *SETTINGS, *self.settings, *overrides, *places]
+
+    def run(self, folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+        command = self.command(folder, *overrides)
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    def folder(self, folder: Path) -> Path:
+        return next((folder / "outputs" / "brm_ablation").iterdir())
