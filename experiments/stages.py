@@ -289,10 +289,7 @@ def train_stage(
         net.compile_step()
     weights = folder / "checkpoints" / f"{name}.pt"
     if is_whole(weights):
-        saved = torch.load(weights, map_location="cpu", weights_only=True)
-        net.load_state_dict(saved["net"])
-        recipe.objective.load_state_dict(saved["objective"])
-        return float(saved["seconds"])
+        return _load_trained(weights, net, recipe.objective)
     resume = folder / "checkpoints" / f"{name}.ckpt"
     resume.parent.mkdir(parents=True, exist_ok=True)
     module = MattingModule(net, recipe)
@@ -314,10 +311,21 @@ def train_stage(
     check_weights(module, fit.global_step)
     module.float()  # precision=64-true and bf16-true leave other weights; tests are in float32
     if fit.is_global_zero:
-        buffer = io.BytesIO()
-        saved = {"net": net.state_dict(), "objective": recipe.objective.state_dict(), "seconds": history.seconds}
-        torch.save(saved, buffer)
-        write_file(weights, buffer.getvalue())
+        _save_trained(weights, net, recipe.objective, history.seconds)
         remove_checkpoint(resume)
     fit.strategy.barrier()
     return history.seconds
+
+
+def _save_trained(path: Path, net: MattingNet, objective: Objective, seconds: float) -> None:
+    buffer = io.BytesIO()
+    torch.save({"net": net.state_dict(), "objective": objective.state_dict(), "seconds": seconds}, buffer)
+    write_file(path, buffer.getvalue())
+
+
+def _load_trained(path: Path, net: MattingNet, objective: Objective) -> float:
+    """Weights of a stage that an earlier process has finished, into `net` and `objective`; its seconds."""
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    net.load_state_dict(saved["net"])
+    objective.load_state_dict(saved["objective"])
+    return float(saved["seconds"])
