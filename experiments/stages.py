@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import signal
 import time
@@ -236,7 +237,7 @@ def make_trainer(
         callbacks=[*average, *callbacks],
         val_check_interval=_validate_every(stage, trainer) * trainer["accumulate_grad_batches"],
         num_sanity_val_steps=0,
-        log_every_n_steps=min(10, _history_every(stage)),
+        log_every_n_steps=log_every(stage),
         logger=logger or False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -251,9 +252,23 @@ def _validate_every(stage: dict[str, Any], trainer: dict[str, Any]) -> int:
     return min(trainer["validate_every"], stage["steps"])
 
 
-def _history_every(stage: dict[str, Any]) -> int:
-    """Steps between two rows of the history: about a hundred in all."""
-    return max(1, stage["steps"] // 100)
+def _iteration(stage: dict[str, Any]) -> int:
+    """Optimiser steps after which the passes begin again; 1 without passes."""
+    return len(stage["order"]) if "order" in stage else 1
+
+
+def history_every(stage: dict[str, Any]) -> int:
+    """Steps between two rows of the history: about a hundred rows, each of whole iterations."""
+    iteration = _iteration(stage)
+    return iteration * max(1, round(stage["steps"] / 100 / iteration))
+
+
+def log_every(stage: dict[str, Any]) -> int:
+    """Steps between two that loggers see: at most ten, and none that would meet the same pass each time."""
+    every = max(1, min(10, stage["steps"] // 100))
+    while math.gcd(every, _iteration(stage)) > 1:
+        every -= 1
+    return every
 
 
 def train_stage(
@@ -293,7 +308,7 @@ def train_stage(
     resume = folder / "checkpoints" / f"{name}.ckpt"
     resume.parent.mkdir(parents=True, exist_ok=True)
     module = MattingModule(net, recipe)
-    history = History(folder / f"history_{name}.csv", every=_history_every(stage))
+    history = History(folder / f"history_{name}.csv", every=history_every(stage))
     callbacks = [
         history,
         Heartbeat(folder / "progress", name),

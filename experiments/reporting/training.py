@@ -14,14 +14,14 @@ from experiments.reporting.formatting import Table, number, percent
 from experiments.reporting.matrix import Matrix
 
 NOTE = (
-    "Means over the first and the last quarter of a stage's steps and over seeds; the interval tells what of the "
-    "change may be chance, for clips, and in some recipes sizes, differ from step to step. Losses of different "
-    "stages or recipes are not comparable."
+    "Means over the first and the last quarter of a stage's steps and over seeds; of all passes: over steps of any "
+    "pass. The interval tells what of the change may be chance, for clips, and in some recipes sizes, differ from step "
+    "to step. Losses of different stages or recipes are not comparable."
 )
 
 
 def training_table(matrix: Matrix) -> Table:
-    """Each loss that is minimised at the start and at the end of its stage, by arm; no rows without histories."""
+    """What a stage minimises at its start and at its end, by arm; no rows without histories."""
     rows = []
     for arm in matrix.arms:
         found = pd.DataFrame([row for cell in arm.cells for row in _quarters(cell)])
@@ -33,12 +33,13 @@ def training_table(matrix: Matrix) -> Table:
 
 
 def _quarters(cell: CellRecord) -> list[dict[str, object]]:
-    """Stage, loss and its values in both quarters: of the loss, or where passes take turns of the loss of each."""
+    """Stage, loss and its values in both quarters: the loss of all steps, and where passes take turns that of each."""
     history, rows = cell.read_history(), []
     for stage, table in history.groupby("stage", sort=False) if history is not None else []:
         clips = cell.steps.get(str(stage), {}).get("clips")
-        for loss in clips if isinstance(clips, dict) else ["loss"]:
-            values = table[loss].dropna().to_numpy() if loss in table else np.empty(0)
+        names = {"loss": "all passes"} | {name: name for name in clips} if isinstance(clips, dict) else {"loss": "loss"}
+        for column, loss in names.items():
+            values = table[column].dropna().to_numpy() if column in table else np.empty(0)
             quarter = max(1, len(values) // 4)
             if len(values) > 1:
                 rows.append({"stage": str(stage), "loss": loss, "first": values[:quarter], "last": values[-quarter:]})

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from experiments.stages import History
+from experiments.stages import History, history_every, log_every
 
 
 def step(history: History, trainer: SimpleNamespace, **terms: float) -> None:
@@ -39,3 +39,13 @@ def test_a_row_holds_the_mean_of_each_loss_since_the_row_before(tmp_path: Path, 
     rows = pd.read_csv(tmp_path / "history.csv")
     expected = {"step": [4, 5], "loss": [4.0, 6.0], "matting": [2.0, None], "segmentation": [10.0, 6.0]}
     pd.testing.assert_frame_equal(rows, pd.DataFrame(expected | {"val/mad": [0.5, None]}))
+
+
+@pytest.mark.parametrize("passes", [1, 2, 4, 6])
+@pytest.mark.parametrize("steps", [4, 100, 480, 960, 18_150])
+def test_rows_are_whole_iterations_and_loggers_see_every_pass(steps: int, passes: int) -> None:
+    stage = {"steps": steps} | ({"order": list(range(passes))} if passes > 1 else {})
+    assert history_every(stage) % passes == 0
+    assert steps < 480 or 50 <= steps / history_every(stage) <= 150
+    assert 1 <= log_every(stage) <= 10
+    assert {(turn * log_every(stage)) % passes for turn in range(passes)} == set(range(passes))

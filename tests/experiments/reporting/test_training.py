@@ -14,7 +14,7 @@ from experiments.reporting.matrix import build_matrix
 from experiments.reporting.training import training_table
 
 
-def test_a_stage_of_passes_shows_the_loss_of_each_and_others_the_one_they_have(
+def test_a_stage_of_passes_shows_the_loss_of_all_and_of_each_and_others_the_one_they_have(
     make_cell: Callable[..., CellRecord], experiment: dict[str, Any]
 ) -> None:
     cells = [make_cell({"model.brm": False}, seed) for seed in (0, 1)]
@@ -24,6 +24,7 @@ def test_a_stage_of_passes_shows_the_loss_of_each_and_others_the_one_they_have(
         table.assign(images=[None, 1.0] * 4).to_csv(cell.folder / "history_stage2.csv", index=False)
     rows = training_table(build_matrix(experiment, cells)).rows
     assert [row[1:] for row in rows if row[1] == "stage2"] == [
+        ["stage2", "all passes", "9.000", "9.000", "+0.0 % [+0.0, +0.0]"],
         ["stage2", "matting", "4.000", "1.500", "−62.5 % [−62.5, −62.5]"],
         ["stage2", "images", "1.000", "1.000", "+0.0 %"],  # one value a quarter: no interval
     ]
