@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights, raft_large, raft_small
 
 from lightning_modules.nets.blocks import crop
-from lightning_modules.nets.pwcnet import PWCNet
+from lightning_modules.nets.pwcnet import PWCNet, load_pwcnet
 
 WITHOUT_ESTIMATOR = ("oracle", "none")
 
@@ -95,8 +95,6 @@ class PWC(FlowEstimator):
 
     def load_pretrained(self) -> None:
         """Read the file of weights; without one they stay random, with a warning."""
-        from lightning_modules.nets.official import load_pwcnet  # it imports all nets, and they this file
-
         if self.weights is None:
             warnings.warn("pwcnet keeps random weights: give flow_options.weights=FILE", stacklevel=2)
         else:

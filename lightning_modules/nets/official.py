@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_modules.nets import build_net
 from lightning_modules.nets.background_matting import BACKBONES as BGM_BACKBONES
 from lightning_modules.nets.background_matting import BackgroundMattingV2
+from lightning_modules.nets.checkpoint_files import listed, read_tensors, rename_modules
 from lightning_modules.nets.interface import MattingNet
-from lightning_modules.nets.pwcnet import PWCNet
 from lightning_modules.nets.rvm import BACKBONES as RVM_BACKBONES
-
-# Training checkpoints keep their best score, a number of NumPy 1 or 2, beside the weights.
-_NUMPY_SCALAR: Any = np._core.multiarray.scalar  # type: ignore[attr-defined]
-_NUMPY_NUMBER = [_NUMPY_SCALAR, (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType]
 
 
 class Official(NamedTuple):
@@ -55,11 +49,11 @@ def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
     if name not in OFFICIAL:
         raise ValueError(f"no official weights are known for {name!r}; there are: {', '.join(sorted(OFFICIAL))}")
     official = OFFICIAL[name]
-    tensors = {key.removeprefix("module."): value for key, value in _read(Path(path)).items()}
+    tensors = {key.removeprefix("module."): value for key, value in read_tensors(Path(path)).items()}
     if official.aliases is not None:
         tensors = _without_aliases(tensors, *official.aliases, path)
     net = build_net(name, **options)
-    weights = _rename(tensors, official.names(), path)
+    weights = rename_modules(tensors, official.names(), path)
     expected = net.state_dict()
     for prefix in official.optional:
         if not any(key.startswith(prefix) for key in expected):
@@ -69,11 +63,11 @@ def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
         net.inference = True  # type: ignore[assignment]
         missing = []
     if missing:
-        raise ValueError(f"{path} is no complete {name} checkpoint: {_some(missing)} missing")
+        raise ValueError(f"{path} is no complete {name} checkpoint: {listed(missing)} missing")
     if unknown := [key for key in weights if key not in expected]:
-        raise ValueError(f"{path} does not fit this {name}: it has {_some(unknown)} that the net has not")
+        raise ValueError(f"{path} does not fit this {name}: it has {listed(unknown)} that the net has not")
     if wrong := [key for key in weights if weights[key].shape != expected[key].shape]:
-        raise ValueError(f"{path} does not fit this {name}: {_some(wrong)} of another shape (other options?)")
+        raise ValueError(f"{path} does not fit this {name}: {listed(wrong)} of another shape (other options?)")
     net.load_state_dict(weights, strict=False)
     return net.eval()
 
@@ -94,66 +88,17 @@ def start_from_deeplabv3(net: MattingNet, path: str | Path) -> list[str]:
     if not isinstance(net, BackgroundMattingV2):
         raise ValueError(f"only background_matting_v2 starts from a DeepLabV3, not {type(net).__name__}")
     try:
-        return net.load_deeplabv3(_read(Path(path), inside="model_state"))
+        return net.load_deeplabv3(read_tensors(Path(path), inside="model_state"))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def load_pwcnet(net: PWCNet, path: str | Path) -> None:
-    """Give a PWC-Net its published weights, which are for non-commercial use.
-
-    Args:
-        net: changed in place.
-        path: `pwc_net.pth.tar` of the authors, or a checkpoint of ptlflow's `pwcnet`.
-
-    Raises:
-        ValueError: there is no such file, or its tensors do not fit.
-    """
-    tensors = {key.removeprefix("module."): value for key, value in _read(Path(path), inside="state_dict").items()}
-    # Published files have a last enlargement that nothing uses.
-    used = {key: value for key, value in tensors.items() if not key.startswith("deconv2.")}
-    weights = _rename(used, _pwcnet_names(), path)
-    expected = net.state_dict()
-    if wrong := [key for key in expected if key not in weights or weights[key].shape != expected[key].shape]:
-        raise ValueError(f"{path} is no PWC-Net checkpoint: {_some(wrong)} missing or of another shape")
-    net.load_state_dict(weights)
-
-
-def _read(path: Path, inside: str = "") -> dict[str, Tensor]:
-    """All tensors of a TorchScript file or a saved state dict, on the CPU; the dict may be in another as `inside`."""
-    if not path.is_file():
-        raise ValueError(f"there is no checkpoint {path}")
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                return dict(torch.jit.load(path, map_location="cpu").state_dict())
-    with torch.serialization.safe_globals(_NUMPY_NUMBER):
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    if inside and isinstance(loaded, dict):
-        loaded = loaded.get(inside, loaded)
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ValueError(f"{path} is no state dict: expected a dict of tensors")
-    return loaded
 
 
 def _without_aliases(tensors: dict[str, Tensor], prefix: str, twin: str, path: str | Path) -> dict[str, Tensor]:
     aliases = {key: twin + key.removeprefix(prefix) for key in tensors if key.startswith(prefix)}
     differ = [key for key, other in aliases.items() if other not in tensors or not tensors[key].equal(tensors[other])]
     if differ:
-        warnings.warn(f"{path}: {_some(differ)} unequal to the same under {twin!r}, which is taken", stacklevel=3)
+        warnings.warn(f"{path}: {listed(differ)} unequal to the same under {twin!r}, which is taken", stacklevel=3)
     return {key: value for key, value in tensors.items() if key not in aliases}
-
-
-def _rename(tensors: dict[str, Tensor], names: dict[str, str], path: str | Path) -> dict[str, Tensor]:
-    modules = {key: key.rpartition(".")[0] for key in tensors}
-    if unknown := [key for key, module in modules.items() if module not in names]:
-        raise ValueError(f"{path} holds {_some(unknown)} unknown to this model")
-    return {f"{names[module]}.{key.rpartition('.')[2]}": tensors[key] for key, module in modules.items()}
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-    return ", ".join(keys[:3]) + more
 
 
 def _modnet_names() -> dict[str, str]:
@@ -219,19 +164,6 @@ def _background_matting_names() -> dict[str, str]:
     with torch.device("meta"):
         nets = [build_net("background_matting_v2", backbone=backbone) for backbone in BGM_BACKBONES]
     return {name: name for net in nets for name, _ in net.named_modules()}
-
-
-def _pwcnet_names() -> dict[str, str]:
-    names: dict[str, str] = {}
-    for level in range(1, 7):
-        order = ("aa", "a", "b") if level == 6 else ("a", "aa", "b")
-        names |= {f"conv{level}{part}.0": f"pyramid.{level}.{i}.0" for i, part in enumerate(order)}
-    for level in range(2, 7):
-        names |= {f"conv{level}_{i}.0": f"estimators.{level}.convs.{i}.0" for i in range(5)}
-        names[f"predict_flow{level}"] = f"estimators.{level}.predict"
-        names[f"deconv{level}"] = f"estimators.{level}.up_flow"
-        names[f"upfeat{level}"] = f"estimators.{level}.up_features"
-    return names | {f"dc_conv{i}.0": f"context.{i - 1}.0" for i in range(1, 7)} | {"dc_conv7": "context.6"}
 
 
 OFFICIAL: dict[str, Official] = {

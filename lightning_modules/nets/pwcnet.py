@@ -6,10 +6,13 @@ levels l = 1 … 6 have stride 2^l; flows inside are in units of 20 pixels of th
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.nets.checkpoint_files import listed, read_tensors, rename_modules
 from lightning_modules.nets.warp import backward_warp, lands_inside
 
 _CHANNELS = (16, 32, 64, 96, 128, 196)
@@ -147,6 +150,41 @@ def cost_volume(a: Tensor, b: Tensor, radius: int = _RADIUS) -> Tensor:
     return volume[..., :H, :W]
 
 
+def load_pwcnet(net: PWCNet, path: str | Path) -> None:
+    """Give a PWC-Net its published weights, which are for non-commercial use.
+
+    Args:
+        net: changed in place.
+        path: `pwc_net.pth.tar` of the authors, or a checkpoint of ptlflow's `pwcnet`.
+
+    Raises:
+        ValueError: there is no such file, or its tensors do not fit.
+    """
+    tensors = {
+        key.removeprefix("module."): value for key, value in read_tensors(Path(path), inside="state_dict").items()
+    }
+    # Published files have a last enlargement that nothing uses.
+    used = {key: value for key, value in tensors.items() if not key.startswith("deconv2.")}
+    weights = rename_modules(used, _pwcnet_names(), path)
+    expected = net.state_dict()
+    if wrong := [key for key in expected if key not in weights or weights[key].shape != expected[key].shape]:
+        raise ValueError(f"{path} is no PWC-Net checkpoint: {listed(wrong)} missing or of another shape")
+    net.load_state_dict(weights)
+
+
 def _conv(in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation)
     return nn.Sequential(conv, nn.LeakyReLU(0.1))
+
+
+def _pwcnet_names() -> dict[str, str]:
+    names: dict[str, str] = {}
+    for level in range(1, 7):
+        order = ("aa", "a", "b") if level == 6 else ("a", "aa", "b")
+        names |= {f"conv{level}{part}.0": f"pyramid.{level}.{i}.0" for i, part in enumerate(order)}
+    for level in range(2, 7):
+        names |= {f"conv{level}_{i}.0": f"estimators.{level}.convs.{i}.0" for i in range(5)}
+        names[f"predict_flow{level}"] = f"estimators.{level}.predict"
+        names[f"deconv{level}"] = f"estimators.{level}.up_flow"
+        names[f"upfeat{level}"] = f"estimators.{level}.up_features"
+    return names | {f"dc_conv{i}.0": f"context.{i - 1}.0" for i in range(1, 7)} | {"dc_conv7": "context.6"}

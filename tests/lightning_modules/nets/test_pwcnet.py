@@ -3,8 +3,7 @@ import torch
 
 from lightning_modules.nets import build_net
 from lightning_modules.nets.flow import build_flow
-from lightning_modules.nets.official import load_pwcnet
-from lightning_modules.nets.pwcnet import PWCNet, cost_volume
+from lightning_modules.nets.pwcnet import PWCNet, cost_volume, load_pwcnet
 
 
 @pytest.fixture(scope="module")
