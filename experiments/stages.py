@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 import signal
 import time
@@ -114,7 +113,7 @@ class History(Callback):
     """Collects losses, validation scores and seconds; saved with the checkpoint, so that no step counts twice.
 
     A row holds the mean of each loss over the batches since the row before in which there was one: recipes with
-    several passes have another loss in every step.
+    several passes have another loss in every step. Loggers get the losses of the same rows.
     """
 
     def __init__(self, path: Path, every: int) -> None:
@@ -135,7 +134,7 @@ class History(Callback):
         """Add the batch's losses, and keep their means at every `every`-th step."""
         for name, value in outputs["terms"].items():
             total, count = self.sums.get(name, (0.0, 0))
-            self.sums[name] = (total + float(value), count + 1)
+            self.sums[name] = (total + value, count + 1)
         if _has_stepped(trainer, batch_idx) and trainer.global_step % self.every == 0:
             self._keep_losses(trainer)
 
@@ -145,8 +144,11 @@ class History(Callback):
         self._keep(trainer, scores)
 
     def _keep_losses(self, trainer: pl.Trainer) -> None:
-        self._keep(trainer, {name: total / count for name, (total, count) in self.sums.items()})
+        losses = {name: total / count for name, (total, count) in self.sums.items()}
+        self._keep(trainer, losses)
         self.sums = {}
+        for logger in trainer.loggers if trainer.is_global_zero else []:
+            logger.log_metrics({f"train/{name}": value for name, value in losses.items()}, trainer.global_step)
 
     def _keep(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
         if not self.rows or self.rows[-1]["step"] != trainer.global_step:
@@ -183,11 +185,11 @@ class Heartbeat(Callback):
         self.stage = stage
         self.last = 0.0
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
         """Write at most once a second."""
         if time.monotonic() - self.last > 1 and trainer.is_global_zero:
             self.last = time.monotonic()
-            loss = float(trainer.callback_metrics.get("train/loss", float("nan")))
+            loss = outputs["terms"]["loss"]
             beat(self.path, self.stage, trainer.global_step, trainer.max_steps, f"loss {loss:.3f}")
 
 
@@ -237,7 +239,7 @@ def make_trainer(
         callbacks=[*average, *callbacks],
         val_check_interval=_validate_every(stage, trainer) * trainer["accumulate_grad_batches"],
         num_sanity_val_steps=0,
-        log_every_n_steps=log_every(stage),
+        log_every_n_steps=1,  # of nothing: `History` logs
         logger=logger or False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -252,23 +254,10 @@ def _validate_every(stage: dict[str, Any], trainer: dict[str, Any]) -> int:
     return min(trainer["validate_every"], stage["steps"])
 
 
-def _iteration(stage: dict[str, Any]) -> int:
-    """Optimiser steps after which the passes begin again; 1 without passes."""
-    return len(stage["order"]) if "order" in stage else 1
-
-
 def history_every(stage: dict[str, Any]) -> int:
-    """Steps between two rows of the history: about a hundred rows, each of whole iterations."""
-    iteration = _iteration(stage)
-    return iteration * max(1, round(stage["steps"] / 100 / iteration))
-
-
-def log_every(stage: dict[str, Any]) -> int:
-    """Steps between two that loggers see: at most ten, and none that would meet the same pass each time."""
-    every = max(1, min(10, stage["steps"] // 100))
-    while math.gcd(every, _iteration(stage)) > 1:
-        every -= 1
-    return every
+    """Steps between two rows: a hundredth of the stage, at most about 50, and whole laps where passes take turns."""
+    lap = len(stage["order"]) if "order" in stage else 1
+    return lap * max(1, round(min(stage["steps"] / 100, 50) / lap))
 
 
 def train_stage(

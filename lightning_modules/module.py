@@ -170,26 +170,26 @@ class MattingModule(pl.LightningModule):
     def training_step(self, batch: MattingBatch, batch_idx: int) -> dict[str, Any]:
         """One step of the objective; its random choices depend on (seed, batch_idx) alone.
 
-        What is logged is the mean over all processes, which therefore also end together when a loss is not finite.
+        Losses are means over all processes, which therefore also end together when one is not finite.
 
         Returns:
-            "loss", and under "terms" what was logged, for callbacks: `trainer.callback_metrics` also keeps the
-            terms of earlier steps of another pass.
+            "loss", and under "terms" the value of each term, for callbacks: `trainer.callback_metrics` also keeps
+            those of earlier steps of another pass.
         """
         self.objective.before_step(self.net, self.global_step)
         generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + batch_idx) & 0x7FFFFFFF)
         torch.manual_seed(generator.initial_seed())  # of dropout, the one layer that draws by itself
         terms = self.objective(self.net, batch, generator)
         values = mean_over_ranks(torch.stack([value.float() for value in terms.values()]))
-        means = dict(zip(terms, values, strict=True))
-        if not torch.isfinite(means["loss"]):
-            bad = ", ".join(name for name, value in means.items() if not torch.isfinite(value))
+        means = dict(zip(terms, values.tolist(), strict=True))  # the one time that the step waits for its device
+        if not math.isfinite(means["loss"]):
+            bad = ", ".join(name for name, value in means.items() if not math.isfinite(value))
             clips = "of another process" if torch.isfinite(terms["loss"]) else ", ".join(batch.clip)
             raise NonFiniteLossError(
-                f"the loss became {means['loss'].item()} at step {self.global_step} (terms: {bad}; "
+                f"the loss became {means['loss']} at step {self.global_step} (terms: {bad}; "
                 f"clips: {clips}); lower recipe.stages.*.learning_rate or check the data"
             )
-        self.log_dict({f"train/{name}": value for name, value in means.items()}, batch_size=len(batch))
+        self.log("loss", means["loss"], prog_bar=True, logger=False, batch_size=len(batch))
         return {"loss": terms["loss"], "terms": means}
 
     def validation_step(self, batch: MattingBatch, batch_idx: int) -> None:

@@ -14,14 +14,15 @@ from experiments.reporting.formatting import Table, number, percent
 from experiments.reporting.matrix import Matrix
 
 NOTE = (
-    "Means over the first and the last quarter of a stage's steps and over seeds; of all passes: over steps of any "
-    "pass. The interval tells what of the change may be chance, for clips, and in some recipes sizes, differ from step "
-    "to step. Losses of different stages or recipes are not comparable."
+    "Means over the first and the last quarter of a stage's steps and over seeds; “all passes”: of all steps, of any "
+    "pass. The interval holds for these seeds and tells what of the change may be chance because clips, and in some "
+    "recipes sizes, differ from step to step; it takes steps as independent. Losses of different stages or recipes are "
+    "not comparable."
 )
 
 
 def training_table(matrix: Matrix) -> Table:
-    """What a stage minimises at its start and at its end, by arm; no rows without histories."""
+    """What a stage minimises at its start and at its end, by arm; a stage of a single row tells nothing."""
     rows = []
     for arm in matrix.arms:
         found = pd.DataFrame([row for cell in arm.cells for row in _quarters(cell)])
@@ -37,9 +38,10 @@ def _quarters(cell: CellRecord) -> list[dict[str, object]]:
     history, rows = cell.read_history(), []
     for stage, table in history.groupby("stage", sort=False) if history is not None else []:
         clips = cell.steps.get(str(stage), {}).get("clips")
-        names = {"loss": "all passes"} | {name: name for name in clips} if isinstance(clips, dict) else {"loss": "loss"}
+        passes = [name for name in clips if name in table] if isinstance(clips, dict) else []
+        names = {"loss": "all passes"} | {name: name for name in passes} if len(passes) > 1 else {"loss": "loss"}
         for column, loss in names.items():
-            values = table[column].dropna().to_numpy() if column in table else np.empty(0)
+            values = table[column].dropna().to_numpy()
             quarter = max(1, len(values) // 4)
             if len(values) > 1:
                 rows.append({"stage": str(stage), "loss": loss, "first": values[:quarter], "last": values[-quarter:]})
@@ -47,7 +49,7 @@ def _quarters(cell: CellRecord) -> list[dict[str, object]]:
 
 
 def _change(start: float, end: float, quarters: list[FloatArray]) -> Estimate:
-    """The share by which a loss changes, with the interval of Welch's t from how its values scatter in each quarter.
+    """The share by which a loss changes, with an interval as Welch's from how its values scatter in each quarter.
 
     Args:
         start, end: means over seeds.
@@ -56,7 +58,9 @@ def _change(start: float, end: float, quarters: list[FloatArray]) -> Estimate:
     sizes = np.array([len(values) for values in quarters])
     if not start or sizes.min() < 2:
         return Estimate(end / start - 1 if start else math.nan, math.nan, math.nan)
-    variances = np.array([values.var(ddof=1) for values in quarters]) / sizes / (len(quarters) / 2) ** 2
+    # Of end / start, by the delta method; a mean over seeds has the sum of their variances over their number squared.
+    slopes = np.repeat([end / start, 1.0], len(quarters) // 2) / start / (len(quarters) / 2)
+    variances = slopes**2 * [values.var(ddof=1) for values in quarters] / sizes
     freedom = variances.sum() ** 2 / max((variances**2 / (sizes - 1)).sum(), np.finfo(float).tiny)
     half = stats.t.ppf(0.975, freedom) * math.sqrt(variances.sum()) if variances.any() else 0.0
-    return Estimate(end / start - 1, (end - half) / start - 1, (end + half) / start - 1)
+    return Estimate(end / start - 1, end / start - 1 - half, end / start - 1 + half)

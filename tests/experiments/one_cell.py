@@ -12,7 +12,7 @@ SETTINGS = ("+exp=brm_ablation", "hydra.mode=RUN", "scale=smoke", "logger=none")
 
 @dataclass(frozen=True)
 class OneCell:
-    """Its settings; what it writes lies in the folder that each call names, people in a cache beside that."""
+    """What it is trained with; each call names the folder that all it writes lies in, but for the cache beside that."""
 
     settings: tuple[str, ...]
 
@@ -25,5 +25,5 @@ class OneCell:
         command = self.command(folder, *overrides)
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
-    def folder(self, folder: Path) -> Path:
+    def cell_of(self, folder: Path) -> Path:
         return next((folder / "outputs" / "brm_ablation").iterdir())

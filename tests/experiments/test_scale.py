@@ -19,7 +19,7 @@ TWO = ["trainer.devices=2"]
 
 
 def record(folder: Path) -> dict[str, object]:
-    return json.loads((CELL.folder(folder) / "record.json").read_text())
+    return json.loads((CELL.cell_of(folder) / "record.json").read_text())
 
 
 def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
@@ -29,9 +29,9 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None
         assert result.returncode == 0, result.stderr
         step = f"stage matting: 2 clips a step = {len(more) + 1} device(s) × {2 - len(more)} × 1 accumulated"
         assert step in result.stdout
-    one, two = (pd.read_csv(CELL.folder(tmp_path / name) / "history_matting.csv") for name in ("one", "two"))
+    one, two = (pd.read_csv(CELL.cell_of(tmp_path / name) / "history_matting.csv") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two, rtol=1e-5, atol=1e-7)
-    one, two = (pd.read_parquet(CELL.folder(tmp_path / name) / "metrics.parquet") for name in ("one", "two"))
+    one, two = (pd.read_parquet(CELL.cell_of(tmp_path / name) / "metrics.parquet") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two, rtol=1e-4, atol=1e-6)
     assert record(tmp_path / "two")["steps"] == {
         "matting": {
@@ -61,7 +61,7 @@ def started(folder: Path) -> tuple[subprocess.Popen[str], int]:
     )
     while written() in ([], before) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return process, int((CELL.folder(folder) / "lock").read_text().split()[1])
+    return process, int((CELL.cell_of(folder) / "lock").read_text().split()[1])
 
 
 @pytest.mark.parametrize("victim", ["first", "second"])

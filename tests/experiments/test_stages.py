@@ -3,49 +3,96 @@
 import copy
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from lightning.pytorch.loggers import CSVLogger
+from omegaconf import OmegaConf
 
-from experiments.stages import History, history_every, log_every
+import experiments
+from experiments.cell import train
+from experiments.cell_logger import CellLogger
+from experiments.devices import MemoryExhaustedError
+from experiments.stages import History, history_every
+from lightning_modules.rvm import RVMObjective
 
 
-def step(history: History, trainer: SimpleNamespace, **terms: float) -> None:
-    trainer.global_step += 1
-    history.on_train_batch_end(trainer, None, {"terms": terms}, None, trainer.global_step - 1)  # type: ignore[arg-type]
+def trainer(accumulated: int = 1) -> SimpleNamespace:
+    settings = {"accumulate_grad_batches": accumulated, "callback_metrics": {}, "is_global_zero": True, "loggers": []}
+    return SimpleNamespace(global_step=0, **settings)
 
 
-@pytest.fixture
-def trainer() -> SimpleNamespace:
-    return SimpleNamespace(global_step=0, accumulate_grad_batches=1, callback_metrics={}, is_global_zero=True)
+def see(history: History, trainer: SimpleNamespace, batch: int, **terms: float) -> None:
+    trainer.global_step = (batch + 1) // trainer.accumulate_grad_batches
+    history.on_train_batch_end(trainer, None, {"terms": terms}, None, batch)  # type: ignore[arg-type]
 
 
-def test_a_row_holds_the_mean_of_each_loss_since_the_row_before(tmp_path: Path, trainer: SimpleNamespace) -> None:
-    history = History(tmp_path / "history.csv", every=4)
+def test_a_row_holds_the_mean_of_each_loss_since_the_row_before(tmp_path: Path) -> None:
+    fit, history = trainer(), History(tmp_path / "history.csv", every=4)
     history.on_train_start()
-    for value in (1.0, 2.0, 3.0):
-        step(history, trainer, loss=value, matting=value)
+    for batch, value in enumerate((1.0, 2.0, 3.0)):
+        see(history, fit, batch, loss=value, matting=value)
     saved = copy.deepcopy(history.state_dict())
-    step(history, trainer, loss=10.0, segmentation=10.0)
+    see(history, fit, 3, loss=10.0, segmentation=10.0)
     history = History(tmp_path / "history.csv", every=4)  # cut off within a row, and gone on with
     history.load_state_dict(saved)
     history.on_train_start()
-    trainer.global_step = 3
-    step(history, trainer, loss=10.0, segmentation=10.0)
-    trainer.callback_metrics = {"val/mad": 0.5, "train/matting": 3.0}
-    history.on_validation_end(trainer)  # type: ignore[arg-type]
-    step(history, trainer, loss=6.0, segmentation=6.0)
-    history.on_train_end(trainer)  # type: ignore[arg-type]
-    rows = pd.read_csv(tmp_path / "history.csv")
-    expected = {"step": [4, 5], "loss": [4.0, 6.0], "matting": [2.0, None], "segmentation": [10.0, 6.0]}
-    pd.testing.assert_frame_equal(rows, pd.DataFrame(expected | {"val/mad": [0.5, None]}))
+    see(history, fit, 3, loss=10.0, segmentation=10.0)
+    see(history, fit, 4, loss=6.0, segmentation=6.0)
+    fit.callback_metrics = {"val/mad": torch.tensor(0.5), "loss": torch.tensor(6.0)}
+    history.on_validation_end(fit)  # type: ignore[arg-type]
+    see(history, fit, 5, loss=8.0, segmentation=8.0)
+    history.on_train_end(fit)  # type: ignore[arg-type]
+    expected = {"step": [4, 5, 6], "loss": [4.0, None, 7.0], "matting": [2.0, None, None]}
+    expected |= {"segmentation": [10.0, None, 7.0], "val/mad": [None, 0.5, None]}
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "history.csv"), pd.DataFrame(expected))
 
 
-@pytest.mark.parametrize("passes", [1, 2, 4, 6])
-@pytest.mark.parametrize("steps", [4, 100, 480, 960, 18_150])
-def test_rows_are_whole_iterations_and_loggers_see_every_pass(steps: int, passes: int) -> None:
-    stage = {"steps": steps} | ({"order": list(range(passes))} if passes > 1 else {})
-    assert history_every(stage) % passes == 0
-    assert steps < 480 or 50 <= steps / history_every(stage) <= 150
-    assert 1 <= log_every(stage) <= 10
-    assert {(turn * log_every(stage)) % passes for turn in range(passes)} == set(range(passes))
+def test_a_row_counts_every_batch_of_accumulated_steps(tmp_path: Path) -> None:
+    fit, history = trainer(accumulated=2), History(tmp_path / "history.csv", every=2)
+    history.on_train_start()
+    for batch in range(8):
+        see(history, fit, batch, loss=float(batch))
+    assert history.rows == [{"step": 2, "loss": 1.5}, {"step": 4, "loss": 5.5}]
+
+
+@pytest.mark.parametrize("passes", [0, 2, 4, 6])
+@pytest.mark.parametrize("steps", [4, 480, 960, 18_150])
+def test_a_row_is_a_hundredth_of_the_stage_in_whole_laps_and_fifty_steps_at_most(steps: int, passes: int) -> None:
+    every = history_every({"steps": steps} | ({"order": ["matting"] * passes} if passes else {}))
+    assert every % max(passes, 1) == 0
+    assert every == pytest.approx(min(steps / 100, 50), abs=passes or 1)
+
+
+def test_losses_of_a_stage_that_is_cut_off_within_a_row_are_those_of_a_whole_one_and_loggers_get_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["model=rvm", "recipe=rvm", "scale=smoke", "scale.rvm.steps=[14,0,0,0]", "trainer.accelerator=cpu"]
+    settings += [f"recipe.stages.stage{number}=null" for number in (2, 3, 4)]
+    settings += ["trainer.checkpoint_every=5", "trainer.validate_every=7", f"data.cache_dir={tmp_path}/cache"]
+    with initialize_config_dir(str(Path(experiments.__file__).parent / "configs"), version_base="1.3"):
+        config: Any = OmegaConf.to_container(compose("config", overrides=settings), resolve=True)
+    train(config, tmp_path / "whole", CellLogger(CSVLogger(tmp_path, name="", version="csv")))
+    forward, seen = RVMObjective.forward, iter(range(100))
+
+    def exhausted(*arguments: Any) -> dict[str, torch.Tensor]:
+        if next(seen) == 6:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(*arguments)
+
+    monkeypatch.setattr(RVMObjective, "forward", exhausted)
+    with pytest.raises(MemoryExhaustedError):
+        train(config, tmp_path / "cut", None)
+    train(config, tmp_path / "cut", None)  # from step 5 on
+    name = "history_stage1.csv"
+    assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    history = pd.read_csv(tmp_path / "whole" / name).set_index("step")
+    assert list(history.index) == [4, 7, 8, 12, 14]
+    logged = pd.read_csv(tmp_path / "csv" / "metrics.csv").set_index("step")
+    losses = [loss for loss in history if not loss.startswith("val/")]
+    assert set(logged) == {*(f"train/{loss}" for loss in losses), "val/mad", "val/mse", "val/dtssd"}
+    for loss in losses:
+        assert dict(logged[f"train/{loss}"].dropna()) == pytest.approx(dict(history[loss].dropna()))

@@ -29,7 +29,7 @@ def wait_for(pattern: str, folder: Path) -> None:
 
 
 def assert_same_end(one: Path, other: Path) -> None:
-    assert cell_difference(CellRecord.load(CELL.folder(one)), CellRecord.load(CELL.folder(other))) == ""
+    assert cell_difference(CellRecord.load(CELL.cell_of(one)), CellRecord.load(CELL.cell_of(other))) == ""
 
 
 def killed(process: subprocess.Popen[bytes], folder: Path) -> None:
@@ -68,12 +68,12 @@ def test_a_cut_off_cell_goes_on_and_ends_with_the_same_bits(whole: Path) -> None
         process = subprocess.Popen(CELL.command(folder), start_new_session=True)
         wait_for("outputs/*/*/checkpoints/matting.ckpt", folder)
         cut(process, folder)
-        assert json.loads((CELL.folder(folder) / "record.json").read_text())["status"] == "running"
-        assert not (CELL.folder(folder) / "model.pt").exists()
-        (CELL.folder(folder) / ".metrics.parquet.k1ll3d.tmp").write_bytes(b"half")
+        assert json.loads((CELL.cell_of(folder) / "record.json").read_text())["status"] == "running"
+        assert not (CELL.cell_of(folder) / "model.pt").exists()
+        (CELL.cell_of(folder) / ".metrics.parquet.k1ll3d.tmp").write_bytes(b"half")
         again = CELL.run(folder)
         assert again.returncode == 0, (cut.__name__, again.stderr)
-        assert not list(CELL.folder(folder).rglob("*.tmp"))
+        assert not list(CELL.cell_of(folder).rglob("*.tmp"))
         assert ("is damaged" in again.stdout) is (cut is torn)
         assert_same_end(whole, folder)
 
@@ -86,15 +86,14 @@ def test_a_loading_process_that_dies_is_told_in_a_line_and_the_cell_goes_on(whol
     folder = whole.parent / "loader"
     process = subprocess.Popen(CELL.command(folder, "trainer.num_workers=1"), stderr=subprocess.PIPE, text=True)
     wait_for("outputs/*/*/checkpoints/matting.ckpt", folder)
-    for server in children(
-        (CELL.folder(folder) / "lock").read_text().split()[1]
-    ):  # loaders are children of a fork server
+    cell = (CELL.cell_of(folder) / "lock").read_text().split()[1]
+    for server in children(cell):  # loaders are children of a fork server
         for loader in children(server):
             os.kill(int(loader), signal.SIGKILL)
     (line,) = process.communicate(timeout=120)[1].strip().splitlines()
     assert process.returncode == 1
     assert "DataLoader worker" in line
-    assert json.loads((CELL.folder(folder) / "record.json").read_text())["status"] == "failed"
+    assert json.loads((CELL.cell_of(folder) / "record.json").read_text())["status"] == "failed"
     assert CELL.run(folder, "trainer.num_workers=1").returncode == 0
     assert_same_end(whole, folder)
 
@@ -131,7 +130,7 @@ def test_a_full_disk_ends_the_cell_with_one_line_and_loses_nothing(whole: Path) 
         assert result.returncode == 1
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr
         assert "No space left on device" in result.stderr
-        kept = CELL.folder(folder / "kept")
+        kept = CELL.cell_of(folder / "kept")
         assert json.loads((kept / "record.json").read_text())["status"] == "failed"
         assert len(list(kept.glob("checkpoints/*.ckpt"))) == (0 if megabytes < 2 else 1)
         assert not list(kept.glob("checkpoints/*.tmp"))
