@@ -215,7 +215,9 @@ def _baseline_notes(matrix: Matrix) -> list[str]:
 def _absent_notes(matrix: Matrix) -> list[str]:
     notes = []
     for metric in matrix.metrics:
-        without = [arm.label for arm in matrix.arms if not arm.has(metric)]
+        # A net without flow has no end-point error in any cell, as the scores show.
+        asked = [arm for arm in matrix.arms if metric.column in arm.frames or metric.column not in FLOW_METRICS]
+        without = [arm.label for arm in asked if not arm.has(metric)]
         if without and not metric.skips_first:
             notes.append(f"{metric.label} was not measured in every cell of {'; '.join(without)}.")
     replaced = [

@@ -391,7 +391,7 @@ def test_the_error_of_the_flow_stands_beside_that_of_the_mattes_by_stratum(make_
     assert "| pan | flow=none | 4.50 ± 0.71 |" in table
     assert "| pan | flow=oracle | 0.00 ± 0.00 |" in table
     assert "| pan | flow=gru | — |" in table
-    assert "End-point error was not measured in every cell of flow=gru" in text
+    assert "End-point error was not measured" not in text, "a net without flow has none"
     assert scores(tmp_path).loc[("model.flow=none", "epe", "pan"), "mean"] == pytest.approx(4.5)
 
 
