@@ -10,7 +10,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from experiments.command import BAD_INPUT, one_line
-from experiments.launch import BUSY, count_gpus, end, spawn_cell, why_ended
+from experiments.launch import BUSY, count_gpus, end, spawn_cell, what_it_scored, why_ended
 from experiments.records import CellRecord
 from experiments.study import Study, prepare_cell
 
@@ -57,7 +57,10 @@ def run_launched(config: DictConfig, hydra: HydraConf, axes: Sequence[str]) -> N
         raise
     if status not in (0, BUSY):
         raise CellFailedError(f"FAILED    {study.cell}: {why_ended(study.folder, status)}")
-    print(f"complete  {study.cell}" if status == 0 else f"busy      {study.cell}: another process works on it")
+    if status == BUSY:
+        print(f"busy      {study.cell}: another process works on it")
+    else:
+        print(f"complete  {study.cell}{what_it_scored(study.folder)}")
 
 
 def wait_for_first(study: Study) -> None:

@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments.command import ends_with_one_line, one_line, run_hydra, swept
-from experiments.launch import BUSY, CellPool, count_gpus, end, end_with_parent, spawn_cell, why_ended
+from experiments.launch import BUSY, CellPool, count_gpus, end, end_with_parent, spawn_cell, what_it_scored, why_ended
 from experiments.launchers import CellFailedError, launcher_of, run_launched, wait_for_first
 from experiments.processes import leads, started_by_srun, started_by_torchrun
 from experiments.slurm import TimeIsUp, heed_warning, requeue
@@ -90,6 +90,8 @@ def run_single(study: Study, trainer: DictConfig) -> int:
         raise
     if status < 0:
         print(f"{study.cell}: {why_ended(study.folder, status)}", file=sys.stderr)
+    if status == 0 and leads(trainer):
+        print(f"complete  {study.cell}{what_it_scored(study.folder)}\nrecord    {study.folder}")
     return status
 
 

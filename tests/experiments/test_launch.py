@@ -9,6 +9,7 @@ import pytest
 
 from experiments import launch
 from experiments.launch import CellPool, why_ended
+from experiments.records import CellRecord
 
 
 @pytest.fixture
@@ -36,11 +37,13 @@ def test_a_failure_is_named_with_its_last_line_and_stops_no_other(
 ) -> None:
     pool = CellPool(workers=2, gpus=0)
     pool.start(*script(tmp_path, "bad", "raise ValueError('no such model')"), threads=1)
-    pool.start(*script(tmp_path, "good", "print('done')"), threads=1)
+    good = script(tmp_path, "good", "print('done')")
+    CellRecord(good[1], metrics={"mad": 71.177, "dtssd": 12.49, "iou": None}).save()
+    pool.start(*good, threads=1)
     assert pool.finish() == ["bad"]
     printed = capsys.readouterr().out
     assert "FAILED    bad: ValueError: no such model" in printed
-    assert "complete  good" in printed
+    assert "complete  good: MAD 71.18, dtSSD 12.49" in printed
 
 
 def test_no_more_cells_run_at_once_than_there_are_places(tmp_path: Path, stub: list[int | None]) -> None:
