@@ -168,7 +168,7 @@ def end(processes: list[subprocess.Popen[bytes]], patience: float = 30.0) -> Non
 
 
 def what_it_scored(folder: Path) -> str:
-    """ ": MAD 71.18, dtSSD 12.49" of a complete cell, in the report's units; "" without a record."""
+    """The main scores of a complete cell's record in the report's units, ": MAD 71.18, dtSSD 12.49", or ""."""
     try:
         scores = CellRecord.load(folder).metrics
     except ValueError:

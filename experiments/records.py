@@ -285,11 +285,15 @@ def describe_hardware() -> dict[str, Any]:
 
 
 def git_commit() -> str:
-    """Commit of the code that runs, with " (dirty)" if a tracked file differs from it; "unknown" outside a checkout."""
+    """Commit of the code that runs, with " (dirty)" if its code or configs differ; "unknown" outside a checkout.
+
+    Results that an earlier run has written over committed ones change no code.
+    """
     commit = _git("rev-parse", "--short=12", "HEAD")
     if not commit:
         return "unknown"
-    return f"{commit} (dirty)" if _git("status", "--porcelain", "--untracked-files=no") else commit
+    code = (":/*.py", ":/*.yaml", ":/pyproject.toml")
+    return f"{commit} (dirty)" if _git("status", "--porcelain", "--untracked-files=no", "--", *code) else commit
 
 
 def _git(*arguments: str) -> str:

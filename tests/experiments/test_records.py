@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -93,6 +94,22 @@ def test_tables_keep_full_precision(tmp_path):
     table = pd.DataFrame({"mad": np.random.default_rng(0).random(5)})
     records.write_table(tmp_path / "table.parquet", table)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "table.parquet"), table)
+
+
+def test_a_commit_is_dirty_with_other_code_and_not_with_other_results(monkeypatch, tmp_path):
+    for path in ("code/deep/net.py", "code/config.yaml", "results/report.md"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("as committed")
+    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "code" / "records.py"))
+    (tmp_path / "results" / "report.md").write_text("new")
+    assert re.fullmatch("[0-9a-f]{12}", records.git_commit())
+    for path in ("code/deep/net.py", "code/config.yaml"):
+        (tmp_path / path).write_text("changed")
+        assert records.git_commit().endswith(" (dirty)")
+        (tmp_path / path).write_text("as committed")
 
 
 def test_commit_is_unknown_without_git(monkeypatch):
