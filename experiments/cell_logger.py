@@ -66,6 +66,15 @@ class CellLogger(Logger):
         self.inner.finalize("success" if record.status == "complete" else "failed")
 
 
+def logged_names(row: Mapping[str, float]) -> dict[str, float]:
+    """A history's row as loggers name it.
+
+    >>> logged_names({"loss": 0.5, "val/mad": 71.2})
+    {'train/loss': 0.5, 'val/mad': 71.2}
+    """
+    return {name if "/" in name else f"train/{name}": value for name, value in row.items()}
+
+
 def result_figures(record: CellRecord) -> dict[str, float]:
     """The record's test metrics and costs as flat scalars: test/mad, cost/parameters, time/train_seconds."""
     figures = {f"test/{name}": value for name, value in record.metrics.items()}

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pandas as pd
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from experiments.cell_logger import CellLogger, matte_panels
+from experiments.cell_logger import CellLogger, logged_names, matte_panels
 from experiments.records import CellRecord
 from experiments.wandb_runs import start_wandb
 
@@ -45,7 +45,7 @@ def log_again(config: dict[str, Any], record: CellRecord) -> None:
         path = record.folder / f"history_{name}.csv"
         for row in pd.read_csv(path).to_dict("records") if path.is_file() else []:
             known = {str(key): value for key, value in row.items() if key != "step" and not pd.isna(value)}
-            logger.log_metrics({key if "/" in key else f"train/{key}": known[key] for key in known}, int(row["step"]))
+            logger.log_metrics(logged_names(known), int(row["step"]))
         logger.first_step += stage["steps"] if stage else 0
     logger.close(record)
 

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from experiments.cell_logger import logged_names
 from experiments.checkpoints import check_weights, is_whole, newest_whole, remove_checkpoint, save_checkpoint
 from experiments.devices import choose_plugins, choose_strategy, explain
 from experiments.records import write_file
@@ -113,7 +114,7 @@ class History(Callback):
     """Collects losses, validation scores and seconds; saved with the checkpoint, so that no step counts twice.
 
     A row holds the mean of each loss over the batches since the row before in which there was one: recipes with
-    several passes have another loss in every step. Loggers get the losses of the same rows.
+    several passes have another loss in every step. Loggers get what the rows hold.
     """
 
     def __init__(self, path: Path, every: int) -> None:
@@ -144,16 +145,15 @@ class History(Callback):
         self._keep(trainer, scores)
 
     def _keep_losses(self, trainer: pl.Trainer) -> None:
-        losses = {name: total / count for name, (total, count) in self.sums.items()}
-        self._keep(trainer, losses)
+        self._keep(trainer, {name: total / count for name, (total, count) in self.sums.items()})
         self.sums = {}
-        for logger in trainer.loggers if trainer.is_global_zero else []:
-            logger.log_metrics({f"train/{name}": value for name, value in losses.items()}, trainer.global_step)
 
     def _keep(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
         if not self.rows or self.rows[-1]["step"] != trainer.global_step:
             self.rows.append({"step": trainer.global_step})
         self.rows[-1] |= values
+        for logger in trainer.loggers if trainer.is_global_zero else []:
+            logger.log_metrics(logged_names(values), trainer.global_step)
 
     def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Stop the clock and write the collected rows as CSV, one of what is left over at the end."""

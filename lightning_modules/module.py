@@ -197,7 +197,7 @@ class MattingModule(pl.LightningModule):
         known = {"flow": batch.flow} if self.net.needs_flow else {}
         alpha = self.net(batch.frames, background=batch.background, **known).alpha
         self.val_metrics.update(alpha.float().clamp(0, 1), batch.alpha)
-        self.log_dict(self.val_metrics, batch_size=len(batch))
+        self.log_dict(self.val_metrics, logger=False, batch_size=len(batch))
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser with its rate set at every step."""
