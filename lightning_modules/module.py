@@ -173,8 +173,7 @@ class MattingModule(pl.LightningModule):
         Losses are means over all processes, which therefore also end together when one is not finite.
 
         Returns:
-            "loss", and under "terms" the value of each term, for callbacks: `trainer.callback_metrics` also keeps
-            those of earlier steps of another pass.
+            "loss", and under "terms" the value of each term as a number, for callbacks.
         """
         self.objective.before_step(self.net, self.global_step)
         generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + batch_idx) & 0x7FFFFFFF)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from experiments.records import CellRecord, write_config, write_table
+from lightning_modules.module import Objective
 
 STRATA = ("static", "pan", "handheld", "dynamic", "cut", "light")
 
@@ -84,6 +87,24 @@ def make_cell(tmp_path: Path) -> Callable[..., CellRecord]:
         return record
 
     return make
+
+
+@pytest.fixture
+def fill_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[int]]:
+    """Has an objective run out of memory at one of its calls; gives the counter of its calls from there on."""
+
+    def fill(objective: type[Objective], call: int) -> Iterator[int]:
+        forward, calls = objective.forward, itertools.count()
+
+        def exhausted(*arguments: Any) -> dict[str, torch.Tensor]:
+            if next(calls) == call:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return forward(*arguments)
+
+        monkeypatch.setattr(objective, "forward", exhausted)
+        return calls
+
+    return fill
 
 
 def _table(seed: int, effect: float, strata: tuple[str, ...], clips: int, frames: int) -> pd.DataFrame:

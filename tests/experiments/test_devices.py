@@ -1,5 +1,6 @@
 """How the processes of a cell meet, and what is said when memory is full."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,9 @@ def config(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_full_memory_is_told_with_what_to_change_and_training_goes_on_later(
-    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: dict[str, Any], tmp_path: Path, fill_memory: Callable[..., Iterator[int]]
 ) -> None:
-    forward, steps = MODNetVObjective.forward, iter(range(100))
-
-    def exhausted(*arguments: Any) -> dict[str, torch.Tensor]:
-        if next(steps) == 4:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return forward(*arguments)
-
-    monkeypatch.setattr(MODNetVObjective, "forward", exhausted)
+    steps = fill_memory(MODNetVObjective, 4)
     with pytest.raises(MemoryExhaustedError) as raised:
         train(config, tmp_path, None)
     told = str(raised.value)

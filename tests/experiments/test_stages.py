@@ -1,6 +1,7 @@
 """What a stage writes down while it trains."""
 
 import copy
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,7 +69,7 @@ def test_a_row_is_a_hundredth_of_the_stage_in_whole_laps_and_fifty_steps_at_most
 
 
 def test_losses_of_a_stage_that_is_cut_off_within_a_row_are_those_of_a_whole_one_and_loggers_get_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fill_memory: Callable[..., Iterator[int]]
 ) -> None:
     settings = ["model=rvm", "recipe=rvm", "scale=smoke", "scale.rvm.steps=[14,0,0,0]", "trainer.accelerator=cpu"]
     settings += [f"recipe.stages.stage{number}=null" for number in (2, 3, 4)]
@@ -76,14 +77,7 @@ def test_losses_of_a_stage_that_is_cut_off_within_a_row_are_those_of_a_whole_one
     with initialize_config_dir(str(Path(experiments.__file__).parent / "configs"), version_base="1.3"):
         config: Any = OmegaConf.to_container(compose("config", overrides=settings), resolve=True)
     train(config, tmp_path / "whole", CellLogger(CSVLogger(tmp_path, name="", version="csv")))
-    forward, seen = RVMObjective.forward, iter(range(100))
-
-    def exhausted(*arguments: Any) -> dict[str, torch.Tensor]:
-        if next(seen) == 6:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return forward(*arguments)
-
-    monkeypatch.setattr(RVMObjective, "forward", exhausted)
+    fill_memory(RVMObjective, 6)
     with pytest.raises(MemoryExhaustedError):
         train(config, tmp_path / "cut", None)
     train(config, tmp_path / "cut", None)  # from step 5 on
