@@ -22,8 +22,6 @@ FORBIDDEN = {
     *("yaml.unsafe_load", "pickle.load", "pickle.loads", "pickle.Unpickler", "joblib.load", "pd.read_pickle"),
     *("torch.jit.load", "torch.hub.load", "shelve.open", "marshal.loads", "load_from_checkpoint"),
 }
-# The official checkpoints that are published as TorchScript alone: their tensors are taken, nothing of them is called.
-ALLOWED = {("lightning_modules/nets/checkpoint_files.py", "torch.jit.load")}
 
 
 class Touch:
@@ -50,7 +48,7 @@ def is_true(call: ast.Call, keyword: str) -> bool:
 def test_no_call_runs_what_a_file_brings_along(path: Path) -> None:
     for name, call in calls(path):
         place = f"{path.relative_to(ROOT)}:{call.lineno}: {name}"
-        assert name not in FORBIDDEN or (path.relative_to(ROOT).as_posix(), name) in ALLOWED, place
+        assert name not in FORBIDDEN, place
         assert not name.endswith(".load_from_checkpoint"), place
         assert not is_true(call, "shell"), place
         assert not is_true(call, "allow_pickle"), place

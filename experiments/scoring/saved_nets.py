@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import io
-import pickle
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,9 @@ import torch
 
 from experiments.records import write_file
 from lightning_modules.nets import NETS, build_net
+from lightning_modules.nets.checkpoint_files import read_checkpoint
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.official import load_official
-
-UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError)
 
 
 def save_net(path: Path, net: MattingNet, model: dict[str, Any]) -> None:
@@ -30,7 +27,7 @@ def saved_name(path: Path) -> str | None:
     """Which net a file of `save_net` holds; None for any other checkpoint, which does not say it.
 
     Raises:
-        ValueError: there is no such file.
+        ValueError: there is no such file, or it cannot be read as a checkpoint.
     """
     saved = _read_ours(path)
     return None if saved is None else str(saved["model"]["name"])
@@ -49,10 +46,7 @@ def load_net(path: Path, name: str, **changes: Any) -> tuple[MattingNet, dict[st
     """
     saved = _read_ours(path)
     if saved is None:
-        try:
-            return load_official(name, path, **changes), all_options(name, changes)
-        except UNREADABLE as error:
-            raise ValueError(f"{path} cannot be read as a checkpoint: {' '.join(str(error).split())[:200]}") from error
+        return load_official(name, path, **changes), all_options(name, changes)
     options = dict(saved["model"])
     if options.pop("name") != name:
         raise ValueError(f"{path} holds a {saved['model']['name']}, not a {name}; leave model= out")
@@ -80,14 +74,8 @@ def _has_part(net: MattingNet, key: str) -> bool:
 
 
 def _read_ours(path: Path) -> dict[str, Any] | None:
-    """Content of a file of `save_net`; None for anything else."""
-    if not path.is_file():
-        raise ValueError(f"there is no checkpoint {path}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a TorchScript file, which is no file of ours
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (*UNREADABLE, ValueError):
+    """Content of a file of `save_net`, as the record beside it tells of it; None for anything else."""
+    saved = read_checkpoint(path)
+    if not (isinstance(saved, dict) and isinstance(saved.get("model"), dict) and "state_dict" in saved):
         return None
-    ours = isinstance(saved, dict) and isinstance(saved.get("model"), dict) and "state_dict" in saved
-    return saved if ours else None
+    return saved
