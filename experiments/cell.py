@@ -29,6 +29,8 @@ from experiments.launch import BUSY, end_with_parent
 from experiments.loggers import log_again, make_logger
 from experiments.processes import leads
 from experiments.records import (
+    BASELINES,
+    WEIGHTS,
     CellRecord,
     describe_hardware,
     describe_versions,
@@ -45,6 +47,7 @@ from experiments.scoring.sets import condition_test_set
 from experiments.scoring.streaming import Streaming
 from experiments.slurm import ignore_warning
 from experiments.stages import beat, make_recipe, pick_device, train_stage
+from experiments.study import settings_hash
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.official import start_from_deeplabv3
@@ -126,12 +129,12 @@ def train(
     """The trained net, the decoder of restored backgrounds if there is one, and seconds; resumes what was cut off."""
     torch.set_num_threads(config["trainer"]["threads"])
     net = make_net(config)
-    decoder, seconds = None, 0.0
+    decoder, seconds, cell = None, 0.0, settings_hash(config)
     for name, stage in config["recipe"]["stages"].items():
         if stage is not None:
             recipe = make_recipe(stage, net, config["seed"])
             data = make_data(config, stage, name)
-            seconds += train_stage(name, net, recipe, data, stage, config["trainer"], folder, logger)
+            seconds += train_stage(name, net, recipe, data, stage, config["trainer"], folder, logger, cell)
             decoder = getattr(recipe.objective, "background_decoder", None) or decoder
             if logger:
                 logger.first_step += stage["steps"]
@@ -160,8 +163,9 @@ def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogg
     data = make_data(config, stage=None)
     data.prepare_data(lambda part, done, total: beat(folder / "progress", f"render {part}", done, total))
     data.setup("test")
-    if not (folder / "baselines.parquet").is_file():
+    if not _has_baselines(record):
         _score_baselines(untrained, data, device, folder)
+        record.note_checksums(BASELINES)
 
     for name, stage in config["recipe"]["stages"].items():
         if stage is not None:
@@ -169,7 +173,7 @@ def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogg
             print(f"stage {name}: {step_line(record.steps[name])}", flush=True)
     record.save()
     net, decoder, seconds = train(config, folder, logger)
-    save_net(folder / "model.pt", net, config["model"])
+    save_net(folder / WEIGHTS, net, config["model"])
 
     begin = time.monotonic()
     clips = condition_test_set(data)
@@ -183,6 +187,15 @@ def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogg
     record.peak_memory_gib = peak_memory_gib(device)
 
 
+def _has_baselines(record: CellRecord) -> bool:
+    """Whether an earlier process has scored them and they are as it wrote them."""
+    try:
+        return BASELINES in record.checksums and record.read_baselines() is not None
+    except ValueError as error:
+        print(f"{error}; they are scored anew", flush=True)
+        return False
+
+
 def _score_baselines(net: MattingNet, data: VideoMattingDataModule, device: torch.device, folder: Path) -> None:
     """What a constant matte and the untrained net score: the scale on which a trained net is read."""
     import pandas as pd
@@ -191,7 +204,7 @@ def _score_baselines(net: MattingNet, data: VideoMattingDataModule, device: torc
     clips = condition_test_set(data)
     constant = evaluate_constant(clips, mean_alpha).assign(method="constant alpha")
     untrained = evaluate(net, clips, device).assign(method="untrained")
-    write_table(folder / "baselines.parquet", pd.concat([constant, untrained]))
+    write_table(folder / BASELINES, pd.concat([constant, untrained]))
 
 
 class _Beats:

@@ -15,6 +15,8 @@ from torch import nn
 from experiments.records import sync
 from lightning_modules.module import NonFiniteLossError
 
+OWNER = "owner"  # key of a checkpoint
+
 
 def is_whole(path: Path) -> bool:
     """Whether a file of torch.save is there with every byte as it was written: its records carry checksums.
@@ -24,18 +26,33 @@ def is_whole(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # anything: damage may ask for a password or a compression that nobody knows
         return False
 
 
-def newest_whole(path: Path) -> Path | None:
-    """The checkpoint at `path`, the one before if that is damaged, or None; prints what was damaged."""
-    for candidate in (path, _before(path)):
-        if candidate.is_file():
-            if is_whole(candidate):
-                return candidate
-            print(f"{candidate} is damaged and is not used", flush=True)
-    return None
+def is_usable(path: Path, owner: str) -> bool:
+    """Whether a checkpoint is there, whole and its owner's; prints why one that is there is not used.
+
+    Args:
+        owner: whose it must say that it is: a cell and a stage.
+    """
+    if not path.is_file():
+        return False
+    if not is_whole(path):
+        print(f"{path} is damaged and is not used", flush=True)
+        return False
+    try:  # mapped: what is not asked for is not read
+        found = dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True)).get(OWNER)
+    except Exception:  # anything: it may be any file
+        found = None
+    if found != owner:
+        print(f"{path} is of another cell, stage or version and is not used", flush=True)
+    return bool(found == owner)
+
+
+def newest_usable(path: Path, owner: str) -> Path | None:
+    """The checkpoint at `path`, the one before if that is damaged or another's, or None."""
+    return next((candidate for candidate in (path, _before(path)) if is_usable(candidate, owner)), None)
 
 
 def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:

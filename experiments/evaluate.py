@@ -116,12 +116,19 @@ def prepare(plan: Plan, again: bool) -> list[int] | None:
     folder, parts = plan.folder, plan.folder / "parts"
     record, earlier = plan.record(), None
     if (folder / "record.json").is_file() and not again:
-        earlier = CellRecord.load(folder)
+        try:
+            earlier = CellRecord.load(folder)
+        except ValueError as error:
+            raise ValueError(f"{error} with again=true") from error
         if earlier.config_hash != record.config_hash:
             raise ValueError(f"{folder} holds an evaluation with other settings; give another name=, or again=true")
         if earlier.status == "complete" and (folder / "scores.md").is_file():
-            earlier.read_frames()
-            return None
+            try:
+                earlier.check()
+            except ValueError as error:
+                print(f"damaged   {error}; all clips are scored anew", flush=True)
+            else:
+                return None
     else:
         for path in (parts, folder / "media"):
             shutil.rmtree(path, ignore_errors=True)

@@ -49,8 +49,12 @@ WAYS: dict[str, Callable[[Process], None]] = {
     "SIGTERM to the command": lambda process: process.terminate(),
     "SIGINT to all": lambda process: os.killpg(process.pid, signal.SIGINT),  # Ctrl-C in a terminal
 }
-# Of a record: what tells of time, machine and command. Everything else is the same however a cell was run.
-NOT_COMPARED = ("folder", "command", "git_commit", "started", "finished", "durations", "peak_memory_gib", "hardware")
+# Of a record: what tells of time, machine and command, and the checksums of files, some of which tell of places.
+# Everything else is the same however a cell was run.
+NOT_COMPARED = (
+    *("folder", "command", "git_commit", "started", "finished", "durations", "peak_memory_gib", "hardware"),
+    "checksums",
+)
 TIMED_COSTS = ("milliseconds_per_frame",)
 COMPARED_FILES = ("metrics.parquet", "baselines.parquet", "history_*.csv", "media/*")
 

@@ -2,7 +2,7 @@
 
 `outputs/EXP/CELL/` holds `config.yaml`, `record.json`, `metrics.parquet`, `baselines.parquet`, `history_STAGE.csv`
 and `media/`. Every file is written under a temporary name and moved into place, so a reader sees the old file
-or the new one, never half of one.
+or the new one, never half of one. A complete record holds the checksums of its files and of itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import math
 import os
 import platform
 import re
@@ -28,8 +27,13 @@ from typing import Any, Self
 import pandas as pd
 import yaml
 
-FRAME_COLUMNS = ("clip", "scene", "stratum", "frame", "mad", "mse", "dtssd")
+from experiments.checksums import content_checksum, file_checksum, finite, read_json, wrong_type
+from experiments.record_tables import one_line, read_history, read_table
+
 STATUSES = ("running", "complete", "failed")
+BASELINES = "baselines.parquet"
+WEIGHTS = "model.pt"
+CHECKED_FILES = ("config.yaml", "metrics.parquet", BASELINES, "history_*.csv", WEIGHTS)
 
 
 @dataclass
@@ -52,6 +56,8 @@ class CellRecord:
         metrics: test figures in display units (MAD and MSE × 1e3, dtSSD × 1e2).
         cost: "parameters", "gmacs_per_frame", "milliseconds_per_frame" and the "frame" they were measured on.
         error: one line if the cell failed, else "".
+        checksums: SHA-256 of its files by name, of those in CHECKED_FILES once it is complete; records of earlier
+            versions have none.
     """
 
     folder: Path
@@ -75,22 +81,28 @@ class CellRecord:
     metrics: dict[str, float | None] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    checksums: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The record in `folder/record.json`.
 
         Raises:
-            ValueError: there is none, or it cannot be read as one.
+            ValueError: there is none, it cannot be read as one, or it was changed after it was written.
         """
         path = folder / "record.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read ({_one_line(error)}); run the cell again") from error
+            content = read_json(path)
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{path} cannot be read ({one_line(error)}); run the cell again") from error
         known = {item.name for item in fields(cls)} - {"folder"}
+        told = content.pop("checksum", None) if isinstance(content, dict) else None
         if not isinstance(content, dict) or content.keys() - known or content.get("status") not in STATUSES:
             raise ValueError(f"{path} is not a run record of this version; run the cell again")
+        if told is not None and told != content_checksum(content):
+            raise ValueError(f"{path} is damaged or was edited: its checksum is another; run the cell again")
+        if wrong := wrong_type(content, asdict(cls(folder))):
+            raise ValueError(f"{path} is no run record: {wrong}; run the cell again")
         return cls(folder=folder, **content)
 
     def save(self) -> None:
@@ -105,36 +117,92 @@ class CellRecord:
             missing = [name for name in ("config.yaml", "metrics.parquet") if not (self.folder / name).is_file()]
             if missing:
                 raise ValueError(f"{self.folder} cannot be complete without {' and '.join(missing)}; write them first")
+            self.note_checksums(*CHECKED_FILES)
         content = asdict(self)
         del content["folder"]
-        text = json.dumps(_finite(content), indent=2, allow_nan=False, ensure_ascii=False)
+        content = finite(content)
+        content["checksum"] = content_checksum(content)
+        text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
         write_file(self.folder / "record.json", (text + "\n").encode())
+
+    def note_checksums(self, *patterns: str) -> None:
+        """Take down the checksums of files as they are now, in place of earlier ones; `save` writes them."""
+        found = {path.name: path for pattern in patterns for path in sorted(self.folder.glob(pattern))}
+        self.checksums = {name: file_checksum(path) for name, path in found.items()}
+
+    def checked(self, name: str) -> Path:
+        """The path of one of its files.
+
+        Raises:
+            ValueError: the record has a checksum of it, and it is not there or has another.
+        """
+        path = self.folder / name
+        if name in self.checksums:
+            if not path.is_file():
+                raise ValueError(f"{path} is missing; run the cell again")
+            if file_checksum(path) != self.checksums[name]:
+                raise ValueError(f"{path} is damaged or was changed: record.json has another checksum; "
+                                 "run the cell again")  # fmt: skip
+        return path
+
+    def check(self) -> None:
+        """Make sure that all files that a report is made of can be read and are as they were written.
+
+        Raises:
+            ValueError: one is not; names it.
+        """
+        self.read_config()
+        self.read_frames()
+        self.read_baselines()
+        self.read_history()
+        for name in self.checksums:
+            if name != WEIGHTS:  # no report needs it, and its reader checks it
+                self.checked(name)
+
+    def read_config(self) -> dict[str, Any]:
+        """`config.yaml`; empty where there is none.
+
+        Raises:
+            ValueError: it is damaged, or no mapping in YAML.
+        """
+        path = self.checked("config.yaml")
+        try:
+            config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise ValueError(f"{path} cannot be read ({one_line(error)}); run the cell again") from error
+        if not isinstance(config, dict):
+            raise ValueError(f"{path} holds no settings; run the cell again")
+        return config
 
     def read_frames(self) -> pd.DataFrame:
         """`metrics.parquet`: one row a clip and frame, raw figures.
 
         Raises:
-            ValueError: the table is missing, torn, empty or lacks a column.
+            ValueError: the table is missing, damaged, empty, or lacks a column of numbers.
         """
-        return _read_table(self.folder / "metrics.parquet")
+        return read_table(self.checked("metrics.parquet"))
 
     def read_baselines(self) -> pd.DataFrame | None:
-        """`baselines.parquet`: the same columns and `method`; None where there is none."""
-        path = self.folder / "baselines.parquet"
-        return _read_table(path) if path.is_file() else None
+        """`baselines.parquet`: the same columns and `method`; None where there is none.
+
+        Raises:
+            ValueError: as `read_frames`.
+        """
+        path = self.checked(BASELINES)
+        return read_table(path) if path.is_file() else None
 
     def read_history(self) -> pd.DataFrame | None:
         """Losses of all stages in the order of training: stage, step (counted on), loss and its named terms.
 
-        Files `history_STAGE.csv` that are unusable are left out; None if nothing is left.
+        None where there is none.
+
+        Raises:
+            ValueError: a file is damaged, or holds anything but numbers.
         """
         histories, first = [], 0
         for stage in self._stages():
-            try:
-                history = pd.read_csv(self.folder / f"history_{stage}.csv")
-            except (OSError, ValueError):
-                continue
-            if "step" in history and len(history):
+            history = read_history(self.checked(f"history_{stage}.csv"))
+            if len(history):
                 histories.append(history.assign(stage=stage, step=history["step"] + first))
                 first = int(histories[-1]["step"].max())
         return pd.concat(histories, ignore_index=True) if histories else None
@@ -143,9 +211,8 @@ class CellRecord:
         """Names of the stages that left a history, in the order of the config's recipe."""
         found = sorted(path.stem.removeprefix("history_") for path in self.folder.glob("history_*.csv"))
         try:
-            config = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-            order = list(config["recipe"]["stages"])
-        except (OSError, KeyError, TypeError, yaml.YAMLError):
+            order = list(self.read_config()["recipe"]["stages"])
+        except (KeyError, TypeError):
             return found
         return sorted(found, key=lambda stage: order.index(stage) if stage in order else len(order))
 
@@ -168,24 +235,13 @@ def _read_cell(folder: Path) -> CellRecord:
     try:
         record = CellRecord.load(folder)
     except ValueError as error:
-        return CellRecord(folder=folder, cell=folder.name, status="failed", error=_one_line(error))
+        return CellRecord(folder=folder, cell=folder.name, status="failed", error=one_line(error))
     if record.status == "complete":
         try:
-            record.read_frames()
+            record.check()
         except ValueError as error:
-            return replace(record, status="failed", error=_one_line(error))
+            return replace(record, status="failed", error=one_line(error))
     return record
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({_one_line(error)}); run the cell again") from error
-    missing = [name for name in FRAME_COLUMNS if name not in table]
-    if missing or table.empty:
-        raise ValueError(f"{path} has no {', '.join(missing) or 'rows'}; run the cell again")
-    return table
 
 
 @contextlib.contextmanager
@@ -318,16 +374,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _finite(value: Any) -> Any:
-    """`value` with NaN and infinity as None: JSON has no word for them."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -219,6 +219,7 @@ def main() -> int:
         cells = [cell for cell in read_cells(folder) if _belongs(cell, study)]
         if not cells:
             raise ValueError(f"{folder}: no cells of this comparison; run experiments.run first")
+        _tell_unreadable(cells)
         print(f"report    {write_report(study.experiment, cells, study.report)}")
         if is_online(study.config["logger"]):
             send_report(study, project)
@@ -238,10 +239,17 @@ def _report_records(arguments: Sequence[str]) -> int:
     cells = read_cells(folder)
     if not cells:
         raise ValueError(f"{folder}: no records; point records= at a folder of them, as outputs/evaluate")
+    _tell_unreadable(cells)
     output = Path(given.get("output") or Path("results") / folder.resolve().name)
     for name, (experiment, group) in experiments_of(folder.resolve().name, cells, given.get("baseline", "")).items():
         print(f"report    {write_report(experiment, group, output / name)}")
     return 0
+
+
+def _tell_unreadable(cells: Sequence[CellRecord]) -> None:
+    for cell in cells:
+        if cell.status == "failed":
+            print(f"left out  {cell.cell or cell.folder.name}: {cell.error or 'failed'}", flush=True)
 
 
 def experiments_of(
@@ -265,7 +273,7 @@ def experiments_of(
     keys = dict.fromkeys(key for arm in known.values() for key in arm if "." not in key)  # those keep their names
     unsaid = {("options", "default"): "", ("checkpoint", "none"): "no checkpoint"}
     labels = {
-        f"{key}={value_text(arm[key])}": unsaid.get((key, arm[key]), value_text(arm[key]))
+        f"{key}={value_text(arm[key])}": unsaid.get((key, value_text(arm[key])), value_text(arm[key]))
         for key in keys
         for arm in known.values()
         if key in arm

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from experiments.records import CellRecord, config_hash
 from experiments.sweep_files import Point, SweepFile, distribution
 
@@ -98,9 +96,6 @@ def read_score(record: CellRecord, metric: str, goal: str = "minimize") -> float
         return None
     if metric.startswith("test/"):
         return record.metrics.get(metric.removeprefix("test/"))
-    values: list[float] = []
-    for path in sorted(record.folder.glob("history_*.csv")):
-        history = pd.read_csv(path)
-        column = metric.removeprefix("train/")
-        values += list(history[column].dropna()) if column in history else []
+    history, column = record.read_history(), metric.removeprefix("train/")
+    values = [] if history is None or column not in history else list(history[column].dropna())
     return None if not values else float(min(values) if goal == "minimize" else max(values))

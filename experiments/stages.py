@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from experiments.cell_logger import logged_names
-from experiments.checkpoints import check_weights, is_whole, newest_whole, remove_checkpoint, save_checkpoint
+from experiments.checkpoints import OWNER, check_weights, is_usable, newest_usable, remove_checkpoint, save_checkpoint
 from experiments.devices import choose_plugins, choose_strategy, explain
 from experiments.records import write_file
 from lightning_modules.background_matting import BackgroundMattingBaseObjective, BackgroundMattingObjective
@@ -68,8 +68,9 @@ class ResumePoint(Callback):
     of them was asked to: Lightning's handler would talk to the others in the midst of what they exchange.
     """
 
-    def __init__(self, path: Path, every: int, validate_every: int) -> None:
+    def __init__(self, path: Path, every: int, validate_every: int, owner: str) -> None:
         self.path = path
+        self.owner = owner
         self.every = every
         self.validate_every = validate_every
         self.asked = False
@@ -82,6 +83,10 @@ class ResumePoint(Callback):
 
         if trainer.world_size > 1:
             signal.signal(signal.SIGTERM, ask)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say whose checkpoint it is."""
+        checkpoint[OWNER] = self.owner
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
         """Write at every `every`-th optimiser step and at the one where the end is asked for, the last excepted."""
@@ -269,11 +274,12 @@ def train_stage(
     trainer: dict[str, Any],
     folder: Path,
     logger: Logger | None,
+    cell: str = "",
 ) -> float:
     """Train `net` by `recipe` for the stage's steps, from where an earlier process was cut off.
 
     Afterwards `folder/checkpoints/NAME.pt` holds the weights of net and objective; if it is there at the
-    start, it is loaded and nothing is trained.
+    start, it is loaded and nothing is trained. Checkpoints that are damaged or of another cell are not used.
 
     Args:
         name: of the stage.
@@ -283,6 +289,7 @@ def train_stage(
         trainer: config group `trainer`.
         folder: of the cell.
         logger: a Lightning logger, or None.
+        cell: hash of the cell's config; checkpoints carry it.
 
     Returns:
         Seconds of training, those of earlier processes included.
@@ -292,20 +299,22 @@ def train_stage(
     if trainer["compile"]:
         net.compile_step()
     weights = folder / "checkpoints" / f"{name}.pt"
-    if is_whole(weights):
-        return _load_trained(weights, net, recipe.objective)
     resume = folder / "checkpoints" / f"{name}.ckpt"
+    owner = f"{cell} {name}"
+    if is_usable(weights, owner):
+        remove_checkpoint(resume)  # left by a kill between the two
+        return _load_trained(weights, net, recipe.objective)
     resume.parent.mkdir(parents=True, exist_ok=True)
     module = MattingModule(net, recipe)
     history = History(folder / f"history_{name}.csv", every=history_every(stage))
     callbacks = [
         history,
         Heartbeat(folder / "progress", name),
-        ResumePoint(resume, trainer["checkpoint_every"], _validate_every(stage, trainer)),
+        ResumePoint(resume, trainer["checkpoint_every"], _validate_every(stage, trainer), owner),
     ]
     fit = make_trainer(recipe.objective, stage, trainer, folder, callbacks, logger)
     try:
-        fit.fit(module, datamodule=data, ckpt_path=newest_whole(resume), weights_only=True)
+        fit.fit(module, datamodule=data, ckpt_path=newest_usable(resume, owner), weights_only=True)
     except SIGTERMException:
         raise SystemExit(143) from None  # Lightning would end with status 0, as if all were done
     except (RuntimeError, EOFError, ConnectionError) as error:
@@ -315,15 +324,16 @@ def train_stage(
     check_weights(module, fit.global_step)
     module.float()  # precision=64-true and bf16-true leave other weights; tests are in float32
     if fit.is_global_zero:
-        _save_trained(weights, net, recipe.objective, history.seconds)
+        _save_trained(weights, net, recipe.objective, history.seconds, owner)
         remove_checkpoint(resume)
     fit.strategy.barrier()
     return history.seconds
 
 
-def _save_trained(path: Path, net: MattingNet, objective: Objective, seconds: float) -> None:
+def _save_trained(path: Path, net: MattingNet, objective: Objective, seconds: float, owner: str) -> None:
+    state = {"net": net.state_dict(), "objective": objective.state_dict(), "seconds": seconds, OWNER: owner}
     buffer = io.BytesIO()
-    torch.save({"net": net.state_dict(), "objective": objective.state_dict(), "seconds": seconds}, buffer)
+    torch.save(state, buffer)
     write_file(path, buffer.getvalue())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.records import CellRecord, config_hash, lock_cell, write_config
+from experiments.records import BASELINES, CellRecord, config_hash, lock_cell, write_config
 from experiments.safety import check_names
 
 # Overrides that say where and how to run, not what; they are in no cell's name.
@@ -84,7 +84,7 @@ class Study:
 
     def hash(self) -> str:
         """Hash of every setting that the cell's numbers depend on."""
-        return config_hash(_effective(self.config))
+        return settings_hash(self.config)
 
     def is_complete(self) -> bool:
         """Whether the folder holds a complete record of just this config."""
@@ -92,8 +92,9 @@ class Study:
         if record is None or record.status != "complete" or record.config_hash != self.hash():
             return False
         try:
-            record.read_frames()
-        except ValueError:
+            record.check()
+        except ValueError as error:
+            print(f"damaged   {self.cell}: {error}", flush=True)
             return False
         return True
 
@@ -103,9 +104,15 @@ class Study:
         record, earlier = self.record(), _load(self.folder)
         if earlier is not None:  # of the same config, else it was moved aside
             record.started = earlier.started
+            record.checksums = {name: value for name, value in earlier.checksums.items() if name == BASELINES}
         write_config(path, self.config)
         record.save()
         return path
+
+
+def settings_hash(config: dict[str, Any]) -> str:
+    """Hash of those settings of a cell's resolved config that its numbers depend on."""
+    return config_hash(_effective(config))
 
 
 def _effective(settings: Any) -> Any:

@@ -166,9 +166,9 @@ class Runner:
         """What the cell of a point reached in the sweep's metric; None while it is not complete."""
         try:
             record = CellRecord.load(self.study(point).folder)
+            return read_score(record, self.sweep.metric["name"], self.sweep.metric.get("goal", "minimize"))
         except BAD_INPUT:
             return None
-        return read_score(record, self.sweep.metric["name"], self.sweep.metric.get("goal", "minimize"))
 
     def finish(self) -> int:
         """Write the report of each comparison; 1 if a cell or a report failed."""

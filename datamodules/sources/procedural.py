@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
 import tempfile
+import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -181,10 +184,8 @@ class _Store:
             self.held.move_to_end(name)
             return self.held[name]
         path = self._path(name)
-        if path is not None and path.exists():
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = dict(stored)
-        else:
+        arrays = _read_arrays(path) if path is not None and path.exists() else None
+        if arrays is None:
             arrays = render()
             self._write(name, arrays)
         self.held[name] = arrays
@@ -215,6 +216,18 @@ class _Store:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a cached file, every byte checked; None, with a warning, if it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:  # whole files of it: np.load compares no checksum of half a one
+            files = {name.removesuffix(".npy"): io.BytesIO(archive.read(name)) for name in archive.namelist()}
+        return {name: np.load(file, allow_pickle=False) for name, file in files.items()}
+    except Exception as error:  # anything: damage may ask for a password or for code
+        why = " ".join(str(error).split())[:120]
+        warnings.warn(f"{path} is damaged ({why}) and is rendered anew", stacklevel=2)
+        return None
 
 
 def _num_bytes(arrays: dict[str, np.ndarray]) -> int:

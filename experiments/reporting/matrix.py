@@ -135,6 +135,7 @@ def _usable(cells: Sequence[CellRecord], matrix: Matrix) -> list[tuple[CellRecor
             matrix.unused.append((cell, "the same arm and seed were run again later"))
         else:
             try:
+                cell.check()
                 table = cell.read_frames()
             except ValueError as error:
                 matrix.unused.append((cell, str(error)))

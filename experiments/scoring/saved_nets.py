@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from experiments.records import write_file
+from experiments.records import CellRecord, write_file
 from lightning_modules.nets import NETS, build_net
 from lightning_modules.nets.checkpoint_files import read_checkpoint
 from lightning_modules.nets.interface import MattingNet
@@ -78,4 +78,9 @@ def _read_ours(path: Path) -> dict[str, Any] | None:
     saved = read_checkpoint(path)
     if not (isinstance(saved, dict) and isinstance(saved.get("model"), dict) and "state_dict" in saved):
         return None
+    try:
+        record = CellRecord.load(path.parent)
+    except ValueError:
+        return saved  # it was moved away from its record
+    record.checked(path.name)
     return saved

@@ -8,12 +8,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.checkpoints import is_whole, newest_whole, remove_checkpoint, save_checkpoint
+from experiments.checkpoints import OWNER, is_usable, is_whole, newest_usable, remove_checkpoint, save_checkpoint
 from lightning_modules.module import NonFiniteLossError
 
 
 def save(path: Path, value: float = 1.0) -> bytes:
-    torch.save({"weight": torch.full((64, 64), value)}, path)
+    torch.save({"weight": torch.full((64, 64), value), OWNER: "cell stage"}, path)
     return path.read_bytes()
 
 
@@ -37,18 +37,42 @@ def test_a_cut_off_file_is_found(tmp_path: Path, share: float) -> None:
     assert not is_whole(path)
 
 
-def test_the_newest_whole_checkpoint_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_newest_usable_checkpoint_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     newest, before = tmp_path / "a.ckpt", tmp_path / "a.before.ckpt"
-    assert newest_whole(newest) is None
+    assert newest_usable(newest, "cell stage") is None
     save(before)
-    assert newest_whole(newest) == before
+    assert newest_usable(newest, "cell stage") == before
     data = save(newest, 2.0)
-    assert newest_whole(newest) == newest
+    assert newest_usable(newest, "cell stage") == newest
     newest.write_bytes(data[:100])
-    assert newest_whole(newest) == before
+    assert newest_usable(newest, "cell stage") == before
     assert "a.ckpt is damaged" in capsys.readouterr().out
     remove_checkpoint(newest)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("owner", ["another stage", "cell other", ""])
+def test_a_checkpoint_of_another_cell_or_stage_is_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], owner: str
+) -> None:
+    path = tmp_path / "a.ckpt"
+    save(path)
+    assert not is_usable(path, owner)
+    assert capsys.readouterr().out == f"{path} is of another cell, stage or version and is not used\n"
+    for content in ({"weight": torch.ones(2)}, [1], torch.ones(2)):  # of an earlier version, or any file
+        torch.save(content, path)
+        assert newest_usable(path, owner) is None
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_anywhere_makes_no_other_weights(tmp_path: Path, bit: int) -> None:
+    path = tmp_path / "a.ckpt"
+    whole = save(path)
+    for place in range(bit, len(whole), 97):
+        data = bytearray(whole)
+        data[place] ^= 1 << bit
+        path.write_bytes(data)
+        assert not is_usable(path, "cell stage") or torch.load(path, weights_only=True)["weight"].eq(1).all()
 
 
 def test_the_last_good_state_stays_when_weights_are_not_finite(tmp_path: Path) -> None:

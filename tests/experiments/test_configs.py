@@ -1,5 +1,6 @@
 """Every experiment composes, says what it asks, and its cells train, test and record at the smallest scale."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import experiments
 from experiments.cell import run_cell
-from experiments.records import write_table
+from experiments.records import CellRecord, write_table
 from experiments.study import Study, move_stale_aside
 
 CONFIGS = Path(experiments.__file__).parent / "configs"
@@ -154,6 +155,25 @@ def test_a_cell_whose_metrics_are_gone_is_not_complete(tmp_path: Path, monkeypat
     assert cell.is_complete()
     (cell.folder / "metrics.parquet").unlink()
     assert not cell.is_complete()
+
+
+@pytest.mark.parametrize("name", ["metrics.parquet", "config.yaml", "baselines.parquet", "history_matting.csv"])
+def test_a_cell_with_a_damaged_file_is_not_complete_and_the_file_is_named(
+    make_cell: Callable[..., CellRecord], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(make_cell({"model.brm": True}, 0).folder.parents[1])
+    cell = study("+exp=brm_ablation")
+    cell.folder = Path("outputs/model.brm=true,seed=0")
+    record = CellRecord.load(cell.folder)
+    record.config_hash = cell.hash()
+    record.save()
+    assert cell.is_complete()
+    with (cell.folder / name).open("ab") as file:
+        file.write(b" ")
+    assert not cell.is_complete()
+    assert f"damaged   {cell.cell}: {cell.folder / name} is damaged or was changed" in capsys.readouterr().out
+    cell.prepare()
+    assert set(CellRecord.load(cell.folder).checksums) == {"baselines.parquet"}
 
 
 def test_an_override_has_one_name_whatever_its_spelling() -> None:

@@ -90,3 +90,27 @@ def test_losses_of_a_stage_that_is_cut_off_within_a_row_are_those_of_a_whole_one
     for name in history:
         (column,) = logged_names({name: 0.0})
         assert dict(logged[column].dropna()) == pytest.approx(dict(history[name].dropna()))
+
+
+def test_checkpoints_of_another_cell_are_not_used_and_none_stays_when_the_stage_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["model=modnet", "recipe=modnet", "scale=smoke", "trainer.accelerator=cpu", "model.width=0.25"]
+    settings += ["trainer.checkpoint_every=2", f"data.cache_dir={tmp_path}/cache", "scale.steps=4"]
+    with initialize_config_dir(str(Path(experiments.__file__).parent / "configs"), version_base="1.3"):
+        config: Any = OmegaConf.to_container(compose("config", overrides=settings), resolve=True)
+    (stage,) = (name for name, stage in config["recipe"]["stages"].items() if stage)
+    one, other = ({**config, "seed": seed} for seed in (0, 1))
+    expected, _, _ = train(one, tmp_path / "one", None)
+    train(other, tmp_path / "other", None)
+    done, left = (tmp_path / "one" / "checkpoints" / f"{stage}{suffix}" for suffix in (".pt", ".ckpt"))
+    left.write_bytes(b"left by a kill")
+    capsys.readouterr()
+    train(one, tmp_path / "one", None)  # nothing is trained
+    assert not left.exists()
+    assert capsys.readouterr().out == ""
+    foreign = tmp_path / "other" / "checkpoints" / f"{stage}.pt"
+    done.write_bytes(foreign.read_bytes())
+    again, _, _ = train(one, tmp_path / "one", None)
+    assert capsys.readouterr().out == f"{done} is of another cell, stage or version and is not used\n"
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in expected.state_dict().items())

@@ -1,3 +1,6 @@
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +92,42 @@ def test_other_options_use_another_folder(tmp_path) -> None:
     ProceduralRooms(size=40, cache_dir=tmp_path).read(0, 1, torch.Generator())
     ProceduralRooms(size=40, clutter=1.0, cache_dir=tmp_path).read(0, 1, torch.Generator())
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("kind", ["flipped", "torn", "empty", "text", "another file"])
+def test_a_damaged_clip_in_the_cache_is_told_and_rendered_anew(tmp_path: Path, kind: str) -> None:
+    expected = ProceduralPeople(**SMALL, cache_dir=tmp_path).read(0, [0, 1, 2])
+    (path,) = tmp_path.rglob("*.npz")
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    damaged = {
+        "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        "torn": whole[:middle],
+        "empty": b"",
+        "text": b"no clip",
+        "another file": (np.save(tmp_path / "other.npy", np.ones(3)), (tmp_path / "other.npy").read_bytes())[1],
+    }
+    path.write_bytes(damaged[kind])
+    with pytest.warns(UserWarning, match=r"person-train-0000\.npz is damaged \(.*\) and is rendered anew") as told:
+        assert same(ProceduralPeople(**SMALL, cache_dir=tmp_path).read(0, [0, 1, 2]), expected)
+    assert len(told) == 1
+    assert "\n" not in str(told[0].message)
+    assert path.read_bytes() == whole
+    assert same(ProceduralPeople(**SMALL, cache_dir=tmp_path).read(0, [0, 1, 2]), expected)
+
+
+def test_no_flipped_bit_in_the_cache_changes_a_clip(tmp_path: Path) -> None:
+    options = {"num_scenes": 1, "size": 32, "cache_dir": tmp_path}
+    expected = ProceduralRooms(**options).read(0, 1, torch.Generator())
+    (path,) = tmp_path.rglob("*.npz")
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 61):
+        data = bytearray(whole)
+        data[place] ^= 1 << place % 8
+        path.write_bytes(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert same(ProceduralRooms(**options).read(0, 1, torch.Generator()), expected)
 
 
 def test_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
