@@ -1,9 +1,14 @@
+import json
 import re
+import shutil
+from dataclasses import fields
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from experiments import report
 from experiments.records import CellRecord, read_cells, write_table
@@ -36,6 +41,12 @@ def small(make_cell, arm, seed, **fields):
 
 def scores(tmp_path):
     return pd.read_csv(tmp_path / "results" / "scores.csv").set_index(["arm", "metric", "stratum"])
+
+
+def rewrite(cell, table):
+    """Gives a complete cell another table."""
+    write_table(cell.folder / "metrics.parquet", table)
+    cell.save()
 
 
 class Page(HTMLParser):
@@ -81,7 +92,7 @@ def test_means_go_from_frame_to_clip_to_stratum_to_all(make_cell, experiment, tm
     cell = small(make_cell, WITHOUT, 0)
     frames = [("a", "1", "x", 0, 1.0), ("a", "1", "x", 1, 3.0), ("b", "1", "x", 0, 4.0), ("c", "1", "y", 0, 9.0)]
     table = pd.DataFrame(frames, columns=["clip", "scene", "stratum", "frame", "mad"])
-    write_table(cell.folder / "metrics.parquet", table.assign(mse=0.5, dtssd=table["frame"] * 0.5))
+    rewrite(cell, table.assign(mse=0.5, dtssd=table["frame"] * 0.5))
     write(experiment, [cell])
     means = scores(tmp_path)["mean"]
     assert means[("model.brm=false", "mad", "all")] == pytest.approx(1e3 * ((2 + 4) / 2 + 9) / 2)
@@ -159,7 +170,7 @@ def test_nan_is_shown_and_never_averaged_away(make_cell, experiment, write):
     cells = [small(make_cell, arm, seed) for arm in (WITH, WITHOUT) for seed in range(2)]
     table = cells[0].read_frames()
     table.loc[3, "mad"] = np.nan
-    write_table(cells[0].folder / "metrics.parquet", table)
+    rewrite(cells[0], table)
     text = write(experiment, cells)
     assert "MAD of with BRM is NaN in 1 frames (seed 0)" in text
     assert "no verdict in MAD" in text
@@ -210,7 +221,7 @@ def test_nothing_that_a_record_says_becomes_markup(make_cell, experiment, tmp_pa
     for cell in cells:
         cell.arm = cell.arm | {"data.root": evil}
         table = cell.read_frames().replace({"stratum": {"pan": evil}, "clip": {"person_0": evil}})
-        write_table(cell.folder / "metrics.parquet", table)
+        rewrite(cell, table)
     for status in ("failed", "running"):
         cells.append(small(make_cell, {"model.brm": 5}, 0, status=status, **(facts | {"error": evil, "cell": evil})))
         cells[-1].folder.rename(cells[-1].folder.with_name(status))
@@ -337,9 +348,7 @@ FURTHER = {"sad": 20.0, "grad": 900.0, "grad_nonorm": 1200.0, "conn": 400.0, "fg
 def measure_more(cell, **columns):
     """Adds columns to a cell's table, each in proportion to its MAD."""
     table = cell.read_frames()
-    write_table(
-        cell.folder / "metrics.parquet", table.assign(**{name: f * table["mad"] for name, f in columns.items()})
-    )
+    rewrite(cell, table.assign(**{name: f * table["mad"] for name, f in columns.items()}))
     return cell
 
 
@@ -351,7 +360,7 @@ def test_all_metrics_of_a_record_are_shown_with_their_units_and_directions(make_
     for cell in cells:
         measure_more(cell, **FURTHER)
         table = cell.read_frames()
-        write_table(cell.folder / "metrics.parquet", table.assign(iou=1 - table["mad"]))
+        rewrite(cell, table.assign(iou=1 - table["mad"]))
     text = write(experiment, cells)
     first = re.search(r"## Scores\n\n(.*)\n", text).group(1)
     order = ["MAD (", "MSE (", "Grad (", "Conn (", "dtSSD (", "dtSSD without frame 0 (", "Foreground MSE ("]
@@ -381,8 +390,8 @@ def test_the_error_of_the_flow_stands_beside_that_of_the_mattes_by_stratum(make_
         table = moving.read_frames()
         motion = np.where(table["stratum"] == "pan", 4.0 + seed, 0.5)
         motion[table["frame"] == 0] = np.nan
-        write_table(moving.folder / "metrics.parquet", table.assign(epe=motion))
-        write_table(exact.folder / "metrics.parquet", exact.read_frames().assign(epe=0.0 * motion))
+        rewrite(moving, table.assign(epe=motion))
+        rewrite(exact, exact.read_frames().assign(epe=0.0 * motion))
         cells += [moving, exact, without]
     text = write(experiment | {"baseline": {"model.flow": "none"}, "labels": {}}, cells)
     table = text.split("## Flow and mattes by stratum")[1].split("##")[0]
@@ -409,7 +418,7 @@ def test_frames_with_nothing_to_measure_are_counted_and_left_out(make_cell, expe
     for cell in cells:
         table = cell.read_frames()
         table.loc[table["frame"] == 2, "fgr_mse"] = np.nan
-        write_table(cell.folder / "metrics.parquet", table)
+        rewrite(cell, table)
     assert "Foreground MSE has nothing to measure in 6 of 24 frames" in write(experiment, cells)
     assert np.isfinite(scores(tmp_path).loc[("model.brm=true", "fgr_mse", "all"), "difference"])
 
@@ -475,3 +484,72 @@ def test_a_folder_of_evaluations_gives_a_report_for_each_test_set(make_cell, tmp
     monkeypatch.setattr("sys.argv", ["report", f"records={tmp_path / 'nowhere'}"])
     with pytest.raises(ValueError, match="no records"):
         report.main()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+FIELDS = [field.name for field in fields(CellRecord) if field.name != "folder"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@given(changes=st.dictionaries(st.sampled_from(FIELDS), JSON | st.dictionaries(st.text(max_size=4), JSON, max_size=2)),
+       lost=st.sets(st.sampled_from(FIELDS), max_size=2))  # fmt: skip
+def test_no_record_whatever_it_says_stops_a_report(
+    changes, lost, good_cells, experiment, tmp_path_factory, monkeypatch
+):
+    monkeypatch.setattr(plots, "_file", lambda *_, **__: b"image")
+    root, output = good_cells, tmp_path_factory.mktemp("results")
+    path = root / "bad" / "record.json"
+    content = json.loads((root / "model.brm=true,seed=0" / "record.json").read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in content.items() if name not in {*lost, "checksum"}}))
+    cells = read_cells(root)
+    assert len(cells) == 4
+    assert [cell.status for cell in cells if cell.folder.name != "bad"] == ["complete"] * 3
+    (bad,) = (cell for cell in cells if cell.folder.name == "bad")
+    assert "\n" not in bad.error
+    if bad.scale in ("", "tiny"):
+        write_report(experiment, cells, output, resamples=10)
+    for name, (about, group) in report.experiments_of("some", cells).items():
+        write_report(about, group, output / name, resamples=10)
+
+
+@pytest.fixture
+def good_cells(make_cell):
+    """A folder of three cells, and of one to be made bad."""
+    cells = [small(make_cell, {"model.brm": brm}, seed) for brm, seed in ((True, 0), (False, 0), (True, 1))]
+    root = cells[0].folder.parent
+    shutil.copytree(cells[0].folder, root / "bad")
+    return root
+
+
+def test_damaged_records_are_named_in_a_line_and_left_out(make_cell, monkeypatch, capsys, tmp_path):
+    cells = [small(make_cell, {"model.brm": brm}, seed) for brm in (True, False) for seed in range(3)]
+    root = cells[0].folder.parent
+    with (cells[0].folder / "metrics.parquet").open("r+b") as file:
+        file.write(b"PAR2")
+    for cell, name, data in (
+        (cells[1], "config.yaml", b"gr\xf6\xdfe: 3\n"),
+        (cells[4], "history_matting.csv", b"step\na\n"),
+    ):
+        (cell.folder / name).write_bytes(data)
+    path = cells[5].folder / "record.json"
+    path.write_text(path.read_text().replace("400.0", "4.0"))
+    monkeypatch.setattr(plots, "_file", lambda *_, **__: b"image")
+    monkeypatch.setattr("sys.argv", ["report", f"records={root}", f"output={tmp_path}/results"])
+    assert report.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[2].replace(f"{root}/", "") for line in lines if line.startswith("left out")] == [
+        "model.brm=false,seed=1/history_matting.csv is damaged or was changed: record.json has another checksum; "
+        "run the cell again",
+        "model.brm=false,seed=2/record.json is damaged or was edited: its checksum is another; run the cell again",
+        "model.brm=true,seed=0/metrics.parquet is damaged or was changed: record.json has another checksum; "
+        "run the cell again",
+        "model.brm=true,seed=1/config.yaml is damaged or was changed: record.json has another checksum; "
+        "run the cell again",
+    ]
+    assert sum(line.startswith("report ") for line in lines) == 2
+    pages = [page.read_text() for page in (tmp_path / "results").rglob("report.md")]
+    assert sum("Cells that are not in the figures" in page for page in pages) == 2

@@ -34,6 +34,7 @@ def test_quality_is_the_mean_over_the_cells_of_a_net(make_cell: Callable[..., Ce
     for name, seed, mad in (("modnet", 0, 10.0), ("modnet", 1, 14.0), ("rvm", 0, 6.0)):
         cell = make_cell({"model": name}, seed, metrics={"mad": mad})
         write_config(cell.folder / "config.yaml", {"model": {"name": name}, "seed": seed})
+        cell.save()
     assert read_quality(tmp_path / "outputs") == {"modnet": 12.0, "rvm": 6.0}
 
 

@@ -22,6 +22,7 @@ def test_a_stage_of_passes_shows_the_loss_of_all_and_of_each_and_others_the_one_
         cell.steps = {"stage2": {"clips": {"matting": 2, "images": 6}}, "matting": {"clips": 8}}
         table = pd.DataFrame({"step": range(8), "loss": 9.0, "matting": [4.0] * 2 + [3.0] * 4 + [2.0 - cell.seed] * 2})
         table.assign(images=[None, 1.0] * 4).to_csv(cell.folder / "history_stage2.csv", index=False)
+        cell.save()
     rows = training_table(build_matrix(experiment, cells)).rows
     assert [row[1:] for row in rows if row[1] == "stage2"] == [
         ["stage2", "all passes", "9.000", "9.000", "+0.0 % [+0.0, +0.0]"],
@@ -41,6 +42,7 @@ def test_the_interval_knows_the_scatter_of_both_ends_and_all_seeds(
     for cell, scatter in zip(cells, (0.1, 0.9), strict=True):
         losses = np.random.default_rng(cell.seed).lognormal(sigma=scatter, size=24)
         pd.DataFrame({"step": range(24), "loss": losses}).to_csv(cell.folder / "history_matting.csv", index=False)
+        cell.save()
         ends.append((losses[:6], losses[-6:]))
     start, end = (np.mean([quarters[place].mean() for quarters in ends]) for place in (0, 1))
     squares = [(end / start) ** 2 * stats.sem(first) ** 2 / 4 for first, _ in ends]
@@ -60,10 +62,12 @@ def test_a_recipe_of_a_single_pass_has_one_loss(
     table = pd.DataFrame({"step": range(8), "loss": 1.0, "matting": 1.0})
     for history in (table, table.drop(columns="matting")):
         history.to_csv(cell.folder / "history_matting.csv", index=False)
+        cell.save()
         assert [row[2] for row in training_table(build_matrix(experiment, [cell])).rows] == ["loss"]
 
 
 def test_without_histories_there_are_no_rows(make_cell: Callable[..., CellRecord], experiment: dict[str, Any]) -> None:
     cell = make_cell({"model.brm": False}, 0)
     (cell.folder / "history_matting.csv").unlink()
+    cell.save()
     assert training_table(build_matrix(experiment, [cell])).rows == []
