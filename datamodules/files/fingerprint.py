@@ -93,6 +93,24 @@ def fingerprint(contents: Contents, cache_dir: str | Path | None = None) -> Fing
     return Fingerprint(total.hexdigest()[:16], len(files), num_bytes)
 
 
+def stamps(contents: Contents) -> dict[str, tuple[int, int, int]]:
+    """Size and times (ns) of each file by its name: while they stay, so does its content.
+
+    Raises:
+        ValueError: a file is missing.
+    """
+    return {name: _stamp(file) for name, file in _files_of(contents)}
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    try:
+        state = file.stat()
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read ({error.strerror}); fetch the data again") from error
+    # The time of the last change of state cannot be set back, as that of the content can.
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
 def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name)  # macOS writes the same name in another form
 
@@ -116,17 +134,15 @@ def _digests(files: Iterable[str], cache: Path | None) -> dict[str, tuple[int, s
     new: Known = {}
 
     def look(file: str) -> None:
+        stamp, entry = _stamp(Path(file)), known.get(file, [])
+        is_known = entry[:3] == list(stamp)
         try:
-            state = Path(file).stat()
-            # The time of the last change of state cannot be set back, as that of the content can.
-            stamp: list[int | str] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
-            entry = known.get(file, [])
-            digest = str(entry[3]) if entry[:3] == stamp else _hash(Path(file), state.st_size)
+            digest = str(entry[3]) if is_known else _hash(Path(file), stamp[0])
         except OSError as error:
             raise ValueError(f"{file}: cannot be read ({error.strerror}); fetch the data again") from error
-        if entry[:3] != stamp and time.time() - state.st_ctime_ns / 1e9 > SETTLED:
+        if not is_known and time.time() - stamp[2] / 1e9 > SETTLED:
             new[file] = [*stamp, digest]
-        found[file] = (state.st_size, digest)
+        found[file] = (stamp[0], digest)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         list(threads.map(look, files))
