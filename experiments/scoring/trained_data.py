@@ -74,6 +74,10 @@ def take_data(config: DictConfig, trained: Mapping[str, Any], given: Collection[
         given.add("data.test_strata")
     if config.testset == PROTOCOL:  # which sets how many people and rooms are made by code
         given |= {"data.test_clips", "data.test_clip_length"}
+    if any(each.partition(".")[0] == "scale" for each in given):
+        given |= {f"scale.{name}" for name in config.scale}
+    texts: Any = OmegaConf.to_container(config.data, resolve=False)
+    given |= {f"data.{name}" for name, text in texts.items() if _refers_to(text, given)}
     with open_dict(config):
         _fill(config.data, trained["data"], "data", given)
 
@@ -84,7 +88,7 @@ def _fill(node: DictConfig, values: Mapping[str, Any], place: str, given: set[st
         del node[name]
     for name, value in values.items():
         text, where = texts.get(name), f"{place}.{name}"
-        if name == "cache_dir" or where in given or _follows(text, given):
+        if name == "cache_dir" or where in given or _refers_to(text, given):
             continue
         if isinstance(value, dict) and isinstance(text, dict):
             _fill(node[name], value, where, given)
@@ -92,9 +96,6 @@ def _fill(node: DictConfig, values: Mapping[str, Any], place: str, given: set[st
             node[name] = value
 
 
-def _follows(text: Any, given: set[str]) -> bool:
-    """Whether a setting is a reference to one that the command line gives."""
-    if not isinstance(text, str) or not text.startswith("${"):
-        return False
-    setting = text[2:-1]
-    return setting in given or (setting.startswith("scale.") and any(each.split(".")[0] == "scale" for each in given))
+def _refers_to(text: Any, settings: set[str]) -> bool:
+    """Whether a value is a reference to one of some settings."""
+    return isinstance(text, str) and text.startswith("${") and text[2:-1] in settings

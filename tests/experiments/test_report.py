@@ -479,7 +479,7 @@ def test_a_folder_of_evaluations_gives_a_report_for_each_test_set(make_cell, tmp
 
 def evaluated(make_cell, folder, name, arm, **fields):
     """A record as `experiments.evaluate` leaves it."""
-    arm = {"checkpoint": "none", "options": "default"} | arm
+    arm = {"model": "", "checkpoint": "none", "options": "default"} | arm
     cell = small(make_cell, arm, 0, **{"experiment": "evaluate", "scale": "", "study": "test", "cell": name, **fields})
     return cell.folder.rename(cell.folder.with_name(name))
 

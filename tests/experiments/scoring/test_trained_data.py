@@ -66,7 +66,7 @@ OWN = ("data=video_mattes", "data.root='my, people=1'", "data.scenes=places")
         (*OWN, "data.person='[a-z]+_[a-z]+'", "scale=small", "data.difficulty.noise_std=[0,0.1]"),
         ("data=image_mattes", "data.root=people", "data.scenes=places", "+data.source.shares=[0,0,1]"),
         ("+exp=background_dynamics",),
-        ("+test_strata=compression", "~data.test_strata.static plain"),
+        ("+test_strata=compression",),
     ],
 )
 def test_the_data_are_those_of_the_run(trained: Callable[..., Path], overrides: tuple[str, ...]) -> None:
