@@ -25,6 +25,7 @@ from datamodules.video_matting import VideoMattingDataModule
 from experiments.cell_logger import CellLogger
 from experiments.data import make_data
 from experiments.devices import describe_step, step_line
+from experiments.fingerprints import describe_cell_data, what_changed
 from experiments.launch import BUSY, end_with_parent
 from experiments.loggers import log_again, make_logger
 from experiments.processes import leads
@@ -185,6 +186,8 @@ def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogg
     record.cost = measure_cost(net, clips[0].read(0, 1).frames.to(device))
     record.durations = {"train_seconds": seconds, "test_seconds": time.monotonic() - begin}
     record.peak_memory_gib = peak_memory_gib(device)
+    if record.data and (changed := what_changed(record.data, describe_cell_data(config))):
+        raise ValueError(f"data changed while the cell ran: {changed}; the same command starts it anew")
 
 
 def _has_baselines(record: CellRecord) -> bool:

@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from experiments.cell import now, peak_memory_gib
 from experiments.command import ends_with_one_line, run_hydra
+from experiments.fingerprints import size_text, what_changed
 from experiments.records import (
     CellRecord,
     describe_hardware,
@@ -51,6 +52,8 @@ from experiments.scoring.plan import Plan
 from experiments.scoring.progress import ClipProgress
 from experiments.scoring.saved_nets import saved_name
 from experiments.scoring.streaming import run_frames
+from experiments.scoring.trained_data import data_overrides, take_data, trained_config
+from experiments.study import move_aside
 from lightning_modules.metrics.scores import METRICS
 from lightning_modules.nets.interface import MattingOutput
 
@@ -58,13 +61,18 @@ from lightning_modules.nets.interface import MattingOutput
 def main() -> int:
     """Evaluate what the command line asks for; 0 if its record is complete."""
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    asked = ("--help", "-h", "--cfg", "-c")
+    asked, given, trained = ("--help", "-h", "--cfg", "-c"), dict[str, Any](), None
     if not any(argument in asked for argument in sys.argv[1:]):
-        sys.argv += _named_by_checkpoint(sys.argv[1:])
+        given = _settings(sys.argv[1:])
+        trained = trained_config(given)
+        sys.argv += [*_named_by_checkpoint(given), *(data_overrides(trained, given) if trained else [])]
 
     def evaluate(config: DictConfig) -> None:
         if not isinstance(config.again, bool):
             raise ValueError(f"again must be true or false, got {config.again!r}")
+        if trained is not None:
+            take_data(config, trained, given)
+            say(f"data      of the run that left {config.checkpoint}; data=… or testset=… names others", rank)
         plan = Plan(config, HydraConfig.get(), int(os.environ.get("LOCAL_RANK", 0)))
         if ranks > 1:
             dist.init_process_group("gloo", timeout=timedelta(days=7))  # others may still work on a long clip
@@ -89,6 +97,7 @@ def run(plan: Plan, again: bool = False, rank: int = 0, ranks: int = 1) -> None:
         begin = time.monotonic()
         todo = None
         if rank == 0:
+            set_other_data_aside(plan, again)
             plan.folder.mkdir(parents=True, exist_ok=True)
             if not stack.enter_context(lock_cell(plan.folder)):
                 raise ValueError(f"{plan.folder}: {lock_owner(plan.folder)} works on it; wait for it or stop it")
@@ -109,6 +118,23 @@ def run(plan: Plan, again: bool = False, rank: int = 0, ranks: int = 1) -> None:
                 finish(plan, time.monotonic() - begin)
         if rank == 0:
             print((plan.folder / "scores.md").read_text(encoding="utf-8"))
+
+
+def set_other_data_aside(plan: Plan, again: bool) -> None:
+    """Move what was scored in the plan's folder, of other data under the same settings, to where no report reads it.
+
+    Raises:
+        ValueError: another process works in the folder.
+    """
+    if again or not (plan.folder / "record.json").is_file():
+        return
+    earlier = CellRecord.load(plan.folder)
+    if earlier.config_hash == plan.hash() and earlier.data.get("fingerprint") != plan.data["fingerprint"]:
+        changed = what_changed(earlier.data, plan.data) if earlier.data else "which ones was not recorded"
+        aside = move_aside(plan.folder, earlier)
+        print(
+            f"changed   {plan.folder} was scored on other data: {changed}; it is now {aside.name}, all is scored anew"
+        )
 
 
 def prepare(plan: Plan, again: bool) -> list[int] | None:
@@ -143,7 +169,11 @@ def prepare(plan: Plan, again: bool) -> list[int] | None:
 
 
 def score_clips(plan: Plan, numbers: Sequence[int], rank: int = 0, ranks: int = 1) -> None:
-    """Score some clips and write a table for each; it is there whole or not at all."""
+    """Score some clips and write a table for each; it is there whole or not at all, and of the data of the plan.
+
+    Raises:
+        ValueError: a clip's data changed meanwhile, or the memory is too small.
+    """
     first_of_stratum = {clip.stratum: i for i, clip in reversed(list(enumerate(plan.clips)))}
     num_frames = sum(plan.clips[i].num_frames for i in numbers)
     share = "" if ranks == 1 else f" of process 1 of {ranks}"
@@ -157,6 +187,8 @@ def score_clips(plan: Plan, numbers: Sequence[int], rank: int = 0, ranks: int = 
                 )
             except torch.OutOfMemoryError as error:
                 raise ValueError(f"{clip.key}: out of memory; give chunk=1 or a smaller size") from error
+            if changed := plan.changed_data(clip):
+                raise ValueError(f"{clip.key}: data changed while they were scored: {changed}; run the command again")
             write_table(part_path(plan, i), table)
             progress.add_clip()
 
@@ -204,6 +236,7 @@ def describe_scores(plan: Plan, frames: pd.DataFrame, scores: pd.DataFrame) -> s
     people = frames["clip"].nunique()
     facts = [
         f"{plan.arm['model']}, {plan.arm['checkpoint']}, {plan.arm['options']}; {plan.study}",
+        f"data: {plan.source}; {size_text(plan.data)}, fingerprint {plan.data['fingerprint']}",
         f"{len(plan.clips)} clips of {people} people, {len(frames)} frames, {width} × {height} pixels",
         f"scoring {plan.scoring.mode}, region {plan.scoring.region}; frame → clip → stratum → mean of strata",
     ]
@@ -260,10 +293,14 @@ def _mark_failed(plan: Plan, error: Exception) -> None:
     record.save()
 
 
-def _named_by_checkpoint(arguments: Sequence[str]) -> list[str]:
-    """`model=NAME` where the command line leaves it out and its checkpoint, one of ours, says it."""
+def _settings(arguments: Sequence[str]) -> dict[str, Any]:
+    """The settings that the command line gives, by name."""
     overrides = [each for each in arguments if "=" in each and not each.startswith("-")]
-    given = {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(overrides)}
+    return {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(overrides)}
+
+
+def _named_by_checkpoint(given: Mapping[str, Any]) -> list[str]:
+    """`model=NAME` where the command line leaves it out and its checkpoint, one of ours, says it."""
     if "model" in given or given.get("checkpoint") is None:
         return []
     name = saved_name(Path(str(given["checkpoint"])))

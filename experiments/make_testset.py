@@ -19,6 +19,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from datamodules.sources import build_backgrounds, build_foregrounds
 from datamodules.testset import CompositeTestSet, TestClip
 from datamodules.testset.composite import CAMERA_ROOM
+from datamodules.testset.plans import longest
 from datamodules.testset.writing import write_test_set
 from experiments.command import ends_with_one_line, run_hydra
 from experiments.records import describe_versions
@@ -29,9 +30,14 @@ def main() -> int:
 
     def make(config: DictConfig) -> None:
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        asked = plain["testset"]["frames"]
         test_set = composite_test_set(plain["data"], plain["testset"])
         for stratum, count in Counter(plan.stratum for plan in test_set.plans).items():
-            print(f"{stratum}: {count} clips of {test_set.num_frames} frames, {test_set.size[1]}×{test_set.size[0]}")
+            by_camera = any(plan.camera_seed is not None for plan in test_set.plans if plan.stratum == stratum)
+            size = f"{test_set.num_frames} frames, {test_set.size[1]}×{test_set.size[0]}"
+            print(f"{stratum}: {count} clips of {size}{', a camera moves over stills' if by_camera else ''}")
+        if test_set.num_frames < asked:
+            print(f"not {asked} frames, since {_shortest(test_set, plain['testset'])} has no more")
         with _progress(test_set) as report:
             write_test_set(test_set, plain["output"], manifest_of(test_set, plain), plain["format"], report)
         print(f"test set: {plain['output']}")
@@ -44,6 +50,8 @@ def main() -> int:
 def composite_test_set(data: dict[str, Any], options: dict[str, Any]) -> CompositeTestSet:
     """The test set that config group `data` (its sources) and the options `testset` describe.
 
+    Clips are as long as the shortest video, if that has fewer frames than asked for: `options` then say so.
+
     Raises:
         ValueError: a source or an option is not usable.
     """
@@ -54,6 +62,9 @@ def composite_test_set(data: dict[str, Any], options: dict[str, Any]) -> Composi
     people = _source(data["source"], build_foregrounds, min(height, width))
     room = (ceil(CAMERA_ROOM * height), ceil(CAMERA_ROOM * width))
     scenes = _source(data["backgrounds"], build_backgrounds, room)
+    shortest = longest(people, scenes, options["strata"], options["moving_camera"])
+    if shortest is not None and isinstance(options["frames"], int):
+        options["frames"] = min(options["frames"], shortest[0])
     return CompositeTestSet(
         people,
         scenes,
@@ -66,9 +77,14 @@ def composite_test_set(data: dict[str, Any], options: dict[str, Any]) -> Composi
     )
 
 
+def _shortest(test_set: CompositeTestSet, options: dict[str, Any]) -> str:
+    shortest = longest(test_set.foregrounds, test_set.backgrounds, options["strata"], options["moving_camera"])
+    return "" if shortest is None else shortest[1]
+
+
 def manifest_of(test_set: CompositeTestSet, config: dict[str, Any]) -> dict[str, Any]:
     """All that decides the set's pixels: sources, options, the draws of each clip, versions."""
-    sources = {key: _part(config["data"][key]) for key in ("source", "backgrounds")}
+    sources = {key: source_of_test(config["data"][key]) for key in ("source", "backgrounds")}
     for source in sources.values():
         source.pop("cache_dir", None)
     return {
@@ -82,11 +98,12 @@ def manifest_of(test_set: CompositeTestSet, config: dict[str, Any]) -> dict[str,
 
 def _source(spec: dict[str, Any], build: Callable[..., Any], size: int | tuple[int, int]) -> Any:
     """The test part of a source: files at their own size, what is made by code at `size`."""
-    spec = _part(spec)
+    spec = source_of_test(spec)
     return build(**{"part": "test", "size": size if spec["name"] == "procedural" else None, **spec})
 
 
-def _part(spec: dict[str, Any]) -> dict[str, Any]:
+def source_of_test(spec: dict[str, Any]) -> dict[str, Any]:
+    """The options of a source's test part, whether they are given for all parts or for each."""
     return dict(spec if "name" in spec else spec["test"])
 
 

@@ -46,6 +46,8 @@ class CellRecord:
         cell: its name, made of its overrides: "model.brm=true,seed=0".
         arm: the settings that the experiment compares, {"model.brm": True}.
         config_hash: `config_hash` of the resolved config.
+        data: what it was trained and tested on, by content, as `fingerprints.describe_data` says it: "fingerprint",
+            "files", "bytes" and its "parts"; {} in records from before that was kept.
         status: "running", "complete" or "failed".
         command: the command line that ran it.
         started: ISO time; likewise `finished`.
@@ -68,6 +70,7 @@ class CellRecord:
     seed: int = 0
     scale: str = ""
     config_hash: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
     status: str = "running"
     command: str = ""
     versions: dict[str, str] = field(default_factory=dict)

@@ -6,8 +6,9 @@
     python -m experiments.report records=outputs/evaluate baseline=NAME output=DIR
 
 Give the same overrides as to `experiments.run`: they say which cells belong to the comparison. With `records=` it
-reads every record in a folder, as `experiments.evaluate` writes them, and makes one report a test set; the others are
-compared with the record called `baseline`, if one is given; `output` is results/FOLDER unless it is told.
+reads every record in a folder, as `experiments.evaluate` writes them, and makes one report a test set. The others are
+compared with the record whose folder is called NAME, or without `baseline=` with the first one by name; `output` is
+results/FOLDER unless it is told. Records of other data are never compared: two sets of one name have a report each.
 """
 
 from __future__ import annotations
@@ -201,6 +202,9 @@ def markdown_text(text: object) -> str:
 def main() -> int:
     """Write the report of the experiment and overrides, or of the folder of records, on the command line."""
     arguments = sys.argv[1:]
+    if any(each in ("--help", "-h") for each in arguments):
+        print(__doc__)
+        return 0
     if any(each.startswith("records=") for each in arguments):
         return _report_records(arguments)
     axes = swept(arguments)
@@ -242,6 +246,8 @@ def _report_records(arguments: Sequence[str]) -> int:
     _tell_unreadable(cells)
     output = Path(given.get("output") or Path("results") / folder.resolve().name)
     for name, (experiment, group) in experiments_of(folder.resolve().name, cells, given.get("baseline", "")).items():
+        if ",data=" in name:
+            print(f"data      {name}: there are records of other data under this name; they have a report of their own")
         print(f"report    {write_report(experiment, group, output / name)}")
     return 0
 
@@ -255,10 +261,12 @@ def _tell_unreadable(cells: Sequence[CellRecord]) -> None:
 def experiments_of(
     name: str, cells: Sequence[CellRecord], baseline: str = ""
 ) -> dict[str, tuple[dict[str, Any], list[CellRecord]]]:
-    """A description and its records for each test set (study and scale) among `cells`, by the name of its report.
+    """A description and its records for each test set (study, scale and data) among `cells`, by its report's name.
 
     Args:
-        name: of the experiments; "baseline" is the name of a record that others are compared with, "" for none.
+        name: of the experiments.
+        cells: records of evaluations.
+        baseline: name of the record that the others are compared with, "" for the first complete one of each set.
 
     Raises:
         ValueError: no record is called so.
@@ -266,10 +274,6 @@ def experiments_of(
     known = {cell.cell or cell.folder.name: cell.arm for cell in cells}
     if baseline and baseline not in known:
         raise ValueError(f"baseline={baseline}: no record is called so; there are {', '.join(sorted(known))}")
-    groups: dict[str, list[CellRecord]] = {}
-    for cell in cells:
-        place = ",".join(filter(None, [short_name(cell.scale), short_name(cell.study)]))
-        groups.setdefault(place or "all", []).append(cell)
     keys = dict.fromkeys(key for arm in known.values() for key in arm if "." not in key)  # those keep their names
     unsaid = {("options", "default"): "", ("checkpoint", "none"): "no checkpoint"}
     labels = {
@@ -278,8 +282,26 @@ def experiments_of(
         for arm in known.values()
         if key in arm
     }
-    experiment = {"name": name, "labels": labels, "baseline": known.get(baseline, {})}
-    return {place: (experiment, group) for place, group in groups.items()}
+    found = {}
+    for place, group in _by_test_set(cells).items():
+        first = next((cell.arm for cell in group if cell.status == "complete"), {})
+        arm = known[baseline] if baseline else first
+        found[place] = ({"name": name, "labels": labels, "baseline": arm}, group)
+    return found
+
+
+def _by_test_set(cells: Sequence[CellRecord]) -> dict[str, list[CellRecord]]:
+    """Records of one study, scale and data; data are in the name where there are several."""
+    groups: dict[str, dict[str, list[CellRecord]]] = {}
+    for cell in cells:
+        place = ",".join(filter(None, [short_name(cell.scale), short_name(cell.study)]))
+        data = short_name(str(cell.data.get("fingerprint", "unknown")))
+        groups.setdefault(place or "all", {}).setdefault(data, []).append(cell)
+    return {
+        place if len(by_data) == 1 else f"{place},data={data}": group
+        for place, by_data in groups.items()
+        for data, group in by_data.items()
+    }
 
 
 def _belongs(cell: CellRecord, study: Study) -> bool:

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,13 @@ class Study:
         self.folder = roots["output_dir"] / name / short_name(self.cell, 200)
         self.report = roots["results_dir"] / name / ",".join([self.scale, *prefix])
 
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What the cell reads, as its record says it; files are hashed."""
+        from experiments.fingerprints import describe_cell_data  # here: a name needs no data
+
+        return describe_cell_data(self.config)
+
     def record(self) -> CellRecord:
         """A new record that says who the cell is."""
         return CellRecord(
@@ -79,17 +87,35 @@ class Study:
             seed=self.seed,
             scale=self.scale,
             config_hash=self.hash(),
+            data=self.data,
             command=shlex.join(["python", "-m", "experiments.run", *sys.argv[1:]]),
         )
 
     def hash(self) -> str:
         """Hash of every setting that the cell's numbers depend on."""
-        return settings_hash(self.config)
+        from experiments.fingerprints import describe_weights  # here: a name needs no files
+
+        weights = describe_weights(self.config["model"])
+        return settings_hash(self.config | ({"weights": weights} if weights else {}))
+
+    def difference(self, record: CellRecord | None) -> str:
+        """What keeps a record from being this cell's, in words; "" if it is of the same config and data."""
+        from experiments.fingerprints import what_changed
+
+        if record is None:
+            return "the record cannot be read"
+        if record.config_hash != self.hash():
+            return "the record is of another config"
+        if record.data:
+            changed = what_changed(record.data, self.data)
+            return f"the record is of other data: {changed}" if changed else ""
+        # From before data were recorded: what is complete is kept, what is not would be continued on who knows what.
+        return "" if record.status == "complete" else "the record does not say what data it is of"
 
     def is_complete(self) -> bool:
-        """Whether the folder holds a complete record of just this config."""
+        """Whether the folder holds a complete record of just this config and these data."""
         record = _load(self.folder)
-        if record is None or record.status != "complete" or record.config_hash != self.hash():
+        if record is None or record.status != "complete" or self.difference(record):
             return False
         try:
             record.check()
@@ -98,11 +124,16 @@ class Study:
             return False
         return True
 
+    def note(self) -> str:
+        """What is to be told of a complete record that is taken for done."""
+        record = _load(self.folder)
+        return "" if record is None or record.data else "; its record does not say what data it is of"
+
     def prepare(self) -> Path:
         """Write the cell's config and its record as running; the config's path."""
         path = self.folder / "config.yaml"
         record, earlier = self.record(), _load(self.folder)
-        if earlier is not None:  # of the same config, else it was moved aside
+        if earlier is not None:  # of the same config and data, else it was moved aside
             record.started = earlier.started
             record.checksums = {name: value for name, value in earlier.checksums.items() if name == BASELINES}
         write_config(path, self.config)
@@ -121,33 +152,45 @@ def _effective(settings: Any) -> Any:
     return {name: _effective(value) for name, value in settings.items() if name not in WITHOUT_EFFECT}
 
 
-def move_stale_aside(study: Study) -> Path | None:
-    """Rename the folder of a cell whose config has changed since, so that nothing is lost; its new path.
+def move_stale_aside(study: Study, say: Callable[[str], None] = print) -> Path | None:
+    """Rename the folder of a cell whose config or data have changed since, so that nothing is lost; its new path.
 
     A folder whose record cannot be read goes too: nobody knows what its checkpoints are of.
     """
-    record = _load(study.folder)
-    if not study.folder.exists() or (record is not None and record.config_hash == study.hash()):
+    if not study.folder.exists():
         return None
-    with lock_cell(study.folder) as free:
+    record = _load(study.folder)
+    if not (difference := study.difference(record)):
+        return None
+    aside = move_aside(study.folder, record)
+    say(f"changed   {study.cell}: {difference}; it was moved aside, the cell starts anew")
+    return aside
+
+
+def move_aside(folder: Path, record: CellRecord | None) -> Path:
+    """Rename a folder to one that no report reads; its new path.
+
+    Raises:
+        ValueError: another process works in it.
+    """
+    with lock_cell(folder) as free:
         if not free:
-            raise ValueError(f"{study.folder}: another process works on this cell with other settings; wait or stop it")
-        stem = f"{study.folder.name}~{record.config_hash if record else 'unreadable'}"
+            raise ValueError(f"{folder}: another process works on this cell with other settings; wait or stop it")
+        stem = f"{folder.name}~{record.config_hash if record else 'unreadable'}"
         names = (stem, *(f"{stem}.{number}" for number in range(1, 10_000)))
-        aside = next(path for name in names if not (path := study.folder.with_name(name)).exists())
-        study.folder.rename(aside)
+        aside = next(path for name in names if not (path := folder.with_name(name)).exists())
+        folder.rename(aside)
     return aside
 
 
 def prepare_cell(study: Study, say: Callable[[str], None]) -> Path | None:
     """The config of a cell that is to be run; None if it is complete."""
-    if move_stale_aside(study):
-        say(f"changed   {study.cell}: the record of another config was moved aside")
+    move_stale_aside(study, say)
     if not study.is_complete():
         return study.prepare()
     if "WANDB_SWEEP_ID" in os.environ:  # a sweep's server waits for the run: it is logged again
         return study.folder / "config.yaml"
-    say(f"skip      {study.cell}: complete")
+    say(f"skip      {study.cell}: complete{study.note()}")
     return None
 
 

@@ -141,10 +141,9 @@ class Runner:
                 if first_time:
                     self.pool.say(f"busy      {study.cell}: {busy} works on it")
                 return
-            if move_stale_aside(study):
-                self.pool.say(f"changed   {study.cell}: the record of another config was moved aside")
+            move_stale_aside(study, self.pool.say)
             if study.is_complete():
-                self.pool.say(f"skip      {study.cell}: complete")
+                self.pool.say(f"skip      {study.cell}: complete{study.note()}")
                 return
             self.pool.wait_for_place()
             study.prepare()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules.augment.temporal import choose_frames
+from datamodules.files.fingerprint import Contents
 from datamodules.images import IMAGE_SUFFIXES, cover_size, crop_centre, read_image, resize
 from datamodules.sources.interface import Scene
 from datamodules.sources.splits import files_by_name, split_names
@@ -67,6 +68,10 @@ class FolderBackgrounds:
     def name(self, i: int) -> str:
         """Name of scene i: FOLDER/NAME."""
         return self._names[i]
+
+    def contents(self) -> Contents:
+        """The file or the folder of each scene."""
+        return dict(self._paths)
 
     def is_video(self, i: int) -> bool:
         """Whether scene i is a video."""

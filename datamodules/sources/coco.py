@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datamodules.files.fingerprint import Contents
 from datamodules.images import read_image, shrink
 from datamodules.sources.annotations import decode, read_annotations, union
 from datamodules.sources.interface import SegmentedClip
@@ -46,7 +47,7 @@ class Coco:
             raise ValueError(f"annotations of COCO must be panoptic or instances, got {annotations!r}")
         self.size, self.images = size, Path(root) / images
         self.panoptic = Path(root) / f"panoptic_{images}"
-        file = Path(root) / "annotations" / f"{annotations}_{images}.json"
+        file = self.annotations = Path(root) / "annotations" / f"{annotations}_{images}.json"
         read = _panoptic if annotations == "panoptic" else _instances
         data = read_annotations(file, "images", "annotations")
         try:
@@ -62,6 +63,15 @@ class Coco:
     def name(self, i: int) -> str:
         """Name of picture i: its file's."""
         return self._masks[i][0]
+
+    def contents(self) -> Contents:
+        """The annotations, and each picture with a person and its panoptic mask, if there is one."""
+        masks = {name: record[0] for name, record in self._masks if isinstance(record[0], str)}
+        return {
+            "annotations": self.annotations,
+            **{f"images/{name}": self.images / name for name, _ in self._masks},
+            **{f"masks/{name}": self.panoptic / png for name, png in masks.items()},
+        }
 
     def num_frames(self, i: int) -> int:
         """1: a still."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from datamodules.files.fingerprint import Contents
 from datamodules.images import (
     IMAGE_SUFFIXES,
     cover_size,
@@ -68,6 +69,12 @@ class ImageMattes:
     def name(self, i: int) -> str:
         """Name of picture i: its file's, without the ending."""
         return self._names[i]
+
+    def contents(self) -> Contents:
+        """The picture of each name and, where it is a file of its own, the alpha."""
+        pairs = {name: self._files[name] for name in self._names}
+        alphas = {f"{name}/pha": alpha for name, (_, alpha) in pairs.items() if alpha is not None}
+        return {name: picture for name, (picture, _) in pairs.items()} | alphas
 
     def num_frames(self, i: int) -> int:
         """1: a still."""

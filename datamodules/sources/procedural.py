@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.files.fingerprint import Contents
 from datamodules.painting.people import Person
 from datamodules.painting.rooms import paint_scene
 from datamodules.sources.interface import ForegroundClip, Scene
@@ -79,6 +80,10 @@ class ProceduralPeople:
     def name(self, i: int) -> str:
         """Name of clip i, such as "person-test-0007"."""
         return f"person-{self.part}-{_checked(i, self.num_clips):04d}"
+
+    def contents(self) -> Contents:
+        """All that decides the pixels."""
+        return {f"people {self.part}": f"{self.num_clips} of {self._store.options}"}
 
     def num_frames(self, i: int) -> int:
         """Frames of clip i."""
@@ -150,6 +155,10 @@ class ProceduralRooms:
         """Name of scene i, such as "room-test-0007"."""
         return f"room-{self.part}-{_checked(i, self.num_scenes):04d}"
 
+    def contents(self) -> Contents:
+        """All that decides the pixels."""
+        return {f"rooms {self.part}": f"{self.num_scenes} of {self._store.options}"}
+
     def read(self, i: int, num_frames: int, generator: torch.Generator) -> Scene:
         """Scene i: one still picture, whatever `num_frames`; nothing is drawn from `generator`."""
         arrays = self._store.get(self.name(i), lambda: self._render(i))
@@ -173,8 +182,8 @@ class _Store:
     """Rendered arrays by name: the last used ones in memory, all in a folder named for the options."""
 
     def __init__(self, cache_dir: str | Path | None, kind: str, options: dict[str, Any]) -> None:
-        text = json.dumps({"kind": kind, "format": FORMAT, **options}, sort_keys=True)
-        folder = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.options = json.dumps({"kind": kind, "format": FORMAT, **options}, sort_keys=True)
+        folder = hashlib.sha256(self.options.encode()).hexdigest()[:16]
         self.folder = None if cache_dir is None else Path(cache_dir) / f"{kind}-{folder}"
         self.held: OrderedDict[str, dict[str, np.ndarray]] = OrderedDict()
         self.num_bytes = 0  # of all that is held

@@ -14,6 +14,7 @@ from datamodules.batch import Layers
 from datamodules.composite import collate_layers, composite
 from datamodules.difficulty import Difficulty
 from datamodules.draw_layers import Draws, draw_layers
+from datamodules.files.fingerprint import Contents, contents_of
 from datamodules.sources.interface import SegmentationSource, SegmentedClip
 from datamodules.sources.procedural import ProceduralPeople, ProceduralRooms
 
@@ -59,6 +60,11 @@ class ProceduralSegmentation:
     def name(self, i: int) -> str:
         """Name of clip i, such as "scene-0007"."""
         return f"scene-{i:04d}"
+
+    def contents(self) -> Contents:
+        """All that decides the pixels."""
+        scenes = f"{self.size} pixels, seed {self.seed}, shares {self.shares}"
+        return {**self.people.contents(), **self.rooms.contents(), "scenes": scenes}
 
     def num_frames(self, i: int) -> int:
         """Frames of clip i."""
@@ -106,6 +112,14 @@ class JoinedSegmentation:
         """Name of clip i: SOURCE/NAME."""
         source, k = self._places[i]
         return f"{source}/{self.sources[source].name(k)}"
+
+    def contents(self) -> Contents:
+        """Those of all sources."""
+        return {
+            f"{name}/{part}": content
+            for name, source in self.sources.items()
+            for part, content in contents_of(source).items()
+        }
 
     def num_frames(self, i: int) -> int:
         """Frames of clip i."""

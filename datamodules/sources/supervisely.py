@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from datamodules.files.fingerprint import Contents
 from datamodules.images import read_image, shrink
 from datamodules.sources.interface import SegmentedClip
 from datamodules.video import frame_files
@@ -39,6 +40,10 @@ class SuperviselyPerson:
     def name(self, i: int) -> str:
         """Name of picture i: its file's."""
         return self._pairs[i][0].name
+
+    def contents(self) -> Contents:
+        """The picture and the mask of each pair."""
+        return {f"{path.parent.name}/{path.name}": path for pair in self._pairs for path in pair}
 
     def num_frames(self, i: int) -> int:
         """1: a still."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from datamodules.files.fingerprint import Contents
 from datamodules.images import cover_size, crop_person, estimate_foreground
 from datamodules.sources.interface import ForegroundClip
 from datamodules.sources.splits import split_names
@@ -62,6 +63,15 @@ class VideoMattes:
     def name(self, i: int) -> str:
         """Name of clip i."""
         return self._names[i]
+
+    def contents(self) -> Contents:
+        """The colours and the alpha of each clip."""
+        layers = ("rgb", "pha")
+        return {
+            f"{name}/{layer}": path
+            for name in self._names
+            for layer, path in zip(layers, self._pairs[name], strict=True)
+        }
 
     def num_frames(self, i: int) -> int:
         """Frames of clip i.

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from datamodules.files.fingerprint import Contents
 from datamodules.images import read_image, shrink
 from datamodules.sources.annotations import decode, read_annotations, union
 from datamodules.sources.interface import SegmentedClip
@@ -31,7 +32,7 @@ class YouTubeVIS:
             ValueError: a file is missing or malformed, or no video shows a person.
         """
         self.size, self.images = size, Path(root) / "train" / "JPEGImages"
-        file = Path(root) / "train" / "instances.json"
+        file = self.annotations = Path(root) / "train" / "instances.json"
         data = read_annotations(file, "videos", "annotations")
         if category is None:
             named = {each.get("name"): each.get("id") for each in data.get("categories", [])}
@@ -49,6 +50,11 @@ class YouTubeVIS:
     def name(self, i: int) -> str:
         """Name of video i: the folder of its frames."""
         return str(Path(self._videos[i][0][0]).parent)
+
+    def contents(self) -> Contents:
+        """The annotations and each frame of the videos with a person."""
+        frames = {f"frames/{name}": self.images / name for files, *_ in self._videos for name in files}
+        return {"annotations": self.annotations, **frames}
 
     def num_frames(self, i: int) -> int:
         """Frames of video i."""

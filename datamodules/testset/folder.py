@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import MattingBatch
+from datamodules.files.fingerprint import Contents
 from datamodules.images import IMAGE_SUFFIXES
 from datamodules.testset.frames import Frames, checked_range
 
@@ -67,6 +68,17 @@ class FolderTestSet(Sequence["FolderClip"]):
 
     def __len__(self) -> int:
         return len(self._clips)
+
+    def contents(self) -> Contents:
+        """Every frame of every layer, and the manifest if there is one."""
+        manifest = self.root / MANIFEST
+        frames = {
+            f"{clip.key}/{layer}/{file.name}": file
+            for clip in self
+            for layer, files in clip.layers.items()
+            for file in files
+        }
+        return frames | ({MANIFEST: manifest} if manifest.is_file() else {})
 
     @overload
     def __getitem__(self, index: int) -> FolderClip: ...

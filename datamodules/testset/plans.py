@@ -101,8 +101,8 @@ def draw_plans(
         num_clips: clips in each; fewer where the data has not so many pairs.
         num_frames: of a clip.
         seed: of all draws.
-        moving_camera: "motion" is a camera that moves over stills, as videos need none; None for sources
-            that have no videos by nature (the procedural ones).
+        moving_camera: "motion" is a camera that moves over stills, as videos need none; None: where the source has
+            no videos.
 
     Raises:
         ValueError: a stratum is unknown or has no background, or a video is too short.
@@ -111,7 +111,7 @@ def draw_plans(
         nobody seeds and shuffle unsorted listings, here everything comes from (seed, stratum, i) and sorted names.
     """
     if moving_camera is None:
-        moving_camera = not isinstance(backgrounds, VideoBackgrounds)
+        moving_camera = not _videos(backgrounds)
     if unknown := sorted(set(strata) - set(STRATA)):
         raise ValueError(f"strata: {', '.join(unknown)} unknown; known are {', '.join(STRATA)}")
     if min(num_clips, num_frames) < 1:
@@ -172,15 +172,11 @@ def _draw_plan(
 
 def _scenes(backgrounds: BackgroundSource, stratum: str, num_frames: int, seed: int, moving_camera: bool) -> list[int]:
     """Numbers of the scenes of a stratum, in its random order."""
-    videos = (
-        {i for i in range(len(backgrounds)) if backgrounds.is_video(i)}
-        if isinstance(backgrounds, VideoBackgrounds)
-        else set[int]()
-    )
+    videos = _videos(backgrounds)
     films = stratum == "motion" and not moving_camera
     scenes = sorted(videos if films else set(range(len(backgrounds))) - videos, key=backgrounds.name)
     if not scenes:
-        lacking, advice = ("videos", "or let a camera move over stills") if films else ("stills", "or leave it out")
+        lacking, advice = ("videos", "or moving_camera=true") if films else ("stills", "or strata=[motion]")
         raise ValueError(
             f"stratum {stratum}: no {lacking} among {len(backgrounds)} backgrounds of the test part; add some, {advice}"
         )
@@ -190,6 +186,27 @@ def _scenes(backgrounds: BackgroundSource, stratum: str, num_frames: int, seed: 
                 raise ValueError(_too_short(backgrounds.name(scene), backgrounds.num_frames(scene), num_frames))
     order = torch.randperm(len(scenes), generator=torch.Generator().manual_seed(seed_of(seed, stratum, "scenes")))
     return [scenes[k] for k in order.tolist()]
+
+
+def _videos(backgrounds: BackgroundSource) -> set[int]:
+    """Numbers of the scenes that are videos."""
+    if not isinstance(backgrounds, VideoBackgrounds):
+        return set()
+    return {i for i in range(len(backgrounds)) if backgrounds.is_video(i)}
+
+
+def longest(
+    foregrounds: ForegroundSource, backgrounds: BackgroundSource, strata: Sequence[str], moving_camera: bool | None
+) -> tuple[int, str] | None:
+    """The most frames that clips can have, and the name of the person or scene that has no more; None for any number.
+
+    Args: see `draw_plans`.
+    """
+    people = [(foregrounds.num_frames(i), foregrounds.name(i)) for i in range(len(foregrounds))]
+    scenes: list[tuple[int, str]] = []
+    if isinstance(backgrounds, VideoBackgrounds) and "motion" in strata and not moving_camera:
+        scenes = [(backgrounds.num_frames(i), backgrounds.name(i)) for i in _videos(backgrounds)]
+    return min([each for each in people if each[0] > 1] + scenes, default=None)
 
 
 def _too_short(name: str, there: int, needed: int) -> str:

@@ -141,12 +141,26 @@ def _usable(cells: Sequence[CellRecord], matrix: Matrix) -> list[tuple[CellRecor
                 matrix.unused.append((cell, str(error)))
                 continue
             tables[place] = (cell, _named(table, cell.seed))
+    _leave_out_other_data(tables, matrix)
     sets = {place: _test_set(table) for place, (_, table) in tables.items()}
     most_common = Counter(sets.values()).most_common(1)
     for place, test_set in sets.items():
         if test_set != most_common[0][0]:
             matrix.unused.append((tables.pop(place)[0], "tested on other clips or frames than the other cells"))
     return list(tables.values())
+
+
+def _leave_out_other_data(tables: dict[tuple[str, int], tuple[CellRecord, pd.DataFrame]], matrix: Matrix) -> None:
+    """Keep the cells of the data that most of them saw, and those that do not say what they saw, with a note."""
+    seen = {place: cell.data.get("fingerprint") for place, (cell, _) in tables.items()}
+    known = Counter(data for data in seen.values() if data is not None).most_common(1)
+    if not known:
+        return
+    for place, data in seen.items():
+        if data is None:
+            matrix.notes.append(f"{tables[place][0].cell}: its record does not say what data it is of.")
+        elif data != known[0][0]:
+            matrix.unused.append((tables.pop(place)[0], f"of other data ({data}) than the other cells ({known[0][0]})"))
 
 
 def _named(table: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -83,6 +83,7 @@ def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
         clips, frames = matrix.clips, matrix.arms[0].frames["frame"].nunique()
         size = f"{len(clips)} clips of {clips.num_foregrounds} foregrounds in {len(clips.strata)} strata"
         facts.append(("Test set", f"{size}, at most {frames} frames a clip"))
+        facts.append(("Data", _distinct(_data(cell) for cell in used)))
         seeds = _distinct(f"{arm.label}: {', '.join(map(str, arm.seeds))}" for arm in matrix.arms)
         facts.append(("Seeds", seeds))
         facts.append(("Intervals", INTERVALS.format(resamples=analysis.resamples, seed=analysis.seed)))
@@ -111,6 +112,12 @@ def _scoring(cell: CellRecord) -> str:
     quantise = config.get("quantise", "none")
     scoring = FLOAT_SCORING if quantise == "none" else DISK_SCORING.format(quantise=quantise)
     return f"{scoring}; {UNKNOWN_REGION if config.get('region') == 'unknown' else WHOLE_FRAME}"
+
+
+def _data(cell: CellRecord) -> str:
+    if not cell.data:
+        return ""
+    return f"fingerprint {cell.data['fingerprint']}: {cell.data['files']} files, {cell.data['bytes'] / 1e6:.1f} MB"
 
 
 def total_minutes(cells: Iterable[CellRecord]) -> float:

@@ -14,12 +14,14 @@ import torch
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from datamodules.testset import TestSet
+from datamodules.files.fingerprint import stamps
+from datamodules.testset import TestClip, TestSet
 from experiments.cell import make_net
+from experiments.fingerprints import describe_data, describe_weights, what_changed
 from experiments.records import CellRecord, config_hash, describe_versions, git_commit
 from experiments.scoring.evaluation import Scoring
 from experiments.scoring.saved_nets import all_options, load_net
-from experiments.scoring.sets import PROTOCOL, open_test_set
+from experiments.scoring.sets import PROTOCOL, open_test_set, parts_of
 from experiments.scoring.streaming import Streaming
 from experiments.stages import pick_device
 from experiments.study import WITHOUT_EFFECT, short_name
@@ -31,6 +33,8 @@ STREAMING = ("chunk", "recurrence", "one_frame_delay", "downsample_ratio", "upsa
 RUN_OPTIONS = (*STREAMING[1:], "refiner", "prm")
 # Options that say what all nets of a comparison are tested on.
 SET_OPTIONS = ("data.", "protocol.", "size", "metrics", "quantise", "region", "num_foregrounds")
+
+PLACES = ("data.root", "data.scenes", "data.splits", "data.scene_splits")  # where files lie, not what they hold
 
 
 class Plan:
@@ -44,6 +48,9 @@ class Plan:
         device: where to compute.
         folder: OUTPUT_DIR/evaluate/NAME.
         config: every setting that the figures depend on, plain, as saved with the record.
+        data: what the clips are made of, as the record says it (see `fingerprints.describe_data`).
+        parts: what that was made of.
+        stamps: sizes and times of its files when the plan was made.
     """
 
     def __init__(self, config: DictConfig, hydra: HydraConf, local_rank: int = 0) -> None:
@@ -68,13 +75,18 @@ class Plan:
         self.how, self.scoring = Streaming.of({name: plain[name] for name in STREAMING}), _scoring(plain)
         self.net, model = _net(plain, given, self.how)
         self.net.to(self.device).eval()
-        self.clips: TestSet = open_test_set(plain)
+        self.clips: TestSet
+        self.clips, self.parts = open_test_set(plain)
+        self.cache_dir = plain["data"]["cache_dir"]
+        self.stamps = {part: stamps(contents) for part, contents in self.parts.items()}  # before they are hashed
+        self.data = describe_data(self.parts, self.cache_dir)
         in_folder = plain["testset"] not in (None, PROTOCOL)
         checkpoint = None if plain["checkpoint"] is None else Path(plain["checkpoint"])
         self.config = {
             "model": model,
             "checkpoint": None if checkpoint is None else str(checkpoint),
             "checkpoint_sha256": None if checkpoint is None else hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+            **({"weights": weights} if (weights := describe_weights(plain["model"])) and checkpoint is None else {}),
             "seed": plain["seed"],
             "testset": plain["testset"],
             "protocol": plain["protocol"] if plain["testset"] == PROTOCOL else None,
@@ -95,18 +107,28 @@ class Plan:
         label = _label(checkpoint, self.trained)
         name = plain["name"]
         if name is None:
-            name = f"{model['name']},{label},{data},{self.hash()}"
+            what = config_hash({"settings": self.hash(), "data": self.data["fingerprint"]})
+            name = f"{model['name']},{label},{data},{what}"
         self.folder = Path(plain["output_dir"]) / "evaluate" / short_name(str(name), 200)
         task = [each for each in hydra.overrides.task if _name(each) != "data.cache_dir"]
         options = sorted(each for each in task if _is_in(each, ("model.", *RUN_OPTIONS)))
         self.arm = {"model": model["name"], "checkpoint": label, "options": ",".join(options) or "default"}
-        self.study = ",".join([data, *sorted(each for each in task if _is_in(each, SET_OPTIONS))])
+        asked = (each for each in task if _is_in(each, SET_OPTIONS) and _name(each) not in PLACES)
+        self.study = ",".join([data, *sorted(asked)])
+        self.source = plain["testset"] if in_folder else ", ".join([data, *_places(plain["data"])])
         self.scale = "" if in_folder else plain["scale"]["name"]
 
     def hash(self) -> str:
-        """Hash of every setting that the figures depend on: files by their content, not by their place."""
-        places = ("checkpoint", *WITHOUT_EFFECT, *(("testset",) if self.config["data"] is None else ()))
-        return config_hash(_without(self.config, places))
+        """Hash of every setting that the figures depend on, without the places of files: their content is in `data`."""
+        places = ("checkpoint", *WITHOUT_EFFECT, *(name.removeprefix("data.") for name in PLACES))
+        return config_hash(_without(self.config, (*places, *(("testset",) if self.config["data"] is None else ()))))
+
+    def changed_data(self, clip: TestClip) -> str:
+        """What has changed since the plan was made in the files of a clip, in words; "" if nothing has."""
+        now = {part: stamps(contents) for part, contents in parts_of(clip, self.parts).items()}
+        if now == parts_of(clip, self.stamps):
+            return ""
+        return what_changed(self.data, describe_data(self.parts, self.cache_dir))
 
     def record(self) -> CellRecord:
         """A new record that says who this evaluation is; `seed` is that of training, where that is known."""
@@ -119,6 +141,7 @@ class Plan:
             seed=self.trained.seed if self.trained else self.config["seed"],
             scale=self.scale,
             config_hash=self.hash(),
+            data=self.data,
             command=shlex.join(["python", "-m", "experiments.evaluate", *sys.argv[1:]]),
             versions=describe_versions(),
             git_commit=git_commit(),
@@ -128,6 +151,12 @@ class Plan:
         """What is measured on one clip at least."""
         names = [name for clip in self.clips for name in self.scoring.metrics_for(clip)]
         return tuple(dict.fromkeys(names))
+
+
+def _places(data: dict[str, Any]) -> list[str]:
+    """The folders of a config group `data`, in words."""
+    named = (("people", data.get("root")), ("places", data.get("scenes")))
+    return [f"{what} of {folder}" for what, folder in named if folder is not None]
 
 
 def _scoring(plain: dict[str, Any]) -> Scoring:
@@ -170,13 +199,14 @@ def _training_record(checkpoint: Path | None) -> CellRecord | None:
 
 
 def _label(checkpoint: Path | None, trained: CellRecord | None) -> str:
-    """What a checkpoint is called: the arm that was trained, without its seed, or the file."""
+    """What a checkpoint is called: what was trained and how, without its seed, or the file."""
     if checkpoint is None:
         return "none"
     if trained is None:
         return checkpoint.parent.name if checkpoint.name == "model.pt" else checkpoint.stem
     arm = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in trained.arm.items()]
-    return ",".join([trained.experiment, *sorted(arm)])
+    scale = "" if trained.scale in ("", "tiny") else f"scale={trained.scale}"
+    return ",".join(filter(None, [trained.experiment, trained.study, scale, *sorted(arm)]))
 
 
 def _name(override: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,16 +11,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datamodules.batch import MattingBatch
+from datamodules.files.fingerprint import Contents, contents_of
 from datamodules.testset import ConditionTestSet, FolderTestSet, TestClip, TestSet
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.data import data_options
-from experiments.make_testset import composite_test_set
+from experiments.make_testset import composite_test_set, source_of_test
 
 PROTOCOL = "rvm"  # in place of a folder: composited in memory
+CONDITIONS = ("test_size", "test_clips", "test_clip_length", "evaluation_seed", "difficulty", "test_strata")
+PLACES = ("root", "splits", "cache_dir")  # options of sources that say where files lie, not what they hold
+FOLDER = "test set"  # the part of a record's data that a folder is
 
 
-def open_test_set(config: dict[str, Any]) -> TestSet:
+def open_test_set(config: dict[str, Any]) -> tuple[TestSet, dict[str, Contents]]:
     """The clips of the folder `testset`, or of RVM's protocol, or else those that a run with `data` is tested on.
+
+    With them what they are made of, by part: "test set" of a folder, else "people of test", "places of test" and the
+    "conditions of test", all settings that composites of these depend on.
 
     Args:
         config: of `experiments.evaluate`, plain. `size` resizes the clips of a folder, and is that at which others
@@ -31,14 +40,36 @@ def open_test_set(config: dict[str, Any]) -> TestSet:
     if config["testset"] == PROTOCOL:
         size = size or _size(config["protocol"]["size"])
         config["protocol"]["size"] = config["data"]["test_size"] = list(size)
-        return composite_test_set(config["data"], config["protocol"])
+        composites = composite_test_set(config["data"], config["protocol"])
+        return composites, _parts(composites.foregrounds, composites.backgrounds, config["data"], config["protocol"])
     if config["testset"] is not None:
         clips = FolderTestSet(str(config["testset"]), config["num_foregrounds"])
-        return clips if size is None else [ResizedClip(clip, size) for clip in clips]
+        resized: TestSet = clips if size is None else [ResizedClip(clip, size) for clip in clips]
+        return resized, {FOLDER: clips.contents()}
     size = size or _size(config["data"]["test_size"])
     config["data"]["test_size"] = list(size)
     data = VideoMattingDataModule(**data_options(config["data"]), size=size, clip_length=1, batch_size=1, num_steps=1)
-    return condition_test_set(data)
+    drawn = {key: config["data"][key] for key in CONDITIONS}
+    return condition_test_set(data), _parts(*data.sources()["test"], config["data"], drawn)
+
+
+def parts_of(clip: TestClip, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What of the parts of a test set concerns one clip: its own frames in a folder, else all people and places."""
+    return {
+        part: {name: each for name, each in named.items() if part != FOLDER or name.startswith(f"{clip.key}/")}
+        for part, named in parts.items()
+    }
+
+
+def _parts(people: object, places: object, data: dict[str, Any], drawn: dict[str, Any]) -> dict[str, Contents]:
+    sources = {key: source_of_test(data[key]) for key in ("source", "backgrounds")}
+    read = {key: {k: v for k, v in source.items() if k not in PLACES} for key, source in sources.items()}
+    conditions = json.dumps(read | {"drawn": drawn}, sort_keys=True)
+    return {
+        "people of test": contents_of(people),
+        "places of test": contents_of(places),
+        "conditions of test": {"settings": conditions},
+    }
 
 
 def condition_test_set(data: VideoMattingDataModule) -> ConditionTestSet:

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +267,125 @@ def test_the_command_itself_ends_bad_input_with_one_line(tmp_path: Path) -> None
     result = subprocess.run(command("checkpoint=nowhere.pt"), capture_output=True, text=True, check=False, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr == "error: there is no checkpoint nowhere.pt\n"
+
+
+def make_set(root: Path, alpha: int, *clips: str) -> Path:
+    """A test set of grey frames whose true alpha is `alpha` everywhere."""
+    for clip in clips or ("0000",):
+        for layer, value in (("com", 90), ("pha", alpha)):
+            (root / "s" / clip / layer).mkdir(parents=True, exist_ok=True)
+            for t in range(2):
+                Image.fromarray(np.full((64, 64), value, np.uint8)).save(root / "s" / clip / layer / f"{t:04d}.png")
+    return root
+
+
+@pytest.fixture
+def scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[float, str, set[str]]]:
+    """Scores an untrained net: its MAD as told, all that was printed, and the records that there are."""
+
+    def score(testset: Path, *overrides: str) -> tuple[float, str, set[str]]:
+        net = ("model=modnet", "model.width=0.25", "model.hidden=8", "metrics=[mad]", "threads=1")
+        monkeypatch.setattr(
+            sys, "argv", ["evaluate", *net, f"testset={testset}", f"output_dir={tmp_path}/out", *overrides]
+        )
+        GlobalHydra.instance().clear()
+        capsys.readouterr()
+        assert evaluate.main() == 0
+        out = capsys.readouterr().out
+        told = re.search(r"\|\s+s \|\s+([\d.]+)", out)
+        assert told is not None
+        return float(told[1]), out, {path.name for path in (tmp_path / "out" / "evaluate").iterdir()}
+
+    return score
+
+
+Scored = Callable[..., tuple[float, str, set[str]]]
+
+
+def test_two_sets_of_one_folder_name_are_two_and_a_set_at_another_place_is_the_same(
+    tmp_path: Path, scored: Scored
+) -> None:
+    dark, _, _ = scored(make_set(tmp_path / "first/test", 0))
+    bright, out, there = scored(make_set(tmp_path / "second/test", 255))
+    assert bright != dark
+    assert "skip" not in out
+    assert len(there) == 2
+    shutil.copytree(tmp_path / "first/test", tmp_path / "third/test")
+    again, out, there = scored(tmp_path / "third/test")
+    assert again == dark
+    assert "skip" in out
+    assert len(there) == 2
+
+
+@pytest.mark.parametrize("options", [(), ("name=it",)])
+def test_a_corrected_set_is_scored_anew_and_the_old_scores_are_kept(
+    tmp_path: Path, scored: Scored, options: tuple[str, ...]
+) -> None:
+    testset = make_set(tmp_path / "test", 0)
+    wrong, _, _ = scored(testset, *options)
+    make_set(testset, 128)
+    right, out, _ = scored(testset, *options)
+    expected, _, _ = scored(testset, "name=expected")
+    assert right == expected != wrong
+    assert ("was scored on other data: test set (4 files, 0.0 MB" in out) is bool(options)
+    kept = [pd.read_parquet(file)["mad"].mean() * 1e3 for file in tmp_path.glob("out/evaluate/*/metrics.parquet")]
+    assert sorted({round(value, 3) for value in kept}) == sorted({wrong, right})
+
+
+def test_an_edited_manifest_and_another_size_are_other_evaluations(tmp_path: Path, scored: Scored) -> None:
+    testset = make_set(tmp_path / "test", 0)
+    clip = {"stratum": "s", "folder": "0000", "foreground": "anna", "background": "room"}
+    (testset / "manifest.json").write_text(json.dumps({"clips": [clip]}))
+    counts = [len(scored(testset)[2])]
+    (testset / "manifest.json").write_text(json.dumps({"clips": [clip], "testset": {"seed": 1}}))
+    counts += [len(scored(testset, *size)[2]) for size in ((), ("size=32",), ())]
+    assert counts == [1, 2, 3, 3]
+
+
+def test_what_was_scored_of_other_data_is_never_gone_on_with(
+    tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data change in the midst, and are put back before the same command is given again."""
+    testset = make_set(tmp_path / "test", 0, "0000", "0001", "0002")
+    expected, _, _ = scored(testset, "name=undisturbed")
+    whole_evaluate_clip = evaluate.evaluate_clip
+
+    def changes_its_clip(net: Any, clip: Any, *options: Any, **more: Any) -> pd.DataFrame:
+        if clip.key == "s/0001":
+            make_set(testset, 255, "0001")
+        return whole_evaluate_clip(net, clip, *options, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "evaluate_clip", changes_its_clip)
+        with pytest.raises(ValueError, match=r"s/0001: data changed while they were scored: test set \(12 files, 0"):
+            scored(testset, "name=it")
+    folder = tmp_path / "out/evaluate/it"
+    assert [path.name for path in (folder / "parts").iterdir()] == ["00000.parquet"]
+    make_set(testset, 0, "0001")
+    assert scored(testset, "name=it")[0] == expected
+
+
+def test_a_record_from_before_data_were_recorded_is_scored_anew(tmp_path: Path, scored: Scored) -> None:
+    testset = make_set(tmp_path / "test", 0)
+    scored(testset, "name=it")
+    file = tmp_path / "out/evaluate/it/record.json"
+    content = json.loads(file.read_text())
+    del content["data"]
+    file.write_text(json.dumps(content))
+    _, out, _ = scored(testset, "name=it")
+    assert "was scored on other data: which ones was not recorded" in out
+    assert "data" in json.loads(file.read_text())
+
+
+def test_another_checkpoint_of_the_same_name_is_another_evaluation(files: Path, tmp_path: Path, scored: Scored) -> None:
+    testset, file = make_set(tmp_path / "test", 0), tmp_path / "net.pt"
+    mads = []
+    for seed in (1, 2):
+        net = build_net("modnet", **SMALL)
+        net.reset_parameters(seed)
+        save_net(file, net, {"name": "modnet", **SMALL, "pretrained": False})
+        mads.append(scored(testset, f"checkpoint={file}"))
+    assert mads[0][0] != mads[1][0]
+    assert len(mads[1][2]) == 2

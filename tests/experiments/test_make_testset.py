@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from datamodules.testset import FolderTestSet
 from datamodules.testset.plans import ClipPlan
+from datamodules.video import write_video
 from experiments.make_testset import composite_test_set
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -55,6 +58,33 @@ def test_it_writes_a_set_skips_what_is_there_and_refuses_another_one(make: Comma
     assert other.returncode == 2
     assert other.stderr.count("\n") == 1
     assert "holds a test set with other testset, clips: choose another folder" in other.stderr
+
+
+def test_it_makes_a_set_of_few_short_clips_and_pictures_of_places(make: Command, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    (tmp_path / "places").mkdir()
+    (tmp_path / "people").mkdir()
+    for k in range(6):
+        Image.fromarray(draw.integers(0, 256, (60, 80, 3), np.uint8)).save(tmp_path / f"places/place{k}.jpg")
+        for layer in ("rgb", "pha"):
+            frames = torch.full((5 + k, 3, 48, 64), 200 if layer == "rgb" else 255, dtype=torch.uint8)
+            write_video(tmp_path / f"people/person{k}_{layer}.mp4", frames, 25)
+    own = ("data=video_mattes", f"data.root={tmp_path}/people", f"data.scenes={tmp_path}/places")
+    result = make(*own, "testset.size=[32,48]")
+    assert result.returncode == 0, result.stderr
+    test_set = FolderTestSet(tmp_path / "set")
+    (name,) = {clip.name for clip in test_set}
+    length = 5 + int(name[-1])
+    assert result.stdout.splitlines()[:3] == [
+        f"static: 1 clips of {length} frames, 48×32",
+        f"motion: 1 clips of {length} frames, 48×32, a camera moves over stills",
+        f"not 100 frames, since {name} has no more",
+    ]
+    assert [(clip.key, clip.num_frames) for clip in test_set] == [("static/0000", length), ("motion/0000", length)]
+    assert json.loads((tmp_path / "set/manifest.json").read_text())["testset"]["frames"] == length
+    still = make(*own, "testset.moving_camera=false", output="still")
+    assert still.returncode == 2
+    assert still.stderr.endswith("no videos among 1 backgrounds of the test part; add some, or moving_camera=true\n")
 
 
 @pytest.mark.parametrize(

@@ -553,3 +553,65 @@ def test_damaged_records_are_named_in_a_line_and_left_out(make_cell, monkeypatch
     assert sum(line.startswith("report ") for line in lines) == 2
     pages = [page.read_text() for page in (tmp_path / "results").rglob("report.md")]
     assert sum("Cells that are not in the figures" in page for page in pages) == 2
+
+
+def evaluated(make_cell, folder, name, arm, **fields):
+    """A record as `experiments.evaluate` leaves it."""
+    arm = {"model": "", "checkpoint": "none", "options": "default"} | arm
+    cell = small(make_cell, arm, 0, **{"experiment": "evaluate", "scale": "", "study": "test", "cell": name, **fields})
+    return cell.folder.rename(cell.folder.with_name(name))
+
+
+def of_data(digest):
+    return {"data": {"fingerprint": digest, "files": 2, "bytes": 100, "parts": {}}}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_a_named_baseline_the_first_record_is_it(make_cell, tmp_path, monkeypatch, capsys):
+    for name, arm in (("b", {"model": "rvm"}), ("a", {"model": "modnet", "checkpoint": "single"})):
+        evaluated(make_cell, tmp_path, name, arm, **of_data("11"))
+    words = ["report", f"records={tmp_path / 'outputs'}", f"output={tmp_path / 'reports'}"]
+    monkeypatch.setattr("sys.argv", words)
+    assert report.main() == 0
+    text = (tmp_path / "reports/test/report.md").read_text()
+    assert "| modnet, single (baseline) |" in text
+    assert "rvm, no checkpoint against modnet, single, 1 seed" in text
+    assert text.count("(baseline)") == text.count("modnet, single (baseline)")
+    assert "| Data | fingerprint 11: 2 files, 0.0 MB |" in text
+    monkeypatch.setattr("sys.argv", [*words, "baseline=b"])
+    assert report.main() == 0
+    assert "| rvm, no checkpoint (baseline) |" in (tmp_path / "reports/test/report.md").read_text()
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", ["report", "--help"])
+    assert report.main() == 0
+    assert "baseline=NAME" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_records_of_two_sets_of_one_name_have_a_report_each(make_cell, tmp_path, monkeypatch, capsys):
+    for place, digest in enumerate(("11", "22", None)):
+        for model in ("modnet", "rvm"):
+            data = of_data(digest) if digest else {}
+            evaluated(make_cell, tmp_path, f"{model}{place}", {"model": model}, **data)
+    monkeypatch.setattr("sys.argv", ["report", f"records={tmp_path / 'outputs'}", f"output={tmp_path / 'reports'}"])
+    assert report.main() == 0
+    assert capsys.readouterr().out.count("there are records of other data under this name") == 3
+    assert {path.name for path in (tmp_path / "reports").iterdir()} == {
+        "test,data=11", "test,data=22", "test,data=unknown",
+    }  # fmt: skip
+    text = (tmp_path / "reports/test,data=22/report.md").read_text()
+    assert "rvm1" in text
+    assert "rvm0" not in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_cells_of_other_data_are_named_and_left_out_and_those_that_do_not_say_are_named(make_cell, experiment, write):
+    cells = [small(make_cell, arm, seed, **of_data("11")) for arm in (WITH, WITHOUT) for seed in (0, 1)]
+    cells.append(small(make_cell, WITH, 2, effect=9.0, **of_data("22")))
+    cells.append(small(make_cell, WITHOUT, 3))
+    text = write(experiment, cells)
+    assert "of other data (22) than the other cells (11)" in text
+    assert f"{cells[-1].cell}: its record does not say what data it is of." in text
+    assert "with BRM: 0, 1; without BRM: 0, 1, 3" in text or "without BRM: 0, 1, 3; with BRM: 0, 1" in text
+    alone = write(experiment, [small(make_cell, arm, 5) for arm in (WITH, WITHOUT)])
+    assert "does not say" not in alone

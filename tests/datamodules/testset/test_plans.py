@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamodules.sources.interface import ForegroundClip, Scene
-from datamodules.testset.plans import ClipPlan, draw_plans
+from datamodules.testset.plans import ClipPlan, draw_plans, longest
 
 
 class People:
@@ -129,21 +129,29 @@ def test_a_plan_survives_its_manifest() -> None:
     assert [ClipPlan.of(entry) for entry in json.loads(json.dumps([asdict(plan) for plan in plans]))] == plans
 
 
-def test_a_camera_moves_only_where_there_can_be_no_videos_or_where_it_is_asked_for() -> None:
+def test_a_camera_moves_only_where_there_are_no_videos_or_where_it_is_asked_for() -> None:
     def cameras(scenes: Stills, moving_camera: bool | None) -> list[bool]:
         plans = draw_plans(People(20), scenes, num_clips=1, num_frames=5, moving_camera=moving_camera)
         return [plan.camera_seed is not None for plan in plans]
 
     assert cameras(Stills(3), None) == [False, True]
+    assert cameras(Films(3, 3), None) == [False, True]
     assert cameras(Films(3, 2), None) == [False, False]
     assert cameras(Films(3, 2), True) == [False, True]
+
+
+def test_the_shortest_video_limits_the_clips_and_a_still_does_not() -> None:
+    assert longest(People(20, 1), Films(3, 2), ["static"], None) == (20, "p2")
+    assert longest(People(20, 1), Films(3, 2), ["static", "motion"], None) == (10, "s002")
+    assert longest(People(20, 1), Films(3, 2), ["static", "motion"], True) == (20, "p2")
+    assert longest(People(1), Stills(3), ["static", "motion"], None) is None
 
 
 @pytest.mark.parametrize(
     ("people", "scenes", "options", "message"),
     [
         (People(9), Films(2, 2), {}, "p1 has 9 frames, the test set's clips have 10"),
-        (People(20), Films(2, 2), {}, "motion: no videos"),
+        (People(20), Films(2, 2), {"moving_camera": False}, "motion: no videos"),
         (People(20), Films(2, 0), {}, "static: no stills"),
         (People(20), Films(2, 1), {"num_frames": 11}, "s001 has 10 frames"),
         (People(20), Films(2, 1), {"strata": ["stil"]}, "stil unknown; known are static, motion"),

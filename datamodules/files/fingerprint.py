@@ -1,0 +1,186 @@
+"""What data are, told by their content: a hash that is cheap for large sets too, and the same wherever they lie."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from datamodules.images import IMAGE_SUFFIXES
+from datamodules.video import VIDEO_SUFFIXES
+
+Contents: TypeAlias = Mapping[str, Path | str]
+"""What pixels come from, by names that do not say where it lies: a file, a folder of frames, or, for what is made by
+code, all that decides it as text."""
+
+WHOLE = 32 << 20  # bytes; larger videos are sampled
+SPOTS, SPOT = 256, 64 << 10  # of a sampled video, and bytes of each
+SETTLED = 2.0  # seconds after its last change from which on a file's time stamps tell of the next one
+CACHE = "fingerprints.json"
+
+Known: TypeAlias = dict[str, list[int | str]]
+"""By path: size, times of the last change of content and of state (ns), and the content's hash."""
+
+
+@runtime_checkable
+class HasContents(Protocol):
+    """A source, or a test set, that knows what it is made of."""
+
+    def contents(self) -> Contents:
+        """All that its pixels come from."""
+        ...
+
+
+def contents_of(source: object) -> Contents:
+    """What a source is made of.
+
+    Raises:
+        ValueError: it does not say.
+    """
+    if not isinstance(source, HasContents):
+        raise ValueError(f"{type(source).__name__} does not say what it is made of: give it a method contents()")
+    return source.contents()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What some data are.
+
+    Attributes:
+        digest: 16 hexadecimal digits of names and content; the place of the files is not in it.
+        files: how many there are; 0 for what is made by code.
+        bytes: of all files.
+    """
+
+    digest: str
+    files: int
+    bytes: int
+
+
+def fingerprint(contents: Contents, cache_dir: str | Path | None = None) -> Fingerprint:
+    """The fingerprint of contents; of folders the pictures in them count.
+
+    Files are hashed whole, but for videos above 32 MiB: of these the size and 256 spots of 64 KiB are, the first at
+    the head and the last at the tail. So it misses a change of such a video that leaves its size alone and lies
+    between two spots, as a flipped byte may; any that is written anew differs in its headers and its index.
+
+    Args:
+        contents: see `Contents`.
+        cache_dir: keeps the hashes of files, each for as long as size and times of the file stay; None reads all.
+
+    Raises:
+        ValueError: a file cannot be read.
+    """
+    files = {name: os.path.realpath(file) for name, file in _files_of(contents)}  # many frames may link to one
+    digests = _digests(set(files.values()), None if cache_dir is None else Path(cache_dir) / CACHE)
+    total, num_bytes = hashlib.sha256(), 0
+    for name in sorted({*files, *contents}, key=_plain):
+        if name in files:
+            size, digest = digests[files[name]]
+            num_bytes += size
+            total.update(json.dumps([_plain(name), size, digest]).encode())
+        elif isinstance(text := contents[name], str):
+            total.update(json.dumps([_plain(name), text]).encode())
+    return Fingerprint(total.hexdigest()[:16], len(files), num_bytes)
+
+
+def stamps(contents: Contents) -> dict[str, tuple[int, int, int]]:
+    """Size and times (ns) of each file by its name: while they stay, so does its content.
+
+    Raises:
+        ValueError: a file is missing.
+    """
+    return {name: _stamp(file) for name, file in _files_of(contents)}
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    try:
+        state = file.stat()
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read ({error.strerror}); fetch the data again") from error
+    # The time of the last change of state cannot be set back, as that of the content can.
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name)  # macOS writes the same name in another form
+
+
+def _files_of(contents: Contents) -> Iterator[tuple[str, Path]]:
+    for name, source in contents.items():
+        if isinstance(source, str):
+            continue
+        if not source.is_dir():
+            yield name, source
+            continue
+        for file in source.iterdir():
+            if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != ".":
+                yield f"{name}/{file.name}", file
+
+
+def _digests(files: Iterable[str], cache: Path | None) -> dict[str, tuple[int, str]]:
+    """Size and hash of each file."""
+    known = _read(cache)
+    found: dict[str, tuple[int, str]] = {}
+    new: Known = {}
+
+    def look(file: str) -> None:
+        stamp, entry = _stamp(Path(file)), known.get(file, [])
+        is_known = entry[:3] == list(stamp)
+        try:
+            digest = str(entry[3]) if is_known else _hash(Path(file), stamp[0])
+        except OSError as error:
+            raise ValueError(f"{file}: cannot be read ({error.strerror}); fetch the data again") from error
+        if not is_known and time.time() - stamp[2] / 1e9 > SETTLED:
+            new[file] = [*stamp, digest]
+        found[file] = (stamp[0], digest)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        list(threads.map(look, files))
+    if cache is not None and new:
+        with contextlib.suppress(OSError):  # on a full disk the files are just hashed again
+            _write(cache, _read(cache) | new)
+    return found
+
+
+def _hash(file: Path, size: int) -> str:
+    with file.open("rb") as opened:
+        if size <= WHOLE or file.suffix.lower() not in VIDEO_SUFFIXES:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        for spot in range(SPOTS):
+            opened.seek(spot * (size - SPOT) // (SPOTS - 1))
+            digest.update(opened.read(SPOT))
+        return digest.hexdigest()
+
+
+def _read(cache: Path | None) -> Known:
+    """The hashes kept in a file; none where it is missing or damaged."""
+    if cache is None:
+        return {}
+    try:
+        known = json.loads(cache.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    whole = isinstance(known, dict) and all(isinstance(each, list) and len(each) == 4 for each in known.values())
+    return known if whole else {}
+
+
+def _write(cache: Path, known: Known) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=cache.parent, prefix=f".{cache.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(known, file)
+        Path(temporary).replace(cache)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
