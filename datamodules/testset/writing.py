@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import MattingBatch
+from datamodules.names import inside
 from datamodules.testset.folder import MANIFEST
 from datamodules.testset.interface import TestClip, TestSet
 
@@ -42,11 +43,14 @@ def write_test_set(
         report: called with the clip and the number of its frames just done.
 
     Raises:
-        ValueError: the folder holds something else or is being written, or the format is unknown.
+        ValueError: the folder holds something else or is being written, the format is unknown, or the name of a
+            condition leads out of the folder.
     """
     if picture_format not in PICTURE_FORMATS:
         raise ValueError(f"format of pictures must be {' or '.join(PICTURE_FORMATS)}, got {picture_format!r}")
     root = Path(root)
+    for clip in test_set:
+        inside(clip.key)  # before anything is written
     _begin(root, {**manifest, "picture_format": picture_format})
     with (root / MANIFEST).open() as held, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         try:
