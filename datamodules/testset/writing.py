@@ -49,8 +49,6 @@ def write_test_set(
     if picture_format not in PICTURE_FORMATS:
         raise ValueError(f"format of pictures must be {' or '.join(PICTURE_FORMATS)}, got {picture_format!r}")
     root = Path(root)
-    for clip in test_set:
-        inside(clip.key)  # before anything is written
     _begin(root, {**manifest, "picture_format": picture_format})
     with (root / MANIFEST).open() as held, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         try:
@@ -58,11 +56,12 @@ def write_test_set(
         except OSError as error:
             raise ValueError(f"{root}: another process is writing it; wait for it or choose another folder") from error
         for clip in test_set:
-            if (root / clip.key).exists():
+            folder = root / inside(clip.key)
+            if folder.exists():
                 if report is not None:
                     report(clip, clip.num_frames)
             else:
-                _write_clip(clip, root / clip.key, picture_format, threads, report)
+                _write_clip(clip, folder, picture_format, threads, report)
 
 
 def _begin(root: Path, manifest: dict[str, Any]) -> None:
