@@ -89,6 +89,8 @@ class Difficulty:
             if isinstance(item.default, tuple):
                 _check_range(item.name, value, type(item.default[0]))
                 object.__setattr__(self, item.name, tuple(value))
+            elif not _is_number(value):
+                raise ValueError(f"difficulty: {item.name} must be a number, got {value!r}")
             low, high = _limits(item.name)
             if not all(low <= each <= high for each in (value if isinstance(value, Sequence) else (value,))):
                 raise ValueError(f"difficulty: {item.name} must lie in [{low:g}, {high:g}], got {value}")
@@ -104,17 +106,26 @@ class Difficulty:
         Raises:
             ValueError: an option does not exist.
         """
+        if not isinstance(changes, Mapping):
+            raise ValueError(f"difficulty must be a mapping, option: value, got {changes!r}")
         known = {item.name for item in fields(self)}
-        if unknown := sorted(set(changes) - known):
-            raise ValueError(f"difficulty: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        if unknown := sorted(set(map(str, changes)) - known):
+            raise ValueError(
+                f"difficulty: unknown {', '.join(map(str, unknown))}; known are {', '.join(sorted(known))}"
+            )
         return replace(self, **changes)
 
 
 def _check_range(name: str, value: Any, kind: type) -> None:
-    if not isinstance(value, Sequence) or len(value) != 2 or value[0] > value[1]:
+    right = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
+    if not right or value[0] > value[1]:
         raise ValueError(f"difficulty: {name} must be (low, high) with low ≤ high, got {value}")
     if kind is int and not all(isinstance(each, int) for each in value):
         raise ValueError(f"difficulty: {name} must be two whole numbers, got {value}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _limits(name: str) -> Range:

@@ -84,8 +84,18 @@ class VideoMattingDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.source, self.backgrounds = source, backgrounds
-        self.clip_length = (clip_length,) * 2 if isinstance(clip_length, int) else (clip_length[0], clip_length[1])
-        self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
+        self.clip_length = _pair("clip_length", clip_length)
+        self.size = _pair("size", size)
+        counts = {
+            **{"batch_size": batch_size, "num_steps": num_steps, "val_clips": val_clips, "test_clips": test_clips},
+            "test_clip_length": test_clip_length,
+        }
+        for name, count in counts.items():
+            if not _is_count(count):
+                raise ValueError(f"{name} must be a whole number from 1 on, got {count!r}")
+        for name, number in (("seed", seed), ("evaluation_seed", evaluation_seed)):
+            if not isinstance(number, int):
+                raise ValueError(f"{name} must be a whole number, got {number!r}")
         self.seed, self.evaluation_seed = seed, evaluation_seed
         self.batch_size, self.num_steps = batch_size, num_steps
         self.difficulty = Difficulty.of(difficulty or {})
@@ -99,11 +109,8 @@ class VideoMattingDataModule(LightningDataModule):
         self.random_resolution = random_resolution
         self.num_workers, self.device_compositing = num_workers, device_compositing
         self._sources: dict[str, tuple[ForegroundSource, BackgroundSource]] = {}
-        smallest = min(*self.clip_length, *self.size, batch_size, num_steps, val_clips, test_clips, test_clip_length)
-        if smallest < 1 or self.clip_length[0] > self.clip_length[1]:
-            raise ValueError(
-                f"lengths, sizes and counts must be at least 1, clip_length (low, high): got {clip_length}"
-            )
+        if self.clip_length[0] > self.clip_length[1]:
+            raise ValueError(f"clip_length must be a number or (fewest, most), got {clip_length}")
         if random_resolution and self.size[0] != self.size[1]:
             raise ValueError(f"random_resolution=True needs one size for height and width, got {size}")
         conditions = [self.training_difficulty, *self.strata["val"].values(), *self.strata["test"].values()]
@@ -193,6 +200,18 @@ class VideoMattingDataModule(LightningDataModule):
             _refuse_shared_names("scene", {part: pair[1] for part, pair in opened.items()})
             self._sources = opened
         return self._sources
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _pair(name: str, value: Any) -> tuple[int, int]:
+    """Two counts from one for both or from two."""
+    pair = (value, value) if _is_count(value) else value
+    if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(map(_is_count, pair)):
+        raise ValueError(f"{name} must be a whole number from 1 on, or two of them, got {value!r}")
+    return pair[0], pair[1]
 
 
 def _build(spec: Any, part: str, build: Any, canvas: int) -> Any:

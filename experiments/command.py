@@ -76,7 +76,9 @@ def one_line(error: BaseException) -> str:
     lines: list[str] = []
     cause: BaseException | None = error
     while cause is not None:
-        lines += [line.strip() for line in str(cause).splitlines() if line.strip()]
+        for line in (line.strip() for line in str(cause).splitlines()):
+            if line and not any(line in earlier for earlier in lines):  # most errors repeat their cause
+                lines.append(line)
         cause = cause.__cause__
-    told = [line for line in dict.fromkeys(lines) if "HYDRA_FULL_ERROR" not in line and "object_type" not in line]
+    told = [line for line in lines if "HYDRA_FULL_ERROR" not in line and "object_type" not in line]
     return "; ".join(told)[:600]

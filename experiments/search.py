@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Search:
         with self.journal.open("a+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
-            known: list[Point] = [json.loads(line) for line in file if line.endswith("\n")]
+            known = self._read(file)
             self.done += 1
             if self.done <= len(known):
                 return known[self.done - 1]
@@ -58,6 +58,16 @@ class Search:
             point = self._propose(known)
             file.write(json.dumps(point) + "\n")
             return point
+
+    def _read(self, lines: Iterable[str]) -> list[Point]:
+        """The points of the journal; a torn last line is none."""
+        try:
+            points = [json.loads(line) for line in lines if line.endswith("\n")]
+        except ValueError:
+            points = [None]
+        if not all(isinstance(point, dict) and point.keys() == self.space.keys() for point in points):
+            raise ValueError(f"{self.journal} is no journal of this search: move it away to begin anew")
+        return points
 
     def _propose(self, known: list[Point]) -> Point:
         """A new point, from the scores of all that are known; those still running count as given out."""

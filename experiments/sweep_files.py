@@ -19,8 +19,13 @@ from typing import Any
 
 import yaml
 
+from experiments.safety import check_names
+
 Point = dict[str, Any]
 METHODS = ("grid", "random", "bayes")
+GOALS = ("minimize", "maximize")
+# What reading and parsing raise; PyYAML lets the errors of wrongly tagged values through.
+UNREADABLE = (OSError, yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError)
 DRAWS: dict[str, Callable[[random.Random, dict[str, Any]], float]] = {
     "uniform": lambda draw, of: draw.uniform(of["min"], of["max"]),
     "int_uniform": lambda draw, of: draw.randint(of["min"], of["max"]),
@@ -60,7 +65,7 @@ class SweepFile:
             ValueError: a Bayes sweep has none before it runs; a random one needs run_cap.
         """
         if self.method == "grid":
-            axes = [_values(name, spec) for name, spec in self.parameters.items()]
+            axes = [_values(spec) for name, spec in self.parameters.items()]
             points = [dict(zip(self.parameters, values, strict=True)) for values in itertools.product(*axes)]
             return points[: self.run_cap]
         if self.method == "random" and self.run_cap:
@@ -71,7 +76,7 @@ class SweepFile:
     def _draw(self, draw: random.Random, name: str) -> Any:
         spec = self.parameters[name]
         if "value" in spec or "values" in spec:
-            return draw.choices(_values(name, spec), spec.get("probabilities"))[0]
+            return draw.choices(_values(spec), spec.get("probabilities"))[0]
         return DRAWS[distribution(name, spec)](draw, spec)
 
     def command_line(self, point: Point) -> list[str]:
@@ -104,31 +109,27 @@ def read_sweep(path: Path) -> SweepFile:
     """The sweep file at `path`.
 
     Raises:
-        ValueError: it is missing, no sweep file, or asks for what is not done here.
+        ValueError: it is missing, no sweep file, or asks for what is not done here; the message names file and key.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as a sweep file: {' '.join(str(error).split())}") from error
-    missing = [
-        key for key in ("method", "parameters", "command") if not isinstance(content, dict) or key not in content
-    ]
-    if missing:
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no sweep file: it must be a mapping, key: value, got {_shown(content)}")
+    if missing := [key for key in ("method", "parameters", "command") if key not in content]:
         raise ValueError(f"{path} is no sweep file: it has no {', '.join(missing)}")
-    if content["method"] not in METHODS:
-        raise ValueError(f"{path}: method must be one of {', '.join(METHODS)}, got {content['method']!r}")
-    if content["method"] == "bayes" and "name" not in content.get("metric", {}):
-        raise ValueError(f"{path}: a bayes sweep needs metric: {{name: …, goal: minimize}}")
-    for name, spec in content["parameters"].items():
-        if not isinstance(spec, dict) or not ({"value", "values"} & spec.keys() or {"min", "max"} <= spec.keys()):
-            raise ValueError(f"{path}: {name} needs value, values, or min and max (nested settings: dotted names)")
-        if "value" not in spec and "values" not in spec:
-            distribution(name, spec)
+    try:
+        _check_keys(content)
+        check_names({"name": str(content.get("name", path.stem))})
+        parameters = {name: _checked(name, spec, content["method"]) for name, spec in content["parameters"].items()}
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return SweepFile(
         path=path,
         name=str(content.get("name", path.stem)),
         method=content["method"],
-        parameters=content["parameters"],
+        parameters=parameters,
         command=[str(word) for word in content["command"]],
         program=str(content.get("program", "")),
         metric=dict(content.get("metric", {})),
@@ -136,12 +137,98 @@ def read_sweep(path: Path) -> SweepFile:
     )
 
 
-def _values(name: str, spec: dict[str, Any]) -> list[Any]:
-    if "value" in spec:
-        return [spec["value"]]
-    if "values" not in spec:
+def _check_keys(content: dict[str, Any]) -> None:
+    """All keys of the file but what its parameters say."""
+    metric = content.get("metric", {})
+    known: dict[str, tuple[bool, str]] = {
+        "method": (content["method"] in METHODS, f"one of {', '.join(METHODS)}"),
+        "parameters": (
+            _is_filled(content["parameters"], dict) and all(isinstance(name, str) for name in content["parameters"]),
+            "a mapping, setting: {values: […]}",
+        ),
+        "command": (
+            _is_filled(content["command"], list) and all(_is_word(word) for word in content["command"]),
+            "a list of words",
+        ),
+        "metric": (isinstance(metric, dict), "a mapping, {name: …, goal: minimize}"),
+        "name": (_is_word(content.get("name", "")), "a text"),
+        "program": (isinstance(content.get("program", ""), str), "a text"),
+        "run_cap": (_is_number(content.get("run_cap", 1), int) and content.get("run_cap", 1) >= 1, "1 or more points"),
+    }
+    for key, (holds, expected) in known.items():
+        if not holds:
+            raise ValueError(f"{key} must be {expected}, got {_shown(content[key])}")
+    if content["method"] == "bayes" and not metric.get("name"):
+        raise ValueError("a bayes sweep needs metric: {name: …, goal: minimize}")
+    for key, allowed in (("name", None), ("goal", GOALS)):
+        if key in metric and (not isinstance(metric[key], str) or (allowed and metric[key] not in allowed)):
+            expected = " or ".join(allowed) if allowed else "a text like val/mad"
+            raise ValueError(f"metric: {key} must be {expected}, got {_shown(metric[key])}")
+
+
+def _checked(name: str, spec: Any, method: str) -> dict[str, Any]:
+    """How the values of one parameter are given, its bounds as numbers."""
+    if not isinstance(spec, dict) or not ({"value", "values"} & spec.keys() or {"min", "max"} <= spec.keys()):
+        raise ValueError(f"{name} needs value, values, or min and max (nested settings: dotted names)")
+    if "value" in spec or "values" in spec:
+        return _checked_values(name, spec)
+    spec = spec | {key: _number(name, key, spec[key]) for key in ("min", "max", "q") if key in spec}
+    if spec["min"] > spec["max"]:
+        raise ValueError(f"{name}: min must be at most max, got {spec['min']} and {spec['max']}")
+    if spec.get("q", 1) <= 0:
+        raise ValueError(f"{name}: q, the step, must be above 0, got {spec['q']}")
+    chosen = distribution(name, spec)
+    if chosen == "int_uniform" and not all(isinstance(spec[key], int) for key in ("min", "max")):
+        raise ValueError(f"{name}: min and max of int_uniform must be whole, got {spec['min']} and {spec['max']}")
+    if chosen == "log_uniform_values" and spec["min"] <= 0:
+        raise ValueError(f"{name}: min of log_uniform_values must be above 0, got {spec['min']} (else take uniform)")
+    if method == "grid":
         raise ValueError(f"{name}: a grid needs value or values")
-    return list(spec["values"])
+    return spec
+
+
+def _checked_values(name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    if "values" in spec and not _is_filled(spec["values"], list):
+        raise ValueError(f"{name}: values must be a list with a value or more, got {_shown(spec['values'])}")
+    shares = spec.get("probabilities")
+    if shares is not None:
+        right = isinstance(shares, list) and all(_is_number(share) and 0 <= share < math.inf for share in shares)
+        if not right or len(shares) != len(_values(spec)) or not sum(shares) > 0:
+            raise ValueError(f"{name}: probabilities must be a list, a number for each value, got {_shown(shares)}")
+    return spec
+
+
+def _number(name: str, key: str, value: Any) -> float:
+    """A finite number; 1e-4 is one, which YAML 1.1 reads as text."""
+    try:
+        number = value if _is_number(value) else float(value) if isinstance(value, str) else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: {key} must be a number, got {_shown(value)}")
+    return number
+
+
+def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _is_filled(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and len(value) > 0  # type: ignore[arg-type]
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) or _is_number(value)
+
+
+def _shown(value: Any) -> str:
+    """As YAML's user wrote it, in short."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _values(spec: dict[str, Any]) -> list[Any]:
+    return [spec["value"]] if "value" in spec else list(spec["values"])
 
 
 def distribution(name: str, spec: dict[str, Any]) -> str:

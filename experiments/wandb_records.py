@@ -32,7 +32,7 @@ def download_records(project: str, experiment: str, folder: Path) -> list[str]:
     cells: set[str] = set()
     try:
         for run in wandb.Api().runs(project, filters={"config.experiment": experiment}, order="-created_at"):
-            if run.config.get("cell") not in cells and (cell := _download(run, folder)):
+            if str(run.config.get("cell")) not in cells and (cell := _download(run, folder)):
                 cells.add(cell)
     except (wandb.Error, OSError, ValueError) as error:
         raise ValueError(f"W&B project {project} cannot be read: {one_line(error)}") from error

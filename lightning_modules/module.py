@@ -195,6 +195,11 @@ class MattingModule(pl.LightningModule):
         """Scores whole clips from an empty state."""
         known = {"flow": batch.flow} if self.net.needs_flow else {}
         alpha = self.net(batch.frames, background=batch.background, **known).alpha
+        if not alpha.isfinite().all():
+            raise NonFiniteLossError(
+                f"validation at step {self.global_step}: the matte has values that are not numbers "
+                f"(clips: {', '.join(batch.clip)}); lower recipe.stages.*.learning_rate or check the data"
+            )
         self.val_metrics.update(alpha.float().clamp(0, 1), batch.alpha)
         self.log_dict(self.val_metrics, logger=False, batch_size=len(batch))
 

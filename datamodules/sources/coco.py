@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datamodules.files.fingerprint import Contents
 from datamodules.images import read_image, shrink
+from datamodules.names import inside
 from datamodules.sources.annotations import decode, read_annotations, union
 from datamodules.sources.interface import SegmentedClip
 
@@ -104,13 +105,13 @@ class Coco:
 
 def _panoptic(data: dict[str, Any], categories: tuple[int, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
     """File of each picture → its PNG, and the numbers in it that belong to the mask."""
-    files = {image["id"]: str(image["file_name"]) for image in data["images"]}
+    files = {image["id"]: inside(str(image["file_name"])) for image in data["images"]}
     found = {}
     for annotation in data["annotations"]:
         segments = annotation["segments_info"]
         if any(segment["category_id"] == categories[0] for segment in segments):
             numbers = tuple(int(segment["id"]) for segment in segments if segment["category_id"] in categories)
-            found[files[annotation["image_id"]]] = (str(annotation["file_name"]), numbers)
+            found[files[annotation["image_id"]]] = (inside(str(annotation["file_name"])), numbers)
     return found
 
 
@@ -127,5 +128,5 @@ def _instances(data: dict[str, Any], categories: tuple[int, ...]) -> dict[str, t
     for image in data["images"]:
         if image["id"] in with_person:
             height, width = int(image["height"]), int(image["width"])
-            found[str(image["file_name"])] = (union(covered[image["id"]], height, width), height, width)
+            found[inside(str(image["file_name"]))] = (union(covered[image["id"]], height, width), height, width)
     return found

@@ -9,6 +9,7 @@ import torch
 
 from datamodules.files.fingerprint import Contents
 from datamodules.images import read_image, shrink
+from datamodules.names import inside
 from datamodules.sources.annotations import decode, read_annotations, union
 from datamodules.sources.interface import SegmentedClip
 
@@ -87,7 +88,7 @@ def _videos(data: dict[str, Any], category: int) -> list[tuple[list[str], list[b
     found = []
     for video in data["videos"]:
         if video["id"] in people:
-            files = [str(name) for name in video["file_names"]]
+            files = [inside(str(name)) for name in video["file_names"]]
             height, width = int(video["height"]), int(video["width"])
             if any(len(each) != len(files) for each in people[video["id"]]):
                 raise ValueError(f"video {video['id']}: not one mask (or null) for each of {len(files)} frames")

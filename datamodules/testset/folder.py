@@ -239,7 +239,8 @@ def _read_manifest(root: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         for clip in manifest["clips"]:
-            clip["stratum"], clip["folder"], clip["foreground"], clip["background"]
+            if not all(isinstance(clip[key], str) for key in ("stratum", "folder", "foreground", "background")):
+                raise TypeError
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: not the manifest of a test set; restore it, or remove it to do without") from error
     return manifest

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import MattingBatch
+from datamodules.names import inside
 from datamodules.testset.folder import MANIFEST
 from datamodules.testset.interface import TestClip, TestSet
 
@@ -42,7 +43,8 @@ def write_test_set(
         report: called with the clip and the number of its frames just done.
 
     Raises:
-        ValueError: the folder holds something else or is being written, or the format is unknown.
+        ValueError: the folder holds something else or is being written, the format is unknown, or the name of a
+            condition leads out of the folder.
     """
     if picture_format not in PICTURE_FORMATS:
         raise ValueError(f"format of pictures must be {' or '.join(PICTURE_FORMATS)}, got {picture_format!r}")
@@ -54,11 +56,12 @@ def write_test_set(
         except OSError as error:
             raise ValueError(f"{root}: another process is writing it; wait for it or choose another folder") from error
         for clip in test_set:
-            if (root / clip.key).exists():
+            folder = root / inside(clip.key)
+            if folder.exists():
                 if report is not None:
                     report(clip, clip.num_frames)
             else:
-                _write_clip(clip, root / clip.key, picture_format, threads, report)
+                _write_clip(clip, folder, picture_format, threads, report)
 
 
 def _begin(root: Path, manifest: dict[str, Any]) -> None:

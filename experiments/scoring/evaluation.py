@@ -87,22 +87,31 @@ class ClipScores:
         self.scoring, self.clip = scoring, clip
         self.metrics = scoring.metrics_for(clip)
         self.before: tuple[Tensor, Tensor] | None = None  # the last frame's predicted and true alpha
+        self.broke = False  # whether that frame's matte was one
         self.columns: dict[str, list[Tensor]] = {}
 
     def add(self, batch: MattingBatch, output: MattingOutput, extras: dict[str, Tensor] | None = None) -> None:
         """Score the next frames; `extras` are further columns (1, T)."""
         predicted = output.foreground is not None
         metrics, known = self.metrics, dict[str, Any]()
+        alpha, broken = _numbers_only(output.alpha)
+        # NaN says that a figure is undefined; a matte or a flow that is not a number is worse than any other.
+        lost = dict.fromkeys(METRICS, broken)
+        lost["dtssd"] = broken | torch.cat((broken.new_tensor([[self.broke]]), broken[:, :-1]), dim=1)
         if set(self.metrics) & set(FOREGROUND_METRICS):
             # A net without foreground is scored with the input frame in its place (RVM's evaluation).
             foreground = batch.frames if output.foreground is None else output.foreground
+            foreground, colourless = _numbers_only(foreground)
             known |= {"foreground": self.scoring.as_saved(foreground), "true_foreground": batch.foreground}
+            lost |= dict.fromkeys(FOREGROUND_METRICS, broken | colourless)
         flow = output.aux.get("flow")
         if flow is not None and batch.flow is not None:
             metrics = (*metrics, *FLOW_METRICS)
             size = (batch.flow.shape[-2], batch.flow.shape[-1])  # that of the net's own may be smaller
+            flow, astray = _numbers_only(flow)
             known |= {"flow": resize_flow(flow.float(), size), "true_flow": batch.flow}
-        pred = self.scoring.as_saved(output.alpha)
+            lost |= dict.fromkeys(FLOW_METRICS, astray)
+        pred = self.scoring.as_saved(alpha)
         found = score_frames(
             pred,
             batch.alpha,
@@ -111,17 +120,14 @@ class ClipScores:
             metrics=metrics,
             **known,
         )
-        broken = ~output.alpha.isfinite().flatten(2).all(dim=2)
-        lost = broken if flow is None else ~flow.isfinite().flatten(2).all(dim=2)
-        # NaN says that a figure is undefined; a matte or a flow that is not a number is worse than any other.
         for name, values in found.items():
             worst = 0.0 if METRICS[name].higher_is_better else torch.inf
-            values.masked_fill_(lost if name in FLOW_METRICS else broken, worst)
+            values.masked_fill_(lost[name], worst)
         if "foreground" in known:
             found["foreground_predicted"] = torch.full_like(broken, predicted)
         for name, values in (found | (extras or {})).items():
             self.columns.setdefault(name, []).append(values[0].cpu())
-        self.before = pred[:, -1:], batch.alpha[:, -1:]
+        self.before, self.broke = (pred[:, -1:], batch.alpha[:, -1:]), bool(broken[0, -1])
 
     def table(self) -> pd.DataFrame:
         """A row for each frame so far: clip, scene, stratum, frame, then the raw figures."""
@@ -240,6 +246,12 @@ def summarise(frames: pd.DataFrame) -> dict[str, float]:
     return {name: float(value * shown_scale(name)) for name, value in zip(map(str, means.index), means, strict=True)}
 
 
+def _numbers_only(video: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T, C, H, W) with zeros for frames that have values which are not finite, and which those are, (B, T)."""
+    broken = ~video.isfinite().flatten(2).all(dim=2)
+    return video.masked_fill(broken[:, :, None, None, None], 0), broken
+
+
 def _extras(piece: Piece, restored: Tensor | None, background_known: bool) -> dict[str, Tensor]:
     """What a net tells of itself, (1, T) each."""
     aux, columns = piece.output.aux, {}
@@ -247,7 +259,9 @@ def _extras(piece: Piece, restored: Tensor | None, background_known: bool) -> di
     if mask is not None:
         columns["coverage"] = mask.float().mean(dim=(2, 3, 4))
         if restored is not None and background_known:
-            columns["background_psnr"] = background_psnr(restored, piece.batch.background, mask)
+            restored, lost = _numbers_only(restored)
+            found = background_psnr(restored, piece.batch.background, mask)
+            columns["background_psnr"] = found.masked_fill(lost, 0.0)
     if "refined_share" in aux:
         columns["refined_share"] = aux["refined_share"]
     return columns

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.metrics.frames import unit
+from lightning_modules.metrics.frames import check_range, unit
 from lightning_modules.metrics.mean import FrameMean
 
 
@@ -34,6 +34,7 @@ def background_psnr(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
             f"expected pred (B, T, 3, h, w), target (B, T, 3, H, W), mask (B, T, 1, h, w), "
             f"got {tuple(pred.shape)}, {tuple(target.shape)}, {tuple(mask.shape)}"
         )
+    check_range("background_psnr", pred=pred, target=target, mask=mask)
     truth = F.interpolate(unit(target).flatten(0, 1), pred.shape[-2:], mode="area").view(pred.shape)
     weight = mask.double()
     square = ((unit(pred) - truth).square() * weight).sum((2, 3, 4)) / (3 * weight.sum((2, 3, 4)))

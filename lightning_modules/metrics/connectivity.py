@@ -47,7 +47,7 @@ def conn(pred: Tensor, target: Tensor, trimap: Tensor | None = None, ties: Ties 
     >>> conn(stray, torch.tensor([1.0, 1.0, 0.0, 0.5]).view(1, 1, 1, 1, 4))
     tensor([[0.5000]], dtype=torch.float64)
     """
-    check_alphas(pred, target, trimap)
+    check_alphas("conn", pred, target, trimap)
     check_choice("ties", ties, ("row", "column"))
     from lightning_modules.metrics import kernels
 
@@ -69,7 +69,7 @@ def conn_undefined_in_matlab(pred: Tensor, target: Tensor) -> Tensor:
     >>> conn_undefined_in_matlab(torch.ones(1, 1, 1, 2, 2), torch.full((1, 1, 1, 2, 2), 0.9))
     tensor([[True]])
     """
-    check_alphas(pred, target)
+    check_alphas("conn", pred, target)
     return torch.minimum(unit(pred), unit(target)).amax((2, 3, 4)) < 1
 
 

@@ -10,7 +10,7 @@ from lightning_modules.metrics.mean import FrameMean
 
 def errors(pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> dict[str, Tensor]:
     """`mad`, `mse` and `sad` from one pass over the pixels; arguments and errors as for `mad`."""
-    check_alphas(pred, target, trimap)
+    check_alphas("mad, mse, sad", pred, target, trimap)
     region = unknown(trimap)
     absolute, square = difference_sums(pred, target, region)
     size = region_size(pred, region)
@@ -30,7 +30,7 @@ def mad(pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> Tensor:
         (B, T) float64, unscaled, NaN for a frame that has no such pixel; the papers print 1000 times this.
 
     Raises:
-        ValueError: the shapes differ, or are not (B, T, 1, H, W).
+        ValueError: the shapes differ, or are not (B, T, 1, H, W), or values are NaN or outside [0, 1].
     Source: RVM's evaluation (`pha_mad`).
     >>> import torch
     >>> mad(torch.ones(1, 2, 1, 4, 4), torch.zeros(1, 2, 1, 4, 4))

@@ -23,7 +23,7 @@ def end_point_error(pred: Tensor, target: Tensor, region: Tensor | None = None) 
         definition: leave it out of a mean.
 
     Raises:
-        ValueError: the shapes are not these.
+        ValueError: the shapes are not these, or a flow is not finite where it counts.
     >>> import torch
     >>> still = torch.zeros(1, 2, 2, 4, 4)
     >>> end_point_error(still + torch.tensor([3.0, 4.0])[:, None, None], still)
@@ -34,6 +34,10 @@ def end_point_error(pred: Tensor, target: Tensor, region: Tensor | None = None) 
     one_channel = torch.Size((*pred.shape[:2], 1, *pred.shape[3:]))
     if region is not None and region.shape != one_channel:
         raise ValueError(f"expected a region {tuple(one_channel)}, got {tuple(region.shape)}")
+    for name, flow in (("pred", pred), ("target", target)):
+        wrong = ~flow.isfinite() if region is None else ~flow.isfinite() & region
+        if wrong.any():
+            raise ValueError(f"epe: {int(wrong.sum())} of {flow.numel()} values of {name} are not finite")
     distance = (pred.detach().float() - target.float()).square().sum(2, keepdim=True).sqrt()
     if region is None:
         return distance.mean((2, 3, 4), dtype=torch.float64)

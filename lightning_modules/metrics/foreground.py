@@ -7,7 +7,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lightning_modules.metrics.frames import Rounding, check_choice, difference_sums, positive, region_size, unknown
+from lightning_modules.metrics.frames import (
+    Rounding,
+    check_choice,
+    check_range,
+    difference_sums,
+    positive,
+    region_size,
+    unknown,
+)
 from lightning_modules.metrics.mean import FrameMean
 
 Convention = Literal["rvm", "bgmv2"]
@@ -18,6 +26,7 @@ def foreground_errors(
 ) -> dict[str, Tensor]:
     """`foreground_mse` and `foreground_mad` ("fgr_mse", "fgr_mad") from one pass; arguments as for these."""
     _check(pred, target, alpha, trimap)
+    check_range("foreground mse, mad", pred=pred, target=target, alpha=alpha, trimap=trimap)
     check_choice("convention", convention, ("rvm", "bgmv2"))
     region, visible = unknown(trimap), positive(alpha)
     visible = visible if region is None else visible & region

@@ -15,15 +15,35 @@ from torch import Tensor
 
 Rounding = Literal["round", "truncate"]
 
+TOLERANCE = 1e-3  # by which a value may leave [0, 1]
 WORTH_A_THREAD = 2**19  # values that one core subtracts while another one wakes up
 
 
-def check_alphas(pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> None:
-    """Raise ValueError unless all are (B, T, 1, H, W) of one shape."""
+def check_alphas(name: str, pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> None:
+    """Raise ValueError, which names the figure, unless all are (B, T, 1, H, W) of one shape and in [0, 1]."""
     if pred.shape != target.shape or pred.ndim != 5 or pred.shape[2] != 1:
         raise ValueError(f"expected (B, T, 1, H, W) twice, got pred {tuple(pred.shape)}, target {tuple(target.shape)}")
     if trimap is not None and trimap.shape != pred.shape:
         raise ValueError(f"expected a trimap like pred {tuple(pred.shape)}, got {tuple(trimap.shape)}")
+    check_range(name, pred=pred, target=target, trimap=trimap)
+
+
+def check_range(name: str, **videos: Tensor | None) -> None:
+    """Raise ValueError unless all values are numbers in [0, 1], but for rounding, or 8-bit codes.
+
+    A figure of anything else means nothing, and one of NaN may look perfect: what compares with it is never true.
+    """
+    for role, video in videos.items():
+        if video is None or video.dtype in (torch.uint8, torch.bool) or video.numel() == 0:
+            continue
+        low, high = torch.stack(video.detach().aminmax()).tolist()
+        if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # also where one is NaN
+            values = video.detach().float()
+            wrong = int((~((values >= -TOLERANCE) & (values <= 1 + TOLERANCE))).sum())
+            raise ValueError(
+                f"{name}: {role} must lie in [0, 1] or be uint8, but {wrong} of {video.numel()} values do not: they "
+                f"go from {low:g} to {high:g}"
+            )
 
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:

@@ -38,7 +38,7 @@ def gradient_taps() -> np.ndarray:
 
 def gradient_errors(pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> dict[str, Tensor]:
     """`grad` with and without the stretch ("grad", "grad_nonorm") from one filtering; arguments as for `grad`."""
-    check_alphas(pred, target, trimap)
+    check_alphas("grad", pred, target, trimap)
     region = unknown(trimap)
     pred, target, white = same_type(pred, target)
     taps = gradient_taps()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from lightning_modules.metrics.frames import Rounding, check_choice, quantise
+from lightning_modules.metrics.frames import Rounding, check_choice, check_range, quantise
 from lightning_modules.metrics.scales import scale_of
 
 
@@ -47,10 +47,14 @@ class FrameMean(Metric):
         """Prediction and truth as this metric scores them."""
         if self.quantise is None:
             return pred, target
+        check_range(self.quantity, pred=pred, target=target)  # 8-bit codes would hide it
         return quantise(pred, self.quantise), quantise(target, "round")
 
     def add(self, values: Tensor) -> None:
-        """Keep raw figures (B, T); NaN, an undefined frame, is left out."""
+        """Keep raw figures (B, T); NaN, a frame on which there is nothing to measure, is left out.
+
+        No other frame gives NaN: the figures' functions refuse pixels that are not numbers.
+        """
         getattr(self, self.state_name).append(values[~values.isnan()].double())
 
     def compute(self) -> Tensor:

@@ -29,7 +29,7 @@ def iou(pred: Tensor, target: Tensor, trimap: Tensor | None = None, threshold: f
     >>> iou(torch.tensor([0.9, 0.8, 0.1]).view(1, 1, 1, 1, 3), torch.tensor([1.0, 0.0, 0.0]).view(1, 1, 1, 1, 3))
     tensor([[0.5000]], dtype=torch.float64)
     """
-    check_alphas(pred, target, trimap)
+    check_alphas("iou", pred, target, trimap)
     ours, true = unit(pred) > threshold, unit(target) > threshold
     region = unknown(trimap)
     if region is not None:

@@ -49,7 +49,7 @@ def dtssd(
     >>> dtssd(torch.zeros(1, 2, 1, 4, 4), torch.zeros(1, 2, 1, 4, 4))
     tensor([[0., 0.]], dtype=torch.float64)
     """
-    check_alphas(pred, target, trimap)
+    check_alphas("dtssd", pred, target, trimap)
     check_choice("first_frame", first_frame, ("zero", "skip"))
     if previous is not None:
         for given, last in zip((pred, target), previous, strict=True):

@@ -11,6 +11,7 @@ from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.modnet import MODNet
 from lightning_modules.nets.modnet_flow import MODNetFlow
 from lightning_modules.nets.modnet_v import MODNetV
+from lightning_modules.nets.options import check_options
 from lightning_modules.nets.rvm import RVM
 from lightning_modules.nets.segmentation import LRASPP, DeepLabV3
 
@@ -30,7 +31,7 @@ def build_net(name: str, **options: Any) -> MattingNet:
     """A fresh net by its name in `NETS`; downloads nothing unless `pretrained=True` asks for it.
 
     Raises:
-        ValueError: no net has that name, or that net no such option.
+        ValueError: no net has that name, or that net no such option or value of it.
     >>> build_net("modnet", width=0.5).inference
     False
     """
@@ -39,4 +40,8 @@ def build_net(name: str, **options: Any) -> MattingNet:
     known = inspect.signature(NETS[name]).parameters
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"net {name!r} has no option {', '.join(unknown)}; it has: {', '.join(known)}")
-    return NETS[name](**options)
+    try:
+        check_options(NETS[name].__init__, options)
+        return NETS[name](**options)
+    except ValueError as error:
+        raise ValueError(f"net {name!r}: {error}") from error

@@ -25,7 +25,7 @@ from lightning_modules.nets.blocks import (
     split_frames,
     unfold_time,
 )
-from lightning_modules.nets.interface import MattingNet, MattingOutput, check_frames
+from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.refiner import CELL, HIDDEN, Coarse, Refiner
 
 BACKBONES = ("mobilenetv2", "resnet50", "resnet101")
@@ -127,8 +127,10 @@ class BackgroundMattingV2(MattingNet):
         Raises:
             ValueError: frames or background are missing or of another shape.
         """
-        check_frames(frames)
-        plate = _checked_plate(background, frames)
+        self.check_inputs(frames, state, background)
+        if background is None:
+            raise ValueError("background_matting_v2 needs a plate: give background=, (B, 1 or T, 3, H, W) in [0, 1]")
+        plate = background.expand_as(frames)
         num_frames, size = frames.shape[1], (frames.shape[-2], frames.shape[-1])
         pictures = [pad_to_multiple(fold_time(clip), self.multiple) for clip in (frames, plate)]
         height, width = pictures[0].shape[-2:]
@@ -317,13 +319,3 @@ class Decoder(nn.Module):
 def _join(x: Tensor, finer: Tensor) -> Tensor:
     """`x` enlarged to the size of `finer`, and `finer`, in one tensor."""
     return torch.cat((resize(x, (finer.shape[-2], finer.shape[-1])), finer.to(x.dtype)), dim=1)
-
-
-def _checked_plate(background: Tensor | None, frames: Tensor) -> Tensor:
-    """The plate for every frame, (B, T, 3, H, W)."""
-    if background is None:
-        raise ValueError("background_matting_v2 needs a plate: give background=, (B, 1 or T, 3, H, W) in [0, 1]")
-    expected = [(frames.shape[0], length, *frames.shape[2:]) for length in (1, frames.shape[1])]
-    if tuple(background.shape) not in expected:
-        raise ValueError(f"background must be {expected[0]} or {expected[1]}, got {tuple(background.shape)}")
-    return background.expand_as(frames)

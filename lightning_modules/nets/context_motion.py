@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lightning_modules.nets.backbones import MobileNetV2, ResNet
 from lightning_modules.nets.blocks import ConvReLU, conv_layout, crop, fold_time, pad_to_multiple, resize, unfold_time
 from lightning_modules.nets.flow import build_flow, check_flow
-from lightning_modules.nets.interface import MattingNet, MattingOutput, check_frames
+from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.motion import MotionEncoder
 from lightning_modules.nets.recurrent import SeparableConvGRU
 
@@ -50,6 +50,7 @@ class ContextMotion(MattingNet):
     """
 
     multiple = _STRIDE
+    state_type = ContextMotionState
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class ContextMotion(MattingNet):
         Raises:
             ValueError: wrong shapes, a state of other frames, or no true flow for the oracle.
         """
-        check_frames(frames)
+        self.check_inputs(frames, state, background)
         check_flow(flow, frames, "flow='oracle'" if self.needs_flow else None)
         size = (frames.shape[-2], frames.shape[-1])
         padded = _pad(frames)

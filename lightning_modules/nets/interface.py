@@ -38,10 +38,12 @@ class MattingNet(nn.Module):
     Attributes:
         multiple: frames up to the net's working size need no padding if this divides their sides.
         needs_flow: the call wants the true flow too, `flow=` (B, T, 2, H, W): bounds that no estimate can pass.
+        state_type: what `MattingOutput.state` of this net is, where it has one.
     """
 
     multiple: int = 32
     needs_flow: bool = False
+    state_type: type | tuple[type, ...] = object
     _compiled_step: Callable[..., Any] | None = None
 
     def forward(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> MattingOutput:
@@ -53,9 +55,40 @@ class MattingNet(nn.Module):
             background: (B, 1 or T, 3, H, W) in [0, 1], for nets that take a background plate.
 
         Raises:
-            ValueError: frames are not (B, T, 3, H, W) or smaller than 32 pixels.
+            ValueError: see `check_inputs`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def check_inputs(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> None:
+        """The door of every `forward`: what it is called with fits the contract.
+
+        The range is looked at on a CPU alone: a GPU would have to be waited for, and a graph that is traced or
+        compiled cannot look.
+
+        Raises:
+            ValueError: frames are not (B, T, 3, H, W) with H, W ≥ 32 or the background not (B, 1 or T, 3, H, W), or
+                either is of another type or on another device than the weights or, on a CPU, not in [0, 1]; or the
+                state is another net's.
+        """
+        check_pictures("frames", frames, "(B, T, 3, H, W)")
+        if min(frames.shape[-2:]) < 32:
+            raise ValueError(f"frames must be at least 32 pixels high and wide, got {tuple(frames.shape[-2:])}")
+        weight = next(self.parameters(), frames)
+        check_like_weights("frames", frames, weight)
+        if background is not None:
+            check_pictures("background", background, "(B, 1 or T, 3, H, W)")
+            expected = [(len(frames), length, *frames.shape[2:]) for length in (1, frames.shape[1])]
+            if tuple(background.shape) not in expected:
+                raise ValueError(
+                    f"background must be {expected[0]} or {expected[1]} for frames {tuple(frames.shape)}, "
+                    f"got {tuple(background.shape)}"
+                )
+            check_like_weights("background", background, weight)
+        if state is not None and not isinstance(state, self.state_type):
+            raise ValueError(
+                f"the state is none of {type(self).__name__}'s but a {type(state).__name__}: give the state of its "
+                "output for the chunk before, or None at the start of a clip"
+            )
 
     def step(self, *inputs: Any) -> Any:
         """One frame (or a folded batch of frames) through the net; the unit that is compiled."""
@@ -107,9 +140,34 @@ def _mix(seed: int, name: str) -> int:
     return value >> 1
 
 
-def check_frames(frames: Tensor) -> None:
-    """Raise ValueError unless `frames` is (B, T, 3, H, W) with H, W ≥ 32."""
-    if frames.ndim != 5 or frames.shape[2] != 3 or frames.shape[1] < 1:
-        raise ValueError(f"frames must be (B, T, 3, H, W), got {tuple(frames.shape)}")
-    if min(frames.shape[-2:]) < 32:
-        raise ValueError(f"frames must be at least 32 pixels high and wide, got {tuple(frames.shape[-2:])}")
+# As much as eight bits of bfloat16 round.
+_TOLERANCE = 0.01
+
+
+def check_pictures(name: str, pictures: Any, shape: str) -> None:
+    """Raise ValueError unless `pictures` are a floating-point tensor of 5 dimensions, 3 colours, in [0, 1]."""
+    if not isinstance(pictures, Tensor):
+        raise ValueError(f"{name} must be a tensor {shape}, got a {type(pictures).__name__}")
+    if pictures.ndim != 5 or pictures.shape[2] != 3 or 0 in pictures.shape:
+        raise ValueError(f"{name} must be {shape}, got {tuple(pictures.shape)}")
+    if not pictures.is_floating_point():
+        raise ValueError(f"{name} must be floating-point numbers in [0, 1], got {pictures.dtype}: divide by 255")
+    # Subclasses stand for tensors without values.
+    if pictures.device.type != "cpu" or type(pictures) is not Tensor or _is_traced():
+        return
+    low, high = (extreme.item() for extreme in pictures.detach().aminmax())
+    if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):  # also where one is NaN
+        raise ValueError(f"{name} must lie in [0, 1], got values from {low:g} to {high:g}")
+
+
+def check_like_weights(name: str, given: Tensor, weight: Tensor) -> None:
+    """Raise ValueError unless a tensor has the type and the device of the net's weights; autocast casts by itself."""
+    if given.device != weight.device:
+        raise ValueError(f"{name} are on {given.device}, the net is on {weight.device}: move one of them")
+    casts = torch.is_autocast_enabled(given.device.type) and torch.float64 not in (given.dtype, weight.dtype)
+    if given.dtype != weight.dtype and not casts:
+        raise ValueError(f"{name} are {given.dtype}, the net's weights {weight.dtype}: convert one of them")
+
+
+def _is_traced() -> bool:
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()

@@ -24,7 +24,7 @@ from lightning_modules.nets.blocks import (
     to_image,
     unfold_time,
 )
-from lightning_modules.nets.interface import MattingNet, MattingOutput, check_frames
+from lightning_modules.nets.interface import MattingNet, MattingOutput
 
 # Channels of the semantic branch at 1/16 and 1/8. They are those of the encoder at width 1 and stay with others.
 SEMANTIC_CHANNELS = (96, 32)
@@ -59,7 +59,7 @@ class MODNet(MattingNet):
 
     def forward(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> MattingOutput:
         """Matte every frame of (B, T, 3, H, W) in [0, 1] by itself; `state` and `background` are not used."""
-        check_frames(frames)
+        self.check_inputs(frames, state, background)
         num_frames, size = frames.shape[1], (frames.shape[-2], frames.shape[-1])
         alpha, semantic, detail = self._run(pad_to_multiple(fold_time(frames), self.multiple))
         aux = {}

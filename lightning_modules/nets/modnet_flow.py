@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.nets.flow import build_flow, check_flow
-from lightning_modules.nets.interface import MattingOutput, check_frames
+from lightning_modules.nets.interface import MattingOutput
 from lightning_modules.nets.modnet import MODNet
 from lightning_modules.nets.warp import backward_warp, lands_inside
 
@@ -39,6 +39,8 @@ class MODNetFlow(MODNet):
     `state` is a `FlowState`. `aux` in eval mode: `flow` (B, T, 2, H, W), the backward flow in pixels that was used,
     zero in the first frame of a clip; in train mode as in MODNet.
     """
+
+    state_type = FlowState
 
     def __init__(
         self,
@@ -98,7 +100,7 @@ class MODNetFlow(MODNet):
         Raises:
             ValueError: wrong shapes, a state of other frames, or no true flow for the oracle.
         """
-        check_frames(frames)
+        self.check_inputs(frames, state, background)
         if self.training:
             return super().forward(frames)
         check_flow(flow, frames, "flow='oracle'" if self.needs_flow else None)

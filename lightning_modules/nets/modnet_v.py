@@ -19,7 +19,7 @@ from lightning_modules.nets.backbones import MobileNetV2
 from lightning_modules.nets.blocks import crop, frozen_statistics, pad_to_multiple, resize, scale, to_image
 from lightning_modules.nets.brm import BackgroundRestoration, BRMState
 from lightning_modules.nets.flow import check_flow
-from lightning_modules.nets.interface import MattingNet, MattingOutput, check_frames
+from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import FusionBranch, LightDetailBranch, SemanticHead, initialise_modnet
 from lightning_modules.nets.motion_compensation import MOTIONS, MotionCompensation, MovingState
 from lightning_modules.nets.prm import PatchRefinement
@@ -148,6 +148,7 @@ class MODNetV(MattingNet):
             else None
         )
         self.motion = None if motion == "none" else MotionCompensation(motion, flow, flow_options)
+        self.state_type = BRMState if self.motion is None else MovingState
         self.needs_flow = motion == "oracle"
         self.prm = (
             PatchRefinement(hidden, prm_k, prm_xi, prm_mode, prm_top_share, prm_halo, prm_feather) if prm else None
@@ -171,7 +172,7 @@ class MODNetV(MattingNet):
         Raises:
             ValueError: wrong shapes, a state of other frames, or no background or flow in oracle mode.
         """
-        check_frames(frames)
+        self.check_inputs(frames, state, background)
         check_flow(flow, frames, "motion='oracle'" if self.needs_flow else None)
         alphas: list[Tensor] = []
         aux: dict[str, list[Tensor]] = {}

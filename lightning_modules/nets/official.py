@@ -27,12 +27,14 @@ class Official(NamedTuple):
         training_only: our modules that exported files leave out; without them the net is set to
             `inference=True`.
         optional: our modules that a variant of the net may lack; what the file has of them is then ignored.
+        variants: options of the nets that were published.
     """
 
     names: Callable[[], dict[str, str]]
     aliases: tuple[str, str] | None = None
     training_only: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    variants: tuple[dict[str, str], ...] = ({},)
 
 
 def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
@@ -44,7 +46,8 @@ def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
         options: for `build_net`.
 
     Raises:
-        ValueError: no such model or file, or tensors in it are unknown, missing or of another shape.
+        ValueError: no such model or file, or tensors in it are unknown, missing, of another shape or no weights; the
+            message says which published net the file looks like.
     """
     if name not in OFFICIAL:
         raise ValueError(f"no official weights are known for {name!r}; there are: {', '.join(sorted(OFFICIAL))}")
@@ -53,8 +56,17 @@ def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
     if official.aliases is not None:
         tensors = _without_aliases(tensors, *official.aliases, path)
     net = build_net(name, **options)
+    try:
+        _load_weights(net, name, tensors, path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {_looks_like(tensors)}") from error
+    return net.eval()
+
+
+def _load_weights(net: MattingNet, name: str, tensors: dict[str, Tensor], path: str | Path) -> None:
+    """Put all of a file's tensors into the net, and see that they are all of it."""
+    official, expected = OFFICIAL[name], net.state_dict()
     weights = rename_modules(tensors, official.names(), path)
-    expected = net.state_dict()
     for prefix in official.optional:
         if not any(key.startswith(prefix) for key in expected):
             weights = {key: value for key, value in weights.items() if not key.startswith(prefix)}
@@ -68,8 +80,37 @@ def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
         raise ValueError(f"{path} does not fit this {name}: it has {listed(unknown)} that the net has not")
     if wrong := [key for key in weights if weights[key].shape != expected[key].shape]:
         raise ValueError(f"{path} does not fit this {name}: {listed(wrong)} of another shape (other options?)")
+    if wrong := [key for key, value in weights.items() if not _is_weight(value, expected[key])]:
+        raise ValueError(f"{path} does not fit this {name}: {listed(wrong)} not all finite numbers")
     net.load_state_dict(weights, strict=False)
-    return net.eval()
+
+
+def _is_weight(value: Tensor, expected: Tensor) -> bool:
+    """Whether a tensor of a file can be this one: finite numbers, whole where whole ones are expected."""
+    if value.is_floating_point() != expected.is_floating_point() or value.is_complex():
+        return False
+    return bool(value.isfinite().all())
+
+
+def _looks_like(tensors: dict[str, Tensor]) -> str:
+    """Which published net most of a file's tensors are of, by name and shape, and what to do."""
+    shares: dict[str, float] = {}
+    for name, official in OFFICIAL.items():
+        names = official.names()
+        ours = {
+            f"{names.get(key.rpartition('.')[0])}.{key.rpartition('.')[2]}": value.shape
+            for key, value in tensors.items()
+        }
+        for options in official.variants:
+            with torch.device("meta"):
+                expected = build_net(name, **options).state_dict()
+            fit = sum(key in expected and expected[key].shape == shape for key, shape in ours.items())
+            call = ", ".join([repr(name), "path", *(f"{option}={value!r}" for option, value in options.items())])
+            shares[call] = fit / max(len(tensors), 1)
+    call, share = max(shares.items(), key=lambda item: item[1])
+    if share < 0.5:
+        return f"it looks like none of the published {', '.join(OFFICIAL)}"
+    return f"it looks like what load_official({call}) reads"
 
 
 def start_from_deeplabv3(net: MattingNet, path: str | Path) -> list[str]:
@@ -172,6 +213,12 @@ OFFICIAL: dict[str, Official] = {
         aliases=("lr_branch.backbone.", "backbone."),
         training_only=("semantic.head.", "detail.predict."),
     ),
-    "rvm": Official(names=_rvm_names, optional=("refiner.",)),
-    "background_matting_v2": Official(names=_background_matting_names, optional=("refiner.",)),
+    "rvm": Official(
+        names=_rvm_names, optional=("refiner.",), variants=tuple({"backbone": each} for each in RVM_BACKBONES)
+    ),
+    "background_matting_v2": Official(
+        names=_background_matting_names,
+        optional=("refiner.",),
+        variants=tuple({"backbone": each} for each in BGM_BACKBONES),
+    ),
 }

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lightning_modules.nets.backbones import MobileNetV3, ResNet
 from lightning_modules.nets.blocks import conv_layout, crop, resize, scale
 from lightning_modules.nets.guided_filter import DeepGuidedFilter, guided_coefficients
-from lightning_modules.nets.interface import MattingNet, MattingOutput, check_frames
+from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.recurrent import RECURRENCES, RecurrentStage
 
 BACKBONES = ("mobilenetv3", "resnet50")
@@ -44,6 +44,7 @@ class RVM(MattingNet):
     """
 
     multiple = 1
+    state_type = (tuple, list)  # an `RVMState`, or its four memories as the official code hands them out
     _compiled_enlarge: Callable[..., tuple[Tensor, Tensor]] | None = None
 
     def __init__(
@@ -114,7 +115,7 @@ class RVM(MattingNet):
         Raises:
             ValueError: wrong shapes or ratio, or a state of other frames.
         """
-        check_frames(frames)
+        self.check_inputs(frames, state, background)
         if not 0 < downsample_ratio <= 1:
             raise ValueError(f"downsample_ratio must be above 0 and at most 1, got {downsample_ratio}")
         memory = self._memory(frames, downsample_ratio, state)
@@ -194,6 +195,8 @@ class RVM(MattingNet):
 
     def _memory(self, frames: Tensor, downsample_ratio: float, state: RVMState | None) -> RVMState:
         """What `step` gets: the state so far, or zeros."""
+        if state is not None and len(state) != 4:
+            raise ValueError(f"the state must hold the memories r1, r2, r3 and r4, got {len(state)} of them")
         height, width = (math.floor(side * downsample_ratio) for side in frames.shape[-2:])
         memory: list[Tensor | None] = []
         for k, channels in enumerate(self.decoder.memory_channels, start=1):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from lightning_modules.nets.blocks import conv_layout, fold_time, split_frames, unfold_time
-from lightning_modules.nets.interface import MattingNet, MattingOutput, check_frames
+from lightning_modules.nets.interface import MattingNet, MattingOutput
 
 # The classes of PASCAL VOC, which torchvision's weights know.
 NUM_CLASSES, PERSON = 21, 15
@@ -47,7 +47,7 @@ class SegmentationNet(MattingNet):
 
         Alpha is the probability of "person" in training and with `threshold=None`, else 1 where it is above.
         """
-        check_frames(frames)
+        self.check_inputs(frames, state, background)
         parts = [self.run_step(some) for some in split_frames(fold_time(frames), self.training)]
         logits = unfold_time(torch.cat(parts), frames.shape[1])
         alpha = logits.sigmoid()

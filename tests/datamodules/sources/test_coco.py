@@ -120,3 +120,12 @@ def test_picture_of_another_size_than_its_mask_is_refused(folder: Path, images: 
     images(folder / "train2017" / "000000000007.jpg", np.zeros((HEIGHT, WIDTH + 1, 3), np.uint8))
     with pytest.raises(ValueError, match=r"\(24, 33\) pixels, its mask \(24, 32\)"):
         Coco(folder).read(0, [0])
+
+
+@pytest.mark.parametrize("annotations", ["instances", "panoptic"])
+def test_a_picture_outside_of_the_folder_is_refused(folder: Path, annotations: str) -> None:
+    file = folder / "annotations" / f"{annotations}_train2017.json"
+    file.write_text(file.read_text().replace("000000000007.", "../../7."))
+    with pytest.raises(ValueError, match=r"\.\./\.\./7.* leads out of its folder") as told:
+        Coco(folder, annotations=annotations)
+    assert str(file) in str(told.value)

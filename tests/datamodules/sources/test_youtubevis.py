@@ -86,3 +86,11 @@ def test_what_is_missing_or_broken_is_said(make_folder: Callable[..., Path], ima
     (folder / "train" / "instances.json").unlink()
     with pytest.raises(ValueError, match="no such annotation file"):
         YouTubeVIS(folder)
+
+
+def test_a_frame_outside_of_the_folder_is_refused(make_folder: Callable[..., Path]) -> None:
+    file = make_folder() / "train" / "instances.json"
+    file.write_text(file.read_text().replace("0a1b/00005", "/etc/00005"))
+    with pytest.raises(ValueError, match=r"/etc/00005.* leads out of its folder") as told:
+        YouTubeVIS(file.parents[1])
+    assert str(file) in str(told.value)

@@ -205,6 +205,7 @@ def test_a_manifest_tells_names_scenes_and_order(tmp_path: Path) -> None:
     file.write_text(json.dumps({"clips": [*clips, {**clips[0], "folder": "0003"}]}))
     with pytest.raises(ValueError, match="static/0003 is missing"):
         FolderTestSet(tmp_path)
-    file.write_text("{}")
-    with pytest.raises(ValueError, match="not the manifest of a test set"):
-        FolderTestSet(tmp_path)
+    for wrong in ({}, [], {"clips": 5}, {"clips": [{**clips[0], "stratum": ["static"]}]}, {"clips": ["0000"]}):
+        file.write_text(json.dumps(wrong))
+        with pytest.raises(ValueError, match="not the manifest of a test set"):
+            FolderTestSet(tmp_path)

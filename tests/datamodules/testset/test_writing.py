@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,6 +63,20 @@ def test_the_same_seed_writes_the_same_files(video_set: MakeSet, tmp_path: Path)
     for name in ("one", "two"):
         write_test_set(video_set(), tmp_path / name, manifest(video_set()))
     assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+class Named(list[Any]):
+    """A test set of one clip with this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__([SimpleNamespace(key=key)])
+
+
+@pytest.mark.parametrize("key", ["../../evil/0000", "/tmp/evil/0000", ".."])
+def test_a_condition_whose_name_leads_out_of_the_folder_is_refused(key: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="leads out of its folder"):
+        write_test_set(Named(key), tmp_path / "a/b/set", {})
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b", "set", "manifest.json"]
 
 
 class Killed(TestSet):

@@ -186,8 +186,28 @@ def test_alpha_out_of_range_is_clamped_before_it_is_scored() -> None:
 def test_a_matte_that_is_not_a_number_is_the_worst() -> None:
     clip = Clip("static", "anna")
     table = evaluate(Reader([clip], error=float("nan")), [clip], CPU, scoring=Scoring(quantise="round"))
-    assert table["mad"].tolist() == [np.inf] * 3
+    assert table["mad"].tolist() == table["dtssd"].tolist() == table["conn"].tolist() == [np.inf] * 3
     assert table["iou"].tolist() == [0] * 3
+    assert summarise(table)["dtssd"] == np.inf
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+def test_one_frame_that_is_not_a_number_is_in_every_mean(chunk: int) -> None:
+    clip = Clip("static", "anna", 5)
+
+    class Stumbling(Reader):
+        """Sees nothing in the third frame."""
+
+        def forward(self, frames: Tensor, state: object = None, background: Tensor | None = None) -> MattingOutput:
+            output = super().forward(frames, state, background)
+            stumbles = [bool(torch.equal(frame, clip.batch.frames[0, 2])) for frame in frames[0]]
+            output.alpha[:, torch.tensor(stumbles)] = torch.nan
+            return output
+
+    table = evaluate(Stumbling([clip]), [clip], CPU, Streaming(chunk=chunk))
+    assert np.isinf(table["mad"]).tolist() == [False, False, True, False, False]
+    assert np.isinf(table["dtssd"]).tolist() == [False, False, True, True, False]
+    assert all(np.isinf(summarise(table)[name]) for name in ("mad", "mse", "sad", "grad", "conn", "dtssd", "fgr_mse"))
 
 
 def test_the_restored_background_is_scored_on_restored_cells_only() -> None:

@@ -17,6 +17,7 @@ from lightning_modules.metrics import (
     BackgroundPSNR,
     Conn,
     DtSSD,
+    EndPointError,
     ForegroundMAD,
     ForegroundMSE,
     Grad,
@@ -234,6 +235,57 @@ def test_a_choice_that_makes_no_sense_is_told_in_one_line(make: Any, word: str) 
     with pytest.raises(ValueError, match=word) as told:
         make()
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("quantise", [None, "round"])
+@pytest.mark.parametrize("name", ALPHA_METRICS)
+@pytest.mark.parametrize(
+    ("change", "role", "told"),
+    [
+        (lambda video: video * torch.nan, "pred", "pred .* 990 of 990 values .* from nan to nan"),
+        (lambda video: video + torch.inf, "pred", "pred .* from inf to inf"),
+        (lambda video: video.index_fill(1, torch.tensor([1]), torch.nan), "pred", "pred .* 330 of 990 values"),
+        (lambda video: video * 255, "pred", r"pred must lie in \[0, 1\] or be uint8"),
+        (lambda video: (video * 255).long(), "pred", r"pred must lie in \[0, 1\] or be uint8"),
+        (lambda video: video - 0.5, "target", r"target must lie in \[0, 1\] .* from -0.5"),
+        (lambda video: video * torch.nan, "target", "target .* from nan to nan"),
+        (lambda video: video * 255, "trimap", "trimap must lie in"),
+    ],
+)
+def test_what_is_no_matte_has_no_score(name: str, change: Any, role: str, told: str, quantise: str | None) -> None:
+    pred, target = make_clip(0)
+    given = {"pred": pred, "target": target} | ({"trimap": pred} if role == "trimap" else {})
+    metric_class, options = ALPHA_METRICS[name]
+    metric = metric_class(quantise=quantise, **options)
+    with pytest.raises(ValueError, match=told) as refused:
+        metric.update(**given | {role: change(given[role])})
+    assert metric.quantity in str(refused.value)
+    assert metric.compute().isnan()  # nothing was added
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        lambda wrong, colour, alpha: ForegroundMSE().update(wrong, colour, alpha),
+        lambda wrong, colour, alpha: ForegroundMAD().update(colour, wrong, alpha),
+        lambda wrong, colour, alpha: ForegroundMSE().update(colour, colour, wrong[:, :, :1]),
+        lambda wrong, colour, alpha: BackgroundPSNR().update(wrong, colour, alpha),
+        lambda wrong, colour, alpha: EndPointError().update(wrong[:, :, :2] * torch.inf, colour[:, :, :2]),
+        lambda wrong, colour, alpha: EndPointError().update(colour[:, :, :2], wrong[:, :, :2] * torch.inf),
+    ],
+)
+@pytest.mark.parametrize("factor", [255, torch.nan])
+def test_what_is_no_colour_or_flow_has_no_score(update: Any, factor: float) -> None:
+    colour = torch.rand(1, 2, 3, 8, 12, generator=torch.Generator().manual_seed(0)) + 0.01
+    colour = colour.clamp(max=1)
+    with pytest.raises(ValueError, match=r"pred|target|alpha"):
+        update(colour * factor, colour, colour[:, :, :1])
+
+
+def test_rounding_may_leave_0_1_and_masks_are_mattes() -> None:
+    pred, target = make_clip(0)
+    MAD().update(pred * 1.0005, target > 0.5)
+    MAD().update((pred * 255).to(torch.uint8), target.half())
 
 
 def test_background_psnr_counts_covered_cells() -> None:

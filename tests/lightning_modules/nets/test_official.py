@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from lightning_modules.nets.official import load_official
+from lightning_modules.nets import build_net
+from lightning_modules.nets.official import OFFICIAL, load_official
 from tests.lightning_modules.nets.torchscript import exported
 
 # Expansion, channels in and out of the inverted residuals 1 … 17.
@@ -201,3 +202,55 @@ def test_what_does_not_fit_is_refused_in_one_line(state_dict, tmp_path):
         load_official("modnet", tmp_path / "absent.ckpt")
     with pytest.raises(ValueError, match=r"'u2net'; there are: .*modnet"):
         load_official("u2net", tmp_path / "broken.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"f_branch.conv_f.1.layers.0.bias": torch.full((1,), torch.nan)}, "fusion.head.bias not all finite numbers"),
+        ({"f_branch.conv_f.1.layers.0.bias": torch.ones(1, dtype=torch.int64)}, "fusion.head.bias not all finite"),
+        ({"f_branch.conv_f.1.layers.0.bias": torch.zeros(2)}, "fusion.head.bias of another shape"),
+        ({"f_branch.conv_f.1.layers.0.bias": torch.zeros(())}, "fusion.head.bias of another shape"),
+        ({"f_branch.extra.weight": torch.zeros(1)}, "holds f_branch.extra.weight unknown"),
+    ],
+)
+def test_one_wrong_tensor_is_named_and_the_model_recognised(change, told, state_dict, tmp_path):
+    path = tmp_path / "wrong.ckpt"
+    torch.save({key.removeprefix("module."): value for key, value in state_dict.items()} | change, path)
+    with pytest.raises(ValueError, match=told) as refused:
+        load_official("modnet", path)
+    assert str(path) in str(refused.value)
+    assert "looks like what load_official('modnet', path) reads" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "options"),
+    [
+        ("rvm", "modnet", {}),
+        ("modnet", "rvm", {"backbone": "resnet50"}),
+        ("rvm", "rvm", {"backbone": "resnet50"}),
+        ("modnet", "background_matting_v2", {"backbone": "mobilenetv2"}),
+        ("background_matting_v2", "background_matting_v2", {"backbone": "resnet101"}),
+    ],
+)
+def test_the_file_of_another_net_is_recognised(asked, given, options, state_dict, tmp_path):
+    if given == "modnet":
+        tensors = state_dict
+    else:
+        names = {ours: theirs for theirs, ours in OFFICIAL[given].names().items()}
+        weights = build_net(given, **options).state_dict().items()
+        parts = ((key.rpartition("."), value) for key, value in weights)
+        tensors = {f"{names[module]}.{tensor}": value for (module, _, tensor), value in parts}
+    path = tmp_path / "other.pth"
+    torch.save(tensors, path)
+    with pytest.raises(ValueError, match="looks like what load_official") as refused:
+        load_official(asked, path)
+    call = ", ".join([f"'{given}', path", *(f"{option}='{value}'" for option, value in options.items())])
+    assert f"({call})" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_of_no_published_net_is_told_so(tmp_path):
+    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "mine.pth")
+    with pytest.raises(ValueError, match="looks like none of the published modnet, rvm, background_matting_v2"):
+        load_official("rvm", tmp_path / "mine.pth")

@@ -1,0 +1,132 @@
+"""The door of every net: what does not fit the contract is refused with what was given and what is expected."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_modules.nets import build_net
+
+SMALL = {
+    "modnet": {"width": 0.25, "hidden": 8},
+    "modnet_flow": {"width": 0.25, "hidden": 8, "flow": "none"},
+    "modnet_v": {"width": 0.5, "hidden": 8, "prm": False},
+    "rvm": {"width": 0.25, "decoder_width": 0.25, "refiner": "bilinear"},
+    "context_motion": {"backbone": "mobilenetv2", "width": 0.5, "context_channels": 8, "hidden": 8, "flow": "none"},
+    "background_matting_v2": {"backbone": "mobilenetv2", "width": 0.25},
+    "lraspp": {},
+}
+WITH_STATE = ("modnet_flow", "modnet_v", "rvm", "context_motion")
+
+
+@pytest.fixture(scope="module")
+def nets():
+    return {name: build_net(name, **options).eval().requires_grad_(False) for name, options in SMALL.items()}
+
+
+def pictures(frames=1, height=32, width=40, batch=1):
+    return torch.rand(batch, frames, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    ("frames", "told"),
+    [
+        ((pictures() * 255).to(torch.uint8), r"floating-point numbers in \[0, 1\], got torch.uint8: divide by 255"),
+        ((pictures() * 255).long(), r"floating-point numbers in \[0, 1\], got torch.int64"),
+        (pictures() > 0.5, "floating-point numbers .* got torch.bool"),
+        (pictures() * 255, r"must lie in \[0, 1\], got values from .* to 25"),
+        (pictures() * 2 - 1, r"must lie in \[0, 1\], got values from -0.9"),
+        (pictures() * torch.nan, r"must lie in \[0, 1\], got values from nan"),
+        (pictures() + torch.inf, r"must lie in \[0, 1\], got values from inf"),
+        (pictures().double(), "frames are torch.float64, the net's weights torch.float32"),
+        (pictures().half(), "frames are torch.float16, the net's weights torch.float32"),
+        (pictures().to("meta"), "frames are on meta, the net is on cpu"),
+        (pictures()[0], r"frames must be \(B, T, 3, H, W\), got \(1, 3, 32, 40\)"),
+        (pictures()[:, :, :1], r"frames must be \(B, T, 3, H, W\), got \(1, 1, 1, 32, 40\)"),
+        (pictures()[:, :0], r"frames must be \(B, T, 3, H, W\), got \(1, 0, 3, 32, 40\)"),
+        (pictures().movedim(2, -1), r"frames must be \(B, T, 3, H, W\), got \(1, 1, 32, 40, 3\)"),
+        (pictures(1, 31), r"at least 32 pixels high and wide, got \(31, 40\)"),
+        (np.zeros((1, 1, 3, 32, 40)), "frames must be a tensor .* got a ndarray"),
+        (None, "frames must be a tensor .* got a NoneType"),
+    ],
+)
+def test_wrong_frames_are_refused(name, frames, told, nets):
+    with pytest.raises(ValueError, match=told):
+        nets[name](frames, background=pictures())
+
+
+@pytest.mark.parametrize("name", ["background_matting_v2", "modnet"])
+@pytest.mark.parametrize(
+    ("background", "told"),
+    [
+        (pictures(1, 32, 48), r"background must be .* for frames \(1, 3, 3, 32, 40\), got \(1, 1, 3, 32, 48\)"),
+        (pictures(2), r"background must be .* got \(1, 2, 3, 32, 40\)"),
+        (pictures(1, batch=2), r"background must be .* got \(2, 1, 3, 32, 40\)"),
+        (pictures()[0], r"background must be \(B, 1 or T, 3, H, W\), got \(1, 3, 32, 40\)"),
+        (pictures() * 255, r"background must lie in \[0, 1\]"),
+        ((pictures() * 255).to(torch.uint8), "background must be floating-point numbers"),
+        (pictures().double(), "background are torch.float64"),
+        (np.zeros((1, 1, 3, 32, 40)), "background must be a tensor"),
+    ],
+)
+def test_a_wrong_plate_is_refused(name, background, told, nets):
+    with pytest.raises(ValueError, match=told):
+        nets[name](pictures(3), background=background)
+
+
+@pytest.mark.parametrize("name", WITH_STATE)
+@pytest.mark.parametrize(
+    ("height", "batch"), [pytest.param(64, 1, id="another size"), pytest.param(32, 2, id="another batch")]
+)
+def test_a_state_of_other_frames_is_refused(name, height, batch, nets):
+    state = nets[name](pictures()).state
+    assert state is not None
+    with pytest.raises(ValueError, match="the state is of another clip"):
+        nets[name](pictures(1, height, batch=batch), state)
+
+
+@pytest.mark.parametrize("name", WITH_STATE)
+@pytest.mark.parametrize("state", ["r1", 5, pictures(), {"r1": None}, pictures], ids=type)
+def test_what_is_no_state_is_refused(name, state, nets):
+    with pytest.raises(ValueError, match="give the state of its output for the chunk before"):
+        nets[name](pictures(), state)
+
+
+@pytest.mark.parametrize("name", WITH_STATE)
+def test_a_state_of_another_net_is_refused(name, nets):
+    other = "rvm" if name != "rvm" else "modnet_flow"
+    with pytest.raises(ValueError, match="the state"):
+        nets[name](pictures(), nets[other](pictures()).state)
+
+
+@pytest.mark.parametrize("name", ["modnet", "rvm"])
+def test_what_fits_passes(name, nets):
+    """Rounding steps out of [0, 1] a little; autocast casts; a net in half precision takes such frames."""
+    net = nets[name]
+    net(pictures() * 1.005 - 0.001)
+    net(pictures().expand(2, 3, -1, -1, -1))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        net(pictures().bfloat16())
+    copy.deepcopy(net).bfloat16()(pictures().bfloat16())
+
+
+def test_a_traced_a_compiled_and_an_exported_net_look_at_no_values(nets):
+    net = nets["modnet"]
+    plain = net(pictures()).alpha
+
+    class Alpha(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, frames):
+            return self.net(frames).alpha
+
+    for graph in (
+        torch.jit.trace(Alpha(), pictures(), check_trace=False),
+        torch.compile(Alpha(), backend="eager", fullgraph=True),
+        torch.export.export(Alpha(), (pictures(),)).module(),
+    ):
+        torch.testing.assert_close(graph(pictures()), plain, atol=1e-5, rtol=0)
