@@ -63,14 +63,22 @@ class InterleavedDataModule(LightningDataModule):
 
     def train_dataloader(self) -> InterleavedLoader:
         """Training batches with the name of their pass; after a restart the ones that are still to come."""
-        start, rank, num_ranks = training_position(self.trainer, self.num_steps)
+        start, _, _ = training_position(self.trainer, self.num_steps)
         repeat = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
-        order = tuple(name for name in self.order for _ in range(repeat))
+        return self._loader([name for name in self.order for _ in range(repeat)], start, self.num_steps)
+
+    def calibration_loader(self, num_batches: int) -> InterleavedLoader:
+        """The first training batches of the matting passes in their order, without those of segmentation between."""
+        order = [name for name in self.order if isinstance(self.passes[name], VideoMattingDataModule)]
+        return self._loader(order, 0, min(num_batches, self.num_steps))
+
+    def _loader(self, order: Sequence[str], start: int, stop: int) -> InterleavedLoader:
+        _, rank, num_ranks = training_position(self.trainer, self.num_steps)
         loaders = {
-            name: data.train_loader(count(order, name, start), count(order, name, self.num_steps), rank, num_ranks)
-            for name, data in self.passes.items()
+            name: self.passes[name].train_loader(count(order, name, start), count(order, name, stop), rank, num_ranks)
+            for name in dict.fromkeys(order)
         }
-        return InterleavedLoader(loaders, order, start, self.num_steps)
+        return InterleavedLoader(loaders, order, start, stop)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation set of the first pass."""

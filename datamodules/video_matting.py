@@ -141,6 +141,11 @@ class VideoMattingDataModule(LightningDataModule):
         batches = TrainingBatches(stop, self.batch_size, self.clip_length, self.seed, start, rank, num_ranks, side)
         return self._loader(samples, batch_sampler=batches)
 
+    def calibration_loader(self, num_batches: int) -> DataLoader[Any]:
+        """The first training batches once more, as many as there are."""
+        _, rank, num_ranks = training_position(self.trainer, self.num_steps)
+        return self.train_loader(0, min(num_batches, self.num_steps), rank, num_ranks)
+
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation set, a clip a batch."""
         return self._evaluation_loader("val")

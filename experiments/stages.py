@@ -22,6 +22,7 @@ from experiments.checkpoints import OWNER, check_weights, is_usable, newest_usab
 from experiments.devices import choose_plugins, choose_strategy, explain
 from experiments.records import write_file
 from lightning_modules.background_matting import BackgroundMattingBaseObjective, BackgroundMattingObjective
+from lightning_modules.calibration import Calibration
 from lightning_modules.context_motion import ContextMotionObjective
 from lightning_modules.modnet import MODNetObjective, SOCObjective
 from lightning_modules.modnet_v import MODNetVObjective, PatchRefinementObjective
@@ -241,7 +242,8 @@ def make_trainer(
         gradient_clip_algorithm=clip,
         max_steps=stage["steps"],
         max_epochs=1,
-        callbacks=[*average, *callbacks],
+        # In this order: at the end weights are averaged, then their norms calibrated, and then the clock stops.
+        callbacks=[*average, Calibration(trainer["calibration_batches"]), *callbacks],
         val_check_interval=_validate_every(stage, trainer) * trainer["accumulate_grad_batches"],
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # of nothing: `History` logs

@@ -176,9 +176,7 @@ class MattingModule(pl.LightningModule):
             "loss", and under "terms" the value of each term as a number, for callbacks.
         """
         self.objective.before_step(self.net, self.global_step)
-        generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + batch_idx) & 0x7FFFFFFF)
-        torch.manual_seed(generator.initial_seed())  # of dropout, the one layer that draws by itself
-        terms = self.objective(self.net, batch, generator)
+        terms = self.terms(batch, batch_idx)
         values = mean_over_ranks(torch.stack([value.float() for value in terms.values()]))
         means = dict(zip(terms, values.tolist(), strict=True))  # the one time that the step waits for its device
         if not math.isfinite(means["loss"]):
@@ -190,6 +188,13 @@ class MattingModule(pl.LightningModule):
             )
         self.log("loss", means["loss"], prog_bar=True, logger=False, batch_size=len(batch))
         return {"loss": terms["loss"], "terms": means}
+
+    def terms(self, batch: MattingBatch, batch_idx: int) -> dict[str, Tensor]:
+        """The objective's terms for batch number `batch_idx` of the stage."""
+        generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + batch_idx) & 0x7FFFFFFF)
+        torch.manual_seed(generator.initial_seed())  # of dropout, the one layer that draws by itself
+        terms: dict[str, Tensor] = self.objective(self.net, batch, generator)
+        return terms
 
     def validation_step(self, batch: MattingBatch, batch_idx: int) -> None:
         """Scores whole clips from an empty state."""

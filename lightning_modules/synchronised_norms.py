@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lightning_modules.nets.blocks import follow
 from lightning_modules.ranks import is_one_of_several
 
 
@@ -27,17 +28,9 @@ class SynchronisedBatchNorm(_BatchNorm):
         mean = _SumOverRanks.apply(wide.sum(others)) / count
         centred = wide - mean.view(shape)
         variance = _SumOverRanks.apply(centred.square().sum(others)) / count
-        self._follow(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+        follow(self, mean, variance * count / (count - 1).clamp(min=1))
         scale = (variance + self.eps).rsqrt() * self.weight
         return torch.addcmul(self.bias.view(shape), centred, scale.view(shape)).to(x.dtype)
-
-    @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.momentum is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Any shape (N, C, ...)."""

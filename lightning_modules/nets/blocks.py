@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 
 class IBNorm(nn.Module):
@@ -35,21 +36,32 @@ class IBNorm(nn.Module):
             # Statistics of all processes are its own business; the rest of the channels needs none of them.
             batch, instance = x.split((norm.num_features, x.shape[1] - norm.num_features), dim=1)
             return torch.cat((norm(batch), F.instance_norm(instance, eps=norm.eps).to(batch.dtype)), dim=1)
-        running_mean, running_var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
         if not norm.training:
-            return _ib_norm(x, norm.weight, norm.bias, norm.eps, running_mean, running_var)[0]
+            return _ib_norm(x, norm.weight, norm.bias, norm.eps, norm.running_mean, norm.running_var)[0]
         y, mean, var = _ib_norm(x, norm.weight, norm.bias, norm.eps, None, None)
-        # The type checker does not see that these three are None together.
-        assert running_mean is not None
-        assert running_var is not None
-        assert batches is not None
-        if norm.momentum:  # with momentum 0 an infinite mean would still turn the running one to NaN
-            with torch.no_grad():
-                count = x.shape[0] * x.shape[2] * x.shape[3]
-                running_mean.lerp_(mean, norm.momentum)
-                running_var.lerp_(var * (count / max(count - 1, 1)), norm.momentum)
-                batches.add_(1)
+        count = x.shape[0] * x.shape[2] * x.shape[3]
+        follow(norm, mean, var * (count / max(count - 1, 1)))
         return y
+
+
+@torch.no_grad()
+def follow(norm: BatchNorm, mean: Tensor, var: Tensor) -> None:
+    """Move a norm's running statistics towards those of a batch, as PyTorch's own layers do.
+
+    Args:
+        norm: goes by its `momentum`, with None to the mean over all batches; not at all without `track_running_stats`.
+        mean, var: (C,), of the batch; the variance with Bessel's correction.
+    """
+    if not norm.track_running_stats:
+        return
+    # The type checker does not see that these three are None together.
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked.add_(1)
+    share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean, share)
+    norm.running_var.lerp_(var, share)
 
 
 def _ib_norm(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -242,12 +254,11 @@ def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
 @contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
     """Inside, the running statistics of all batch norms stay as they are; normalisation is unchanged."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
+    norms = [m for m in module.modules() if isinstance(m, BatchNorm) and m.track_running_stats]
     for norm in norms:
-        norm.momentum = 0.0
+        norm.track_running_stats = False
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm in norms:
+            norm.track_running_stats = True

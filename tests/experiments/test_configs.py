@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -216,18 +215,3 @@ def test_a_name_cannot_leave_the_output_folder() -> None:
     assert cell.folder.parent == Path("outputs/brm_ablation")
     assert ".." not in cell.folder.parts
     assert len(cell.folder.name) < 100
-
-
-def paper(stage: str) -> dict[str, Any]:
-    config = composed("scale=paper", "recipe=modnet_v")
-    return OmegaConf.to_container(config.recipe.stages[stage], resolve=True)  # type: ignore[return-value]
-
-
-def test_the_paper_scale_reads_like_the_papers_method_section() -> None:
-    matting, refinement = paper("matting"), paper("refinement")
-    assert (matting["optimizer"], matting["learning_rate"], matting["batch_size"]) == ("sgd", 0.01, 16)
-    assert [round(30 * milestone) for milestone in matting["milestones"]] == [15, 25]
-    assert matting["clip_length"] == [1, 10]
-    assert (refinement["optimizer"], refinement["learning_rate"], refinement["batch_size"]) == ("sgd", 0.001, 1)
-    model = composed("scale=paper", "recipe=modnet_v").model
-    assert (model.width, model.hidden, model.semantic_scale, model.prm_k, model.prm_xi) == (1.0, 32, 0.5, 16, 0.01)

@@ -1,7 +1,7 @@
 """What a stage writes down while it trains."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +12,16 @@ import torch
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
+from torch import nn
 
 import experiments
+from datamodules.batch import MattingBatch
 from experiments.cell import train
 from experiments.cell_logger import CellLogger, logged_names
+from experiments.data import make_data
 from experiments.devices import MemoryExhaustedError
 from experiments.stages import History, history_every
+from lightning_modules.nets.interface import MattingNet
 from lightning_modules.rvm import RVMObjective
 
 
@@ -68,21 +72,29 @@ def test_a_row_is_a_hundredth_of_the_stage_in_whole_laps_and_fifty_steps_at_most
     assert every == pytest.approx(min(steps / 100, 50), abs=passes or 1)
 
 
-def test_losses_of_a_stage_that_is_cut_off_within_a_row_are_those_of_a_whole_one_and_loggers_get_the_same(
+def config_of(folder: Path, *settings: str) -> Any:
+    settings = (*settings, "scale=smoke", "trainer.accelerator=cpu", f"data.cache_dir={folder}/cache")
+    with initialize_config_dir(str(Path(experiments.__file__).parent / "configs"), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", overrides=list(settings)), resolve=True)
+
+
+def test_a_stage_that_is_cut_off_within_a_row_or_at_its_end_leaves_what_a_whole_one_does_and_loggers_get_the_same(
     tmp_path: Path, fill_memory: Callable[..., Iterator[int]]
 ) -> None:
-    settings = ["model=rvm", "recipe=rvm", "scale=smoke", "scale.rvm.steps=[14,0,0,0]", "trainer.accelerator=cpu"]
+    settings = ["model=rvm", "recipe=rvm", "scale.rvm.steps=[14,0,0,0]", "trainer.calibration_batches=3"]
     settings += [f"recipe.stages.stage{number}=null" for number in (2, 3, 4)]
-    settings += ["trainer.checkpoint_every=5", "trainer.validate_every=7", f"data.cache_dir={tmp_path}/cache"]
-    with initialize_config_dir(str(Path(experiments.__file__).parent / "configs"), version_base="1.3"):
-        config: Any = OmegaConf.to_container(compose("config", overrides=settings), resolve=True)
+    config = config_of(tmp_path, *settings, "trainer.checkpoint_every=5", "trainer.validate_every=7")
     train(config, tmp_path / "whole", CellLogger(CSVLogger(tmp_path, name="", version="csv")))
-    fill_memory(RVMObjective, 6)
-    with pytest.raises(MemoryExhaustedError):
-        train(config, tmp_path / "cut", None)
-    train(config, tmp_path / "cut", None)  # from step 5 on
-    name = "history_stage1.csv"
-    assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    name, weights = "history_stage1.csv", "checkpoints/stage1.pt"
+    whole = torch.load(tmp_path / "whole" / weights, weights_only=True)["net"]
+    for call in (6, 15):  # the second of the batches that calibrate
+        fill_memory(RVMObjective, call)
+        with pytest.raises(MemoryExhaustedError):
+            train(config, tmp_path / f"cut{call}", None)
+        train(config, tmp_path / f"cut{call}", None)  # from step 5 or 10 on
+        assert (tmp_path / f"cut{call}" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        cut = torch.load(tmp_path / f"cut{call}" / weights, weights_only=True)["net"]
+        assert all(torch.equal(value, whole[key]) for key, value in cut.items())
     history = pd.read_csv(tmp_path / "whole" / name).set_index("step")
     assert list(history.index) == [4, 7, 8, 12, 14]
     logged = pd.read_csv(tmp_path / "csv" / "metrics.csv").set_index("step")
@@ -114,3 +126,38 @@ def test_checkpoints_of_another_cell_are_not_used_and_none_stays_when_the_stage_
     again, _, _ = train(one, tmp_path / "one", None)
     assert capsys.readouterr().out == f"{done} is of another cell, stage or version and is not used\n"
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in expected.state_dict().items())
+
+
+def recalibrated(net: MattingNet, batches: Iterable[MattingBatch]) -> MattingNet:
+    """The net with its norms' statistics taken anew, as a user would by hand."""
+    for norm in net.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.reset_running_stats()
+            norm.momentum = None
+    with torch.no_grad():
+        for batch in batches:
+            net.train()(batch.frames)
+    return net.eval()
+
+
+@pytest.mark.parametrize("model", ["rvm", "lraspp"])
+def test_an_averaged_net_is_the_same_net_recalibrated_by_hand(tmp_path: Path, model: str) -> None:
+    settings = [f"model={model}", "scale.steps=6", "scale.rvm.short_steps=6", "trainer.calibration_batches=3"]
+    settings += ["recipe=rvm_without_segmentation_short"] if model == "rvm" else []
+    config = config_of(tmp_path, *settings)
+    assert config["recipe"]["stages"]["matting"]["average_decay"] == 0.5
+    delivered, _, _ = train(config, tmp_path / "delivered", None)
+    config["trainer"]["calibration_batches"] = 0
+    averaged, _, _ = train(config, tmp_path / "as trained", None)
+    frames = torch.rand(1, 3, 3, 64, 64)
+    before = averaged.eval()(frames).alpha
+    data: Any = make_data(config, config["recipe"]["stages"]["matting"], "matting")
+    batches = data.calibration_loader(3)
+    by_hand = recalibrated(averaged, (data.on_after_batch_transfer(batch, 0) for batch in batches))
+    for name, value in delivered.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(value, by_hand.state_dict()[name], msg=lambda text, n=name: f"{n}: {text}")
+    scored = delivered.eval()(frames).alpha
+    torch.testing.assert_close(scored, by_hand(frames).alpha)
+    if model == "rvm":  # the other's masks are 0 and 1
+        assert not torch.allclose(scored, before, atol=1e-3)

@@ -68,23 +68,34 @@ def test_unfolding_undoes_folding_and_keeps_the_frames_of_a_clip_together():
     assert torch.equal(blocks.unfold_time(folded, 3), clip)
 
 
-def test_frozen_statistics_leaves_them_and_restores_the_momentum():
+def test_frozen_statistics_leaves_them_and_lets_norms_follow_again():
     norms = torch.nn.Sequential(torch.nn.BatchNorm2d(2), blocks.IBNorm(4))
-    before = {key: value.clone() for key, value in norms.state_dict().items() if "running" in key}
+    before = {key: value.clone() for key, value in norms.state_dict().items()}
     with blocks.frozen_statistics(norms):
         norms[0](torch.rand(2, 2, 3, 3))
         norms[1](torch.rand(2, 4, 3, 3))
     after = norms.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
-    assert norms[0].momentum == norms[1].batch_norm.momentum == 0.1
+    norms[1](torch.rand(2, 4, 3, 3) + 1)
+    assert not torch.equal(before["1.batch_norm.running_mean"], norms[1].batch_norm.running_mean)
 
 
-def test_an_infinite_map_leaves_frozen_statistics_finite():
-    norm = blocks.IBNorm(4)
+@pytest.mark.parametrize("norm", [blocks.IBNorm(4), torch.nn.BatchNorm2d(4)])
+def test_an_infinite_map_leaves_frozen_statistics_finite(norm):
     with blocks.frozen_statistics(norm):
         norm(torch.full((2, 4, 3, 3), torch.inf))
-    assert norm.batch_norm.running_mean.isfinite().all()
-    assert norm.batch_norm.running_var.isfinite().all()
+    assert all(buffer.isfinite().all() for buffer in norm.buffers())
+
+
+def test_ib_norm_without_momentum_takes_the_mean_over_all_batches():
+    block, twin = blocks.IBNorm(6), torch.nn.BatchNorm2d(3, momentum=None)
+    block.batch_norm.momentum = None
+    for _ in range(3):
+        x = torch.randn(2, 6, 5, 4) * torch.rand(()) + torch.rand(())
+        block(x)
+        twin(x[:, :3])
+    for got, expected in zip(block.batch_norm.buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(got, expected)
 
 
 class RecordingNorm(torch.nn.SyncBatchNorm):
