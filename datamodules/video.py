@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.display import Display, display_of
 from datamodules.images import IMAGE_SUFFIXES, read_image, resize
+from datamodules.timeline import Start, frames_from, main_stream, scan, timeline_of_frames, timeline_of_packets
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
-# decord fails on VP9 with some thread counts and cannot open AV1.
-CODECS_FOR_PYAV = {"vp8", "vp9", "av1", "libdav1d", "libaom-av1"}
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,15 @@ class VideoInfo:
     """What a video is.
 
     Attributes:
-        num_frames: counted packet by packet, since headers of cut-off files lie; files of a folder.
-        height: pixels.
-        width: pixels.
-        fps: mean frames per second; 0 for a folder.
+        num_frames: that play, counted, since headers of cut-off files lie; files of a folder.
+        height: as shown, pixels.
+        width: as shown, pixels.
+        fps: mean frames per second; 0 for a folder, or if the file tells none.
         codec: name of the decoder; "" for a folder.
         timestamps: of the frames in the order of display, in the stream's time base; () for a folder.
+        starts: where decoding may begin; () if only at the first frame.
+        display: what turns a stored picture into the shown one; None for a folder.
+        plain: decord reads it right.
     """
 
     num_frames: int
@@ -38,7 +44,10 @@ class VideoInfo:
     width: int
     fps: float
     codec: str
-    timestamps: tuple[int, ...]
+    timestamps: tuple[int | None, ...]
+    starts: tuple[Start, ...] = ()
+    display: Display | None = None
+    plain: bool = False
 
 
 def is_video(path: Path) -> bool:
@@ -54,10 +63,21 @@ def frame_files(folder: Path) -> list[Path]:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Size, rate and number of frames of a video.
+    """Size, rate and frames of a video, as a player shows it.
+
+    Frame t is the t-th that plays: edit lists cut it, its display matrix turns and mirrors it, pixels that are not
+    square are stretched in width. Cover pictures are passed over; of several streams the default one is taken.
+
+    decord reads what is plain: progressive H.264 of 8 bits and 4:2:0 in MP4, MOV or Matroska, the only video stream;
+    no packet of it is cut away, nothing turned or stretched; each packet is whole and has a time of display of its
+    own, from 0 up, the first the earliest; each key frame is an IDR picture. PyAV reads all else, from the last key
+    frame that surely forgets what was before it, or from the first frame. Where the packets alone do not tell the
+    frames (AVI and broadcast streams, VP8, MPEG-1, -2 and -4, cuts, doubled times, interlacing, damage) all are
+    decoded, once in a process.
 
     Raises:
-        ValueError: the file is missing or no video.
+        ValueError: the file is missing or no video, is damaged before its end, turned by no quarter turn, or HLG or
+            PQ.
     """
     path = Path(path)
     if not path.exists():
@@ -72,7 +92,7 @@ def count_frames(path: str | Path) -> int:
 
 
 def read_frames(path: str | Path, indices: list[int], height: int | None = None, width: int | None = None) -> Tensor:
-    """Single frames of a video, by decord where it decodes right and is installed, else by PyAV.
+    """Single frames of a video, by decord where it reads right (see `probe`) and is installed, else by PyAV.
 
     The file is opened for this call alone: decord keeps whole clips in memory and cannot be sent to workers.
 
@@ -149,18 +169,37 @@ def _probe(path: Path, modified: int, num_bytes: int) -> VideoInfo:
     import av
 
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            times = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
-            codec = stream.codec_context
-            info = VideoInfo(
-                len(times), codec.height, codec.width, float(stream.average_rate or 0), codec.name, tuple(times)
-            )
+        return _probe_file(path)
     except (av.error.FFmpegError, IndexError) as error:
         raise ValueError(f"cannot decode {path}: {_reason(error)}; replace or remove the file") from error
-    if not times:
-        raise ValueError(f"cannot decode {path}: it holds no frames; replace or remove the file")
-    return info
+
+
+def _probe_file(path: Path) -> VideoInfo:
+    import av
+
+    with av.open(str(path)) as container:
+        stream = main_stream(container)
+        packets, first = scan(container, stream)
+        if first is None:
+            raise ValueError(f"cannot decode {path}: it holds no frames; replace or remove the file")
+        try:
+            display = display_of(stream, first)
+        except ValueError as error:
+            raise ValueError(f"cannot decode {path}: {error}") from None
+        timeline = timeline_of_packets(container, stream, packets, first.interlaced_frame)
+        codec, fps = stream.codec_context.name, float(stream.average_rate or 0)
+        plain = (
+            (timeline is not None and timeline.regular)
+            and (codec == "h264" and first.format.name in ("yuv420p", "yuvj420p"))
+            and (display.as_stored and len(container.streams.video) == 1)
+        )
+    if timeline is None:
+        with av.open(str(path)) as container:
+            timeline = timeline_of_frames(container, main_stream(container), packets)
+    num_frames = len(timeline.times)
+    return VideoInfo(
+        num_frames, display.height, display.width, fps, codec, timeline.times, timeline.starts, display, plain
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -168,49 +207,65 @@ def _reason(error: Exception) -> str:
 
 
 def _decode(path: Path, info: VideoInfo, wanted: list[int], size: tuple[int, int]) -> Tensor:
-    if info.codec not in CODECS_FOR_PYAV and (decord := _import_decord()) is not None:
+    if info.plain and (decord := _import_decord()) is not None:
         try:
-            return _decode_by_decord(decord, path, wanted, size)
+            return _decode_by_decord(decord, path, info, wanted, size)
         except (RuntimeError, decord.DECORDError):
             pass  # PyAV reads more kinds of files, and says what is wrong with the others.
     return _decode_by_pyav(path, info, wanted, size)
 
 
 def _import_decord() -> Any:
+    # The only import of decord, after those that it would break: torch crashes if it comes later, and OpenCV reads
+    # no PNG any more, since decord lays its zlib over all that is loaded after it.
+    import cv2  # noqa: F401
+
     try:
-        import decord  # only here, after torch: the other order crashes
+        import decord
     except ImportError:
         return None
     return decord
 
 
-def _decode_by_decord(decord: Any, path: Path, wanted: list[int], size: tuple[int, int]) -> Tensor:
+def _decode_by_decord(decord: Any, path: Path, info: VideoInfo, wanted: list[int], size: tuple[int, int]) -> Tensor:
     reader = decord.VideoReader(str(path), num_threads=1, height=size[0], width=size[1])
-    if max(wanted) >= len(reader):
-        raise RuntimeError("decord sees fewer frames")  # it would wait for ever
+    if len(reader) != info.num_frames:
+        raise RuntimeError("decord sees other frames")  # it would wait for ever for those it does not see
     return torch.from_numpy(reader.get_batch(wanted).asnumpy()).permute(0, 3, 1, 2)
 
 
 def _decode_by_pyav(path: Path, info: VideoInfo, wanted: list[int], size: tuple[int, int]) -> Tensor:
     import av
 
-    missing = {info.timestamps[i]: i for i in wanted}
-    found: dict[int, Tensor] = {}
-    # From the nearest key frame; from the start if frames before that key frame's successors were lost by it.
-    for start in (min(missing), None):
+    starts = [start for start in info.starts if 0 < start.index <= wanted[0]]
+    for start in (*starts[-1:], None):
         try:
             with av.open(str(path)) as container:
-                stream = container.streams.video[0]
-                if start is not None:
-                    container.seek(start, stream=stream)
-                for frame in container.decode(stream):
-                    index = missing.pop(frame.pts, None) if frame.pts is not None else None
-                    if index is not None:
-                        frame = frame.reformat(size[1], size[0], format="rgb24", interpolation="BICUBIC")
-                        found[index] = torch.from_numpy(frame.to_ndarray()).permute(2, 0, 1)
-                    if not missing:
-                        return torch.stack([found[i] for i in wanted])
+                found = _collect(container, info, start, wanted, size)
         except av.error.FFmpegError as error:
+            if start is not None:
+                continue  # the file's index leads elsewhere; all is found from the first frame
             raise ValueError(f"cannot decode {path}: {_reason(error)}; replace or remove the file") from error
-    lost = sorted(missing.values())
+        if len(found) == len(wanted):
+            return torch.stack([found[i] for i in wanted])
+    lost = [i for i in wanted if i not in found]
     raise ValueError(f"cannot decode {path}: frames {lost} are damaged; replace or remove the file")
+
+
+def _collect(
+    container: InputContainer, info: VideoInfo, start: Start | None, wanted: list[int], size: tuple[int, int]
+) -> dict[int, Tensor]:
+    """Those of the wanted frames that come, by their time of display, or by their count where times do not tell."""
+    from av.video.reformatter import VideoReformatter
+
+    assert info.display is not None
+    scaler = VideoReformatter()
+    numbers = {info.timestamps[i]: i for i in wanted} if info.starts else None
+    found: dict[int, Tensor] = {}
+    for count, frame in enumerate(frames_from(container, main_stream(container), start)):
+        index = count if numbers is None else numbers.get(frame.pts, -1)
+        if index in wanted:
+            found[index] = info.display.show(frame, size, scaler)
+            if len(found) == len(wanted):
+                break
+    return found
