@@ -109,9 +109,9 @@ class MemoryExhaustedError(RuntimeError):
 
 
 def explain(
-    error: RuntimeError | EOFError | ConnectionError, fit: pl.Trainer, name: str, stage: Mapping[str, Any], folder: Path
-) -> RuntimeError | None:
-    """What to do about an error that means that memory is full or that another process is gone; None for others.
+    error: Exception, fit: pl.Trainer, name: str, stage: Mapping[str, Any], folder: Path
+) -> RuntimeError | ValueError | None:
+    """What to do about an error: memory is full, another process is gone, too few frames for a norm; None for others.
 
     Args:
         error: what ended the training.
@@ -124,6 +124,11 @@ def explain(
         return LostProcessError(
             f"stage {name}: a DataLoader worker, a process that loads data, was lost at step {fit.global_step}; "
             "the same command goes on from the last checkpoint (trainer.num_workers says how many there are)"
+        )
+    if "more than 1 value per channel" in str(error):  # BatchNorm after pooling, of one frame
+        return ValueError(
+            f"stage {name}: this net's BatchNorm needs two frames a step on each device, one cannot be normalised: set "
+            f"recipe.stages.{name}.batch_size={2 * fit.world_size}, got {stage['batch_size']}"
         )
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return MemoryExhaustedError(_memory_exhausted(fit, name, stage))

@@ -28,7 +28,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from experiments.cell import now, peak_memory_gib
-from experiments.command import ends_with_one_line, run_hydra
+from experiments.command import ends_with_one_line, quote_texts, run_hydra
 from experiments.fingerprints import size_text, what_changed
 from experiments.records import (
     CellRecord,
@@ -61,6 +61,7 @@ from lightning_modules.nets.interface import MattingOutput
 def main() -> int:
     """Evaluate what the command line asks for; 0 if its record is complete."""
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    quote_texts()
     asked, given, trained = ("--help", "-h", "--cfg", "-c"), dict[str, Any](), None
     if not any(argument in asked for argument in sys.argv[1:]):
         given = _settings(sys.argv[1:])

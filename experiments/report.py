@@ -25,7 +25,7 @@ import jinja2
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.command import ends_with_one_line, run_hydra, swept
+from experiments.command import ends_with_one_line, quote_texts, run_hydra, swept
 from experiments.records import CellRecord, read_cells, write_file
 from experiments.reporting import plots, provenance, tables
 from experiments.reporting.analysis import Analysis, analyse
@@ -201,12 +201,13 @@ def markdown_text(text: object) -> str:
 
 def main() -> int:
     """Write the report of the experiment and overrides, or of the folder of records, on the command line."""
-    arguments = sys.argv[1:]
-    if any(each in ("--help", "-h") for each in arguments):
+    if any(each in ("--help", "-h") for each in sys.argv[1:]):
         print(__doc__)
         return 0
-    if any(each.startswith("records=") for each in arguments):
-        return _report_records(arguments)
+    if any(each.startswith("records=") for each in sys.argv[1:]):
+        return _report_records(sys.argv[1:])
+    quote_texts()
+    arguments = sys.argv[1:]
     axes = swept(arguments)
     project = next((each.partition("=")[2] for each in arguments if each.startswith("wandb=")), None)
     kept = [each for each in arguments if each.partition("=")[0].lstrip("+") not in (*axes, "wandb")]
@@ -239,12 +240,12 @@ def _report_records(arguments: Sequence[str]) -> int:
     if unknown or not given["records"]:
         raise ValueError(f"{', '.join(unknown) or 'records='} is not understood; with records=FOLDER go baseline=NAME "
                          "and output=DIR")  # fmt: skip
-    folder = Path(given["records"])
+    folder = Path(given["records"]).expanduser()
     cells = read_cells(folder)
     if not cells:
         raise ValueError(f"{folder}: no records; point records= at a folder of them, as outputs/evaluate")
     _tell_unreadable(cells)
-    output = Path(given.get("output") or Path("results") / folder.resolve().name)
+    output = Path(given.get("output") or Path("results") / folder.resolve().name).expanduser()
     for name, (experiment, group) in experiments_of(folder.resolve().name, cells, given.get("baseline", "")).items():
         if ",data=" in name:
             print(f"data      {name}: there are records of other data under this name; they have a report of their own")

@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from experiments.command import ends_with_one_line, one_line, run_hydra, swept
+from experiments.command import ends_with_one_line, one_line, quote_texts, run_hydra, swept
 from experiments.launch import BUSY, CellPool, count_gpus, end, end_with_parent, spawn_cell, what_it_scored, why_ended
 from experiments.launchers import CellFailedError, launcher_of, run_launched, wait_for_first
 from experiments.processes import leads, started_by_srun, started_by_torchrun
@@ -33,6 +33,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler that takes the machine back
     heed_warning()
     pools: list[CellPool] = []  # one, once the first cell of a multirun is known
+    quote_texts()
     try:
         return run_cells(sys.argv[1:], pools)
     except KeyboardInterrupt as asked:

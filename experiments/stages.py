@@ -319,7 +319,7 @@ def train_stage(
         fit.fit(module, datamodule=data, ckpt_path=newest_usable(resume, owner), weights_only=True)
     except SIGTERMException:
         raise SystemExit(143) from None  # Lightning would end with status 0, as if all were done
-    except (RuntimeError, EOFError, ConnectionError) as error:
+    except (RuntimeError, ValueError, EOFError, ConnectionError) as error:
         if explained := explain(error, fit, name, stage, folder):
             raise explained from error
         raise

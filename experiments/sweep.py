@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.command import BAD_INPUT, CONFIGS, ends_with_one_line, one_line, refuse_secret_settings
+from experiments.command import BAD_INPUT, CONFIGS, ends_with_one_line, one_line, quoted, refuse_secret_settings
 from experiments.launch import CellPool, end_with_parent, spawn
 from experiments.records import CellRecord, lock_cell, lock_owner
 from experiments.run import make_pool
@@ -205,7 +205,7 @@ def _overrides(command: Sequence[str]) -> list[str]:
     if ENTRY not in command:
         raise ValueError(f"command must call -m {ENTRY}, got {shlex.join(command)}")
     given = command[list(command).index(ENTRY) + 1 :]
-    return [word for word in given if not word.startswith(("-", "hydra.mode="))]
+    return [quoted(word) for word in given if not word.startswith(("-", "hydra.mode="))]
 
 
 def _owner(folder: Path) -> str | None:

@@ -28,10 +28,19 @@ GOALS = ("minimize", "maximize")
 UNREADABLE = (OSError, yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError)
 DRAWS: dict[str, Callable[[random.Random, dict[str, Any]], float]] = {
     "uniform": lambda draw, of: draw.uniform(of["min"], of["max"]),
-    "int_uniform": lambda draw, of: draw.randint(of["min"], of["max"]),
+    "int_uniform": lambda draw, of: draw.randint(int(of["min"]), int(of["max"])),
     "q_uniform": lambda draw, of: round(draw.uniform(of["min"], of["max"]) / of.get("q", 1)) * of.get("q", 1),
     "log_uniform_values": lambda draw, of: math.exp(draw.uniform(math.log(of["min"]), math.log(of["max"]))),
 }
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as W&B reads it, but 1e-4 is a number, not a word."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ def read_sweep(path: Path) -> SweepFile:
         ValueError: it is missing, no sweep file, or asks for what is not done here; the message names file and key.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as a sweep file: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -236,9 +245,16 @@ def distribution(name: str, spec: dict[str, Any]) -> str:
 
     >>> distribution("model.prm_k", {"min": 8, "max": 32})
     'int_uniform'
+
+    Raises:
+        ValueError: it is not known, or cannot draw from this range.
     """
     whole = isinstance(spec["min"], int) and isinstance(spec["max"], int)
     chosen = str(spec.get("distribution", "int_uniform" if whole else "uniform"))
     if chosen not in DRAWS:
         raise ValueError(f"{name}: distribution {chosen} is not known here; there are {', '.join(DRAWS)}")
+    if chosen == "log_uniform_values" and spec["min"] <= 0:
+        raise ValueError(f"{name}: {chosen} needs a min above 0, got {spec['min']}; or take distribution: uniform")
+    if chosen == "int_uniform" and (spec["min"] % 1 or spec["max"] % 1):
+        raise ValueError(f"{name}: {chosen} needs whole min and max; or take distribution: uniform")
     return chosen

@@ -50,6 +50,23 @@ def experiment_axes(name: str) -> dict[str, list[Any]]:
     return {axis: [yaml.safe_load(each) for each in str(values).split(",")] for axis, values in params.items()}
 
 
+@pytest.mark.parametrize(
+    ("spec", "low", "high"),
+    [
+        ("{min: 1e-4, max: 1e-2, distribution: log_uniform_values}", 1e-4, 1e-2),
+        ("{min: 0, max: 1.5}", 0, 1.5),
+        ("{min: 0, max: 1e1, distribution: int_uniform}", 0, 10),
+        ("{min: -1.e+1, max: .5E0}", -10, 0.5),
+    ],
+)
+def test_a_range_is_of_numbers_however_they_are_written(tmp_path: Path, spec: str, low: float, high: float) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(f"method: random\nrun_cap: 20\nparameters:\n  x: {spec}\ncommand: []\n")
+    drawn = [point["x"] for point in read_sweep(path).points(seed=0)]
+    assert all(low <= each <= high for each in drawn)
+    assert len(set(drawn)) > 5
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_each_experiment_has_a_sweep_of_its_axes_and_values(name: str) -> None:
     file = read_sweep(ROOT / f"sweeps/{name}.yaml")
@@ -131,6 +148,8 @@ def test_a_command_is_that_of_the_real_agent(write_sweep: Callable[..., SweepFil
         ({"parameters": {"model": {"parameters": {"brm": {"value": True}}}}}, "dotted names"),
         ({"parameters": {"seed": {"value": None}}}, "quote it"),
         ({"parameters": {"seed": {"min": 0.0, "max": 1.0, "distribution": "beta"}}}, "distribution beta"),
+        ({"parameters": {"x": {"min": 0, "max": 1, "distribution": "log_uniform_values"}}}, "x: log_.* above 0, got 0"),
+        ({"parameters": {"x": {"min": 0.5, "max": 2, "distribution": "int_uniform"}}}, "x: int_uniform needs whole"),
         ({"command": ["python", "${args_json}"]}, "args_json"),
     ],
 )

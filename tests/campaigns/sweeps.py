@@ -1,20 +1,18 @@
 """Run every sweep file through the real `wandb sweep` and `wandb agent`, at the smallest scale.
 
-    python sweeps/check.py http://127.0.0.1:8080             a W&B server, or one that stands in for it
-    python sweeps/check.py path/to/stand_in_server.py        a script that serves with --port 0 --port-file FILE
-    python sweeps/check.py SERVER --files brm_ablation prm_grid
+    python -m tests.campaigns.sweeps                                  through a server of its own
+    python -m tests.campaigns.sweeps --files brm_ablation prm_grid    some of the files
+    python -m tests.campaigns.sweeps --server http://127.0.0.1:8080   through a W&B server, with WANDB_API_KEY
 
 Each file: two runs at least, exit status 0, history and summary on the server, records complete. The first file: two
 agents at once, which must take different points, and a report from what the server has, which is that of the disk and
-comes to the server as an artifact. Where the server can inject faults (POST /mock/fault): a second sweep over complete
-cells, and an outage in the middle of a run after which `wandb sync` brings every row. WANDB_API_KEY is used if it is
-set.
+comes to the server as an artifact. With the server of its own also: a second sweep over complete cells, and an outage
+in the middle of a run after which `wandb sync` brings every row.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import re
@@ -22,8 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -31,7 +28,11 @@ from typing import Any
 
 import yaml
 
-SWEEPS = Path(__file__).resolve().parent
+from tests.campaigns.wandb_answers import Run
+from tests.campaigns.wandb_server import WandbServer
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SWEEPS = CHECKOUT / "sweeps"
 PROJECT = f"sweep-check-{time.time():.0f}"  # a new one: runs of an earlier check would mix in
 SMALL = ("scale=smoke", "scale.test_clips=1", "scale.val_clips=1", "scale.test_frames=2")
 RUNS = 2  # of an agent
@@ -41,19 +42,23 @@ PATIENCE = 1200  # seconds for one agent or run
 def main() -> int:
     """Check the files of the command line; 0 if all is as it should be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("server", help="its URL, or a script that stands in for it")
+    parser.add_argument("--server", help="its URL; default: one of its own")
     parser.add_argument("--files", nargs="*", help="names of sweep files; default: all")
     parser.add_argument("--jobs", type=int, default=3, help="files at once")
     options = parser.parse_args()
     names = options.files or sorted(path.stem for path in SWEEPS.glob("*.yaml"))
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as temporary, served(options.server, Path(temporary)) as url:
-        checks: list[Callable[[], str]] = [partial(check_file, name, url, Path(temporary)) for name in names]
-        checks[0] = partial(check_file, names[0], url, Path(temporary), agents=2)
+    with tempfile.TemporaryDirectory() as temporary, WandbServer() as server:
+        folder, url = Path(temporary), options.server or server.url
+        checks: list[Callable[[], str]] = [partial(check_file, name, url, folder) for name in names]
+        checks[0] = partial(check_file, names[0], url, folder, agents=2)
         failed = run_all(checks, options.jobs)
-        if answers(f"{url}/mock/healthz"):  # which gives the first point again; a fault hits every run
-            failed += run_all([partial(check_rerun, names[0], url, Path(temporary))], 1)
-            failed += run_all([partial(check_outage, url, Path(temporary))], 1)
+        if not options.server:  # which may give another point first, and must not die
+            failed += run_all([partial(check_rerun, names[0], url, folder)], 1)
+            failed += run_all([partial(check_outage, server, folder)], 1)
+        if server.unknown:
+            failed += 1
+            print(f"FAILED  the server has no answer to {', '.join(sorted(set(server.unknown)))}")
     result = f"{failed} FAILED" if failed else "all well"
     print(f"{len(names)} sweep files in {time.monotonic() - begin:.0f} s: {result}")
     return 1 if failed else 0
@@ -137,26 +142,26 @@ def is_complete(path: Path) -> bool:
     return bool(json.loads(path.read_text())["status"] == "complete")
 
 
-def check_outage(url: str, folder: Path) -> str:
+def check_outage(server: WandbServer, folder: Path) -> str:
     """The server dies while a cell trains and comes back after it; what `wandb sync` brings, in a line."""
     options = ["logger.mode=online", "logger.finish_timeout=5", "scale.steps=40", *places(folder / "outage", folder)]
     command = [sys.executable, "-m", "experiments.run", "+exp=brm_ablation", "hydra.mode=RUN", *SMALL, *options]
-    process = spawn(command, url, folder / "outage")
+    process = spawn(command, server.url, folder / "outage")
     cells = folder / "outage" / "outputs" / "brm_ablation"
     wait_for(lambda: process.poll() is not None or any(map(trains, cells.glob("*/progress"))))
-    fault(url, "http500")
+    server.broken = lambda request: True
     output = process.communicate(timeout=PATIENCE)[0]
-    fault(url, "none")
+    server.broken = lambda request: False
     assert process.returncode == 0, f"outage: the run ended with {process.returncode}: {output[-1500:]}"
     found = re.search(r"wandb sync (--include-online \S.*)$", output, flags=re.MULTILINE)
     assert found, f"outage: no line says how to sync: {output[-1500:]}"
     run_id = found[1].rpartition("-")[2].strip()
-    before = len(losses(run_id, url))
+    before = len(losses(server.run(run_id)))
     flag, _, path = found[1].strip().partition(" ")
-    sync = spawn(["wandb", "sync", flag, path], url, folder / "outage")
+    sync = spawn(["wandb", "sync", flag, path], server.url, folder / "outage")
     told = sync.communicate(timeout=PATIENCE)[0]
     assert sync.returncode == 0, f"outage: wandb sync ended with {sync.returncode}: {told[-1500:]}"
-    steps = losses(run_id, url)
+    steps = losses(server.run(run_id))
     assert steps == list(range(1, 41)), f"outage: after wandb sync the server has steps {steps}"
     return f"outage: run ended with 0; the server had {before} of 40 steps before and {len(steps)} after wandb sync"
 
@@ -203,10 +208,9 @@ def read_runs(path: str, url: str) -> list[Any]:
     return list(api(url).sweep(path).runs)
 
 
-def losses(run_id: str, url: str) -> list[int]:
+def losses(run: Run) -> list[int]:
     """Steps whose loss the server has."""
-    rows = list(api(url).run(f"portrait-matting-lab/{run_id}").scan_history())
-    return sorted(row["trainer/global_step"] for row in rows if row.get("train/loss") is not None)
+    return sorted(row["trainer/global_step"] for row in run.history if row.get("train/loss") is not None)
 
 
 def api(url: str) -> Any:
@@ -230,27 +234,7 @@ def spawn(command: list[str], url: str, folder: Path) -> subprocess.Popen[str]:
     environment |= server_variables(url) | {"WANDB_DIR": str(folder), "OMP_NUM_THREADS": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, cwd=SWEEPS.parent, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
-    )
-
-
-@contextlib.contextmanager
-def served(server: str, folder: Path) -> Iterator[str]:
-    """The URL of a server; one that is a script runs as long as it is used."""
-    if server.startswith(("http://", "https://")):
-        yield server.rstrip("/")
-        return
-    port = folder / "port"
-    process = subprocess.Popen(
-        [sys.executable, server, "--port", "0", "--port-file", str(port)], stdout=subprocess.DEVNULL
-    )
-    try:
-        wait_for(port.is_file)
-        yield f"http://127.0.0.1:{port.read_text().strip()}"
-    finally:
-        process.terminate()
-        process.wait()
+    return subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
 
 def wait_for(ready: Callable[[], bool]) -> None:
@@ -259,20 +243,6 @@ def wait_for(ready: Callable[[], bool]) -> None:
     while not ready():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.1)
-
-
-def answers(url: str) -> bool:
-    """Whether a page is there."""
-    try:
-        return bool(urllib.request.urlopen(url, timeout=10).status == 200)
-    except OSError:
-        return False
-
-
-def fault(url: str, kind: str) -> None:
-    """Have the stand-in server answer every request so; "none" heals it."""
-    body = json.dumps({"kind": kind}).encode()
-    urllib.request.urlopen(urllib.request.Request(f"{url}/mock/fault", data=body, method="POST"), timeout=10)
 
 
 if __name__ == "__main__":
