@@ -43,7 +43,7 @@ def gaussian_noise(seeds: Tensor, shape: tuple[int, ...]) -> Tensor:
 def _mixed(numbers: Tensor) -> Tensor:
     """Int64 numbers hashed to 31 bits, each bit of which hangs on all of theirs.
 
-    Source: Mueller's integer hash (h ^= h >> 16, times 0x45d9f3b, twice), of 31 bits after the other; no product overflows.
+    No product overflows. Source: Mueller's integer hash (h ^= h >> 16, times 0x45d9f3b, twice), part by part.
     """
     h = torch.zeros_like(numbers)
     for part in (numbers, numbers >> 31, numbers >> 62):
