@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 
-def _to(self: Any, device: torch.device | str, non_blocking: bool) -> dict[str, Any]:
-    moved: dict[str, Any] = {}
-    for item in fields(self):
-        value = getattr(self, item.name)
-        moved[item.name] = value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
-    return moved
+def _on(device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    """Copies to a device; a CUDA device takes pinned memory by itself while the CPU goes on."""
+    return partial(Tensor.to, device=device, non_blocking=torch.device(device).type == "cuda")
+
+
+def _each(self: Any, change: Callable[[Tensor], Tensor], names: Sequence[str] = ()) -> Any:
+    """The same batch with its tensors, or those of some names, changed."""
+    chosen = names or [item.name for item in fields(self)]
+    changed = {name: change(value) for name in chosen if isinstance(value := getattr(self, name), Tensor)}
+    return replace(self, **changed)
+
+
+PIXELS = ("fgr", "pha", "bgr", "near", "fgr_flow", "texture")
+"""Fields of `Layers` with a value a pixel; all others are a few draws."""
 
 
 @dataclass
@@ -76,9 +86,13 @@ class Layers:
     stratum: Any = ""
     size: tuple[int, int] | None = None
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """The same layers on another device."""
-        return type(self)(**_to(self, device, non_blocking))
+    def to(self, device: torch.device | str) -> Self:
+        """The same layers with their pixels on another device; the draws, which are looked at, stay on the CPU."""
+        return _each(self, _on(device), PIXELS)
+
+    def pin_memory(self) -> Self:
+        """The same layers with their pixels in memory that a device copies from by itself."""
+        return _each(self, Tensor.pin_memory, PIXELS)
 
 
 @dataclass
@@ -113,9 +127,13 @@ class MattingBatch:
     stratum: list[str]
     pass_name: str = ""
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+    def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
-        return type(self)(**_to(self, device, non_blocking))
+        return _each(self, _on(device))
+
+    def pin_memory(self) -> Self:
+        """The same batch in memory that a device copies from by itself."""
+        return _each(self, Tensor.pin_memory)
 
     def __len__(self) -> int:
         return self.frames.shape[0]
@@ -137,9 +155,13 @@ class SegmentationBatch:
     clip: list[str]
     pass_name: str = ""
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+    def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
-        return type(self)(**_to(self, device, non_blocking))
+        return _each(self, _on(device))
+
+    def pin_memory(self) -> Self:
+        """The same batch in memory that a device copies from by itself."""
+        return _each(self, Tensor.pin_memory)
 
     def __len__(self) -> int:
         return self.images.shape[0]

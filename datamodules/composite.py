@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datamodules.augment.codec import compress
+from datamodules.augment.noise import gaussian_noise
 from datamodules.augment.photometric import LUMA
 from datamodules.batch import Layers, MattingBatch
+from datamodules.resample import apply_affine, resample, sent, to_previous_frame
 
-# An affine that takes more source pixels than this per output pixel would alias under bilinear sampling.
-MAX_SHRINK_WITHOUT_FILTER = 1.5
 # Share of the person's own light and shade that stays in a camouflaged colour.
 SHADING_KEPT = 0.3
 
@@ -22,8 +22,10 @@ SHADING_KEPT = 0.3
 def composite(layers: Layers, height: int, width: int, flow: bool | None = False) -> MattingBatch:
     """Blend a batch of layers; the numbers of a clip do not depend on the others of its batch.
 
+    Nothing of it waits for the device, compression excepted: all draws lie on the CPU.
+
     Args:
-        layers: a batch, as `collate_layers` gives it.
+        layers: a batch, as `collate_layers` gives it, its pixels on any device.
         height: of the output, pixels.
         width: of the output, pixels.
         flow: also give the true motion, for which foregrounds must know theirs and backgrounds be stills without a
@@ -40,7 +42,7 @@ def composite(layers: Layers, height: int, width: int, flow: bool | None = False
         raise ValueError("the motion in background videos and over cuts is not known: set flow=False or take stills")
     background, near_alpha = _background(layers, height, width)
     alpha, foreground, texture, source_flow = _foreground(layers, height, width, flow)
-    foreground = (foreground * _per_frame(layers.fgr_gain)).clamp_(0, 1)
+    foreground = (foreground * _per_frame(layers.fgr_gain, foreground)).clamp_(0, 1)
     if bool((layers.camouflage > 0).any()):
         foreground = _camouflage(layers, foreground, alpha, background, texture)
     noisy = _add_noise(alpha * foreground + (1 - alpha) * background, layers)
@@ -50,7 +52,7 @@ def composite(layers: Layers, height: int, width: int, flow: bool | None = False
         foreground=foreground,
         background=background,
         flow=_flow(layers, alpha, near_alpha, source_flow) if flow else None,
-        background_affine=None if _is_video(layers) else to_previous_frame(layers.bgr_affine),
+        background_affine=None if _is_video(layers) else sent(to_previous_frame(layers.bgr_affine), background),
         clip=list(layers.clip),
         scene=list(layers.scene),
         stratum=list(layers.stratum),
@@ -79,90 +81,14 @@ def collate_layers(samples: list[Layers]) -> Layers:
     return Layers(**batch)
 
 
-def to_previous_frame(affine: Tensor) -> Tensor:
-    """Where a layer's point, seen at an output pixel of frame t, was seen in frame t−1.
-
-    Args:
-        affine: (B, T, 2, 3) output → source pixel.
-
-    Returns:
-        (B, T, 2, 3) output pixel of frame t → output pixel of frame t−1; identity at t = 0.
-    """
-    square = F.pad(affine.double(), (0, 0, 0, 1))
-    square[..., 2, 2] = 1
-    previous = torch.cat([square[:, :1], square[:, :-1]], dim=1)
-    step = torch.linalg.solve(previous, square)[..., :2, :]
-    step[:, 0] = torch.eye(2, 3, dtype=step.dtype, device=step.device)
-    return step.to(affine.dtype)
-
-
-def resample(pictures: Tensor, affine: Tensor, height: int, width: int, padding: str) -> Tensor:
-    """Pictures seen through affines, bilinear; area-averaged first in clips whose affines shrink a lot.
-
-    Args:
-        pictures: (B, T, C, h, w) float, or (B, 1, C, h, w) for stills; overwritten where they must be averaged.
-        affine: (B, T, 2, 3) output → picture pixel.
-        height: of the output, pixels.
-        width: of the output, pixels.
-        padding: outside of the picture: "zeros" or "border" (the nearest border pixel).
-
-    Returns:
-        (B, T, C, height, width).
-    """
-    num_pictures = pictures.shape[1]
-    for clip, (across, down) in zip(pictures, _source_pixels_per_pixel(affine), strict=True):
-        if max(across, down) > MAX_SHRINK_WITHOUT_FILTER:
-            clip.copy_(_area_average(_area_average(clip, across, -1), down, -2))
-    # The affine, not its many points, is brought from pixels to the [−1, 1] of grid_sample.
-    size = affine.new_tensor([pictures.shape[-1], pictures.shape[-2]])
-    affine = affine * (2 / size)[:, None]
-    affine[..., 2] += 1 / size - 1
-    # All views of a still are one tall view of it, so that it need not be copied.
-    points = apply_affine(affine, height, width).view(len(pictures) * num_pictures, -1, width, 2)
-    views = F.grid_sample(pictures.flatten(0, 1), points, "bilinear", padding, align_corners=False)
-    views = views.view(len(pictures), num_pictures, -1, affine.shape[1] // num_pictures, height, width)
-    return views.transpose(2, 3).flatten(1, 2)
-
-
-def apply_affine(affine: Tensor, height: int, width: int) -> Tensor:
-    """The points (…, height, width, 2) that affines (…, 2, 3) send the output's pixels (x, y) to."""
-    # Written out, not as a matrix product: TF32 would round coordinates to a tenth of a pixel.
-    x = torch.arange(width, device=affine.device, dtype=affine.dtype)
-    y = torch.arange(height, device=affine.device, dtype=affine.dtype)
-    along_x = affine[..., :, 0, None] * x + affine[..., :, 2, None]
-    along_y = affine[..., :, 1, None] * y
-    points = affine.new_empty(*affine.shape[:-2], height, width, 2)
-    for k in (0, 1):
-        torch.add(along_x[..., k, None, :], along_y[..., k, :, None], out=points[..., k])
-    return points
-
-
-def _source_pixels_per_pixel(affine: Tensor) -> list[tuple[float, float]]:
-    """Largest extent, across and down, of one output pixel in each clip's source; at least 1."""
-    extent = affine[..., :2].norm(dim=-1).amax(1).clamp_min(1)
-    return [(across, down) for across, down in extent.tolist()]
-
-
-def _area_average(pictures: Tensor, extent: float, dim: int) -> Tensor:
-    """Mean over `extent` ≥ 1 pixels (a fraction of the outermost two) around each pixel, along one axis."""
-    radius, length = int(extent / 2 + 0.5), pictures.shape[dim]
-    padded = F.pad(pictures, (radius, radius, 0, 0) if dim == -1 else (0, 0, radius, radius), mode="replicate")
-    mean = pictures / extent
-    for distance in range(1, radius + 1):
-        weight = min(1.0, extent / 2 + 0.5 - distance) / extent
-        for start in (radius - distance, radius + distance):
-            mean.add_(padded.narrow(dim, start, length), alpha=weight)
-    return mean
-
-
 def _unit(pixels: Tensor) -> Tensor:
     """Float pixels in [0, 1], in memory of their own."""
     values = pixels.to(torch.float32, copy=True)
     return values.div_(255) if pixels.dtype == torch.uint8 else values
 
 
-def _per_frame(gain: Tensor) -> Tensor:
-    return gain[..., None, None]
+def _per_frame(gain: Tensor, frames: Tensor) -> Tensor:
+    return sent(gain, frames)[..., None, None]
 
 
 def _is_video(layers: Layers) -> bool:
@@ -175,7 +101,7 @@ def _background(layers: Layers, height: int, width: int) -> tuple[Tensor, Tensor
     pictures = layers.bgr
     if pictures.shape[1] > 1:
         clips = torch.arange(len(pictures), device=pictures.device)[:, None]
-        pictures = pictures[clips, layers.bgr_index]
+        pictures = pictures[clips, sent(layers.bgr_index, pictures)]
     background = resample(_unit(pictures), layers.bgr_affine, height, width, "border")
     near_alpha = None
     if layers.near is not None and layers.near_affine is not None:
@@ -184,7 +110,7 @@ def _background(layers: Layers, height: int, width: int) -> tuple[Tensor, Tensor
         near = resample(near[:, None], layers.near_affine, height, width, "border")
         near_alpha = near[:, :, 3:]
         background = near[:, :, :3] + (1 - near_alpha) * background
-    return (background * _per_frame(layers.bgr_gain)).clamp_(0, 1).contiguous(), near_alpha
+    return (background * _per_frame(layers.bgr_gain, background)).clamp_(0, 1).contiguous(), near_alpha
 
 
 def _foreground(layers: Layers, height: int, width: int, flow: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -216,7 +142,7 @@ def _camouflage(layers: Layers, foreground: Tensor, alpha: Tensor, background: T
     """
     if texture.shape[2] > 0:
         height, width = background.shape[-2:]
-        points = texture.movedim(2, -1) * height + layers.camouflage_shift[:, None, None, None]
+        points = texture.movedim(2, -1) * height + sent(layers.camouflage_shift, texture)[:, None, None, None]
         points = (2 * points + 1) / points.new_tensor([width, height]) - 1
         cloth = F.grid_sample(background[:, 0], points.flatten(1, 2), "bilinear", "reflection", align_corners=False)
         cloth = cloth.unflatten(2, (-1, height)).transpose(1, 2)
@@ -228,28 +154,25 @@ def _camouflage(layers: Layers, foreground: Tensor, alpha: Tensor, background: T
         spread_F = _weighted_mean((foreground - mean_F) ** 2, alpha).sqrt()
         spread_B = _weighted_mean((background - mean_B) ** 2, alpha).sqrt()
         hidden = (foreground - mean_F) * (spread_B / spread_F.clamp_min(0.02)).clamp(max=2) + mean_B
-    share = layers.camouflage[:, None, None, None, None]
+    share = sent(layers.camouflage, foreground)[:, None, None, None, None]
     return torch.lerp(foreground, hidden.clamp(0, 1), share)
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Mean (B, 1, C, 1, 1) of values (B, T, C, H, W) under weights (B, T, 1, H, W)."""
-    # Clip by clip and in float64: the order of summation, which hangs on the batch and the number of threads, is
-    # then lost in the rounding to float32.
-    means = [
-        (v * w).sum((0, 2, 3), keepdim=True, dtype=torch.float64) / w.sum(dtype=torch.float64).clamp_min(1e-6)
-        for v, w in zip(values, weights, strict=True)
-    ]
-    return torch.stack(means).to(values.dtype)
+    # In float64, so that the order of summation, which hangs on the batch and the number of threads, is lost in the
+    # rounding to float32.
+    sums = (values * weights).sum((1, 3, 4), keepdim=True, dtype=torch.float64)
+    total = weights.sum((1, 3, 4), keepdim=True, dtype=torch.float64)
+    return (sums / total.clamp_min(1e-6)).to(values.dtype)
 
 
 def _add_noise(frames: Tensor, layers: Layers) -> Tensor:
-    """Frames with Gaussian noise, each clip's from its own seed; drawn on the CPU, as devices draw differently."""
-    for n, (seed, std) in enumerate(zip(layers.seed.tolist(), layers.noise_std.tolist(), strict=True)):
-        if std > 0:
-            noise = torch.randn(frames.shape[1:], generator=torch.Generator().manual_seed(seed))
-            frames[n] = (frames[n] + std * noise.to(frames.device)).clamp_(0, 1)
-    return frames
+    """Frames with Gaussian noise, each clip's from its own seed."""
+    if not bool((layers.noise_std > 0).any()):
+        return frames
+    noise = gaussian_noise(sent(layers.seed, frames), tuple(frames.shape[1:]))
+    return frames.addcmul_(noise, sent(layers.noise_std, frames)[:, None, None, None, None]).clamp_(0, 1)
 
 
 def _flow(layers: Layers, alpha: Tensor, near_alpha: Tensor | None, source_flow: Tensor) -> Tensor:
@@ -257,16 +180,19 @@ def _flow(layers: Layers, alpha: Tensor, near_alpha: Tensor | None, source_flow:
     height, width = alpha.shape[-2:]
     identity = torch.eye(2, 3, device=alpha.device)
     pixels = apply_affine(identity, height, width)
-    flow = apply_affine(to_previous_frame(layers.bgr_affine), height, width) - pixels
+
+    def motion(affine: Tensor) -> Tensor:
+        return apply_affine(sent(to_previous_frame(affine), alpha), height, width) - pixels
+
+    flow = motion(layers.bgr_affine)
     if near_alpha is not None and layers.near_affine is not None:
-        near = apply_affine(to_previous_frame(layers.near_affine), height, width) - pixels
-        flow = torch.where(near_alpha.movedim(2, -1) >= 0.5, near, flow)
+        flow = torch.where(near_alpha.movedim(2, -1) >= 0.5, motion(layers.near_affine), flow)
     # y' = A_{t−1}⁻¹ (A_t y + f) = (A_{t−1}⁻¹ A_t) y + L_{t−1}⁻¹ f, with L the linear part of A.
     linear = layers.fgr_affine[..., :2]
-    inverse = torch.linalg.inv(torch.cat([linear[:, :1], linear[:, :-1]], dim=1).double()).float()[:, :, None, None]
+    inverse = torch.linalg.inv(torch.cat([linear[:, :1], linear[:, :-1]], dim=1).double()).float()
+    inverse = sent(inverse, alpha)[:, :, None, None]
     f = source_flow.movedim(2, -1)
     moved = inverse[..., 0] * f[..., :1] + inverse[..., 1] * f[..., 1:]
-    person = apply_affine(to_previous_frame(layers.fgr_affine), height, width) - pixels + moved
-    flow = torch.where(alpha.movedim(2, -1) >= 0.5, person, flow)
+    flow = torch.where(alpha.movedim(2, -1) >= 0.5, motion(layers.fgr_affine) + moved, flow)
     flow[:, 0] = 0
     return flow.movedim(-1, 2).contiguous()

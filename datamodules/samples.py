@@ -207,6 +207,7 @@ def make_loader(samples: Dataset[Any], collate: Callable[..., Any], num_workers:
         collate_fn=collate,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
         worker_init_fn=prepare_worker,
         **order,
     )

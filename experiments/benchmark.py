@@ -6,6 +6,7 @@
     python -m experiments.benchmark official --net rvm --code ~/RobustVideoMatting
     python -m experiments.benchmark prm                               what patch refinement saves
     python -m experiments.benchmark metrics --code ~/RobustVideoMatting
+    python -m experiments.benchmark train --set model=rvm scale=small trainer=gpu    where a training step's time goes
 
 Times hold for this machine, in this run. Each command says more with --help.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from experiments.benchmarks import nets, official, output, prm, roofline
+from experiments.benchmarks import nets, official, output, prm, roofline, train
 from experiments.benchmarks.inputs import parse_size
 from experiments.benchmarks.subjects import parse_subject
 from experiments.benchmarks.variants import MODES, PRECISIONS, default_modes, runnable_precisions
@@ -84,6 +85,10 @@ def make_parser() -> argparse.ArgumentParser:
     add = commands.add_parser("metrics", parents=[shared], help=_METRICS_HELP, description=_METRICS_HELP)
     add.add_argument("--code", type=Path, required=True, metavar="DIR", help="a clone of RobustVideoMatting")
     add.add_argument("--sizes", nargs="+", default=["512x288", "1920x1080"], metavar="WxH")
+
+    add = commands.add_parser("train", parents=[shared], help=train.__doc__, description=train.__doc__)
+    add.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the cell, as of `run`")
+    add.add_argument("--steps", type=int, default=24, help="that are timed, of each stage (default: %(default)s)")
     return parser
 
 
@@ -160,11 +165,21 @@ def run_metrics(options: argparse.Namespace) -> None:
     print(output.markdown(table, columns))
 
 
+def run_train(options: argparse.Namespace) -> None:
+    """The command `train`."""
+    config = train.compose_cell(options.set)
+    with output.progress_bar("training", len(config["recipe"]["stages"])) as advance:
+        tables = train.benchmark_train(config, options.device, options.steps, advance)
+        table = _collect(tables, options.output, "train.csv")
+    print(f"{output.markdown(table, train.COLUMNS)}\n\n{train.LEGEND}")
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "nets": run_nets,
     "official": run_official,
     "prm": run_prm,
     "metrics": run_metrics,
+    "train": run_train,
 }
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from datamodules.augment.resolution import seen_through
 from datamodules.batch import Layers
-from datamodules.composite import resample
+from datamodules.resample import resample
 
 LEAST_VISIBLE = 0.01
 REDRAWS = 5

@@ -93,8 +93,7 @@ class ProceduralPeople:
     def read(self, i: int, frames: list[int]) -> ForegroundClip:
         """The given frames of clip i; flow always leads to the clip's previous frame, whatever is asked for."""
         arrays = self._store.get(self.name(i), lambda: self._render(i))
-        picked = [torch.from_numpy(arrays[key][frames]) for key in ("fgr", "pha", "flow", "texture")]
-        return ForegroundClip(picked[0], picked[1], picked[2].float(), picked[3].float())
+        return ForegroundClip(*(torch.from_numpy(arrays[key][frames]) for key in ("fgr", "pha", "flow", "texture")))
 
     def prepare(self, report: Callable[[int, int], None] | None = None) -> None:
         """Render what the cache lacks; `report(done, total)` is called after each clip."""

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from datamodules.augment.motion import cover, nearer, path_matrices, random_path
 from datamodules.batch import MattingBatch
-from datamodules.composite import resample
 from datamodules.images import cover_size, crop_centre
+from datamodules.resample import resample
 from datamodules.sources.interface import BackgroundSource, ForegroundClip, ForegroundSource, VideoBackgrounds
 from datamodules.testset.frames import Frames, Last, checked_range
 from datamodules.testset.plans import STRATA, ClipPlan, Pose, draw_plans

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from datamodules.batch import Layers
-from datamodules.composite import apply_affine, collate_layers, composite, resample, to_previous_frame
+from datamodules.composite import collate_layers, composite
+from datamodules.resample import apply_affine, resample, to_previous_frame
 
 MakeLayers = Callable[..., Layers]
 
@@ -248,8 +249,25 @@ def test_numbers_do_not_depend_on_the_number_of_threads(make_layers: MakeLayers)
     assert torch.equal(results[0], results[2])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_gpu_gives_the_same_numbers_to_float_tolerance(make_layers: MakeLayers) -> None:
-    layers = make_layers(noise_std=torch.full((2,), 0.05), camouflage=torch.ones(2))
-    on_gpu = composite(layers.to("cuda"), 36, 40).to("cpu")
-    torch.testing.assert_close(on_gpu.frames, composite(layers, 36, 40).frames, atol=1e-4, rtol=0)
+    shrinks = torch.eye(2, 3).expand(2, 3, 2, 3) * torch.tensor([1.0, 1.8])[:, None, None, None]
+    layers = make_layers(
+        noise_std=torch.full((2,), 0.05), camouflage=torch.ones(2), fgr_affine=shrinks, bgr_affine=shrinks.clone(),
+        fgr_flow=torch.zeros(2, 3, 2, 36, 40), texture=torch.rand(2, 3, 2, 36, 40),
+    )  # fmt: skip
+    on_gpu = composite(layers.to("cuda"), 36, 40, flow=True)
+    for name, value in vars(composite(layers, 36, 40, flow=True)).items():
+        if isinstance(value, Tensor):
+            torch.testing.assert_close(getattr(on_gpu, name).cpu(), value, atol=1e-4, rtol=0)
+
+
+@pytest.mark.gpu
+def test_compositing_does_not_wait_for_the_gpu(make_layers: MakeLayers) -> None:
+    layers = make_layers(noise_std=torch.full((2,), 0.05), camouflage=torch.ones(2)).to("cuda")
+    composite(layers, 36, 40)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        composite(layers, 36, 40)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

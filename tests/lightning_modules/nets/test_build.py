@@ -178,3 +178,21 @@ def make_memory_visible(net):
             net.brm.fuse_norm.weight.copy_(torch.rand(net.brm.fuse_norm.weight.shape, generator=generator) + 0.5)
         if getattr(net, "prm", None) is not None:
             net.prm.refiner.head.weight.copy_(torch.randn(net.prm.refiner.head.weight.shape, generator=generator) * 0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_gpu_gives_the_same_mattes_and_chunks_equal_the_whole(name, options, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    net = build_net(name, **options).eval()
+    net.reset_parameters(3)
+    make_memory_visible(net)
+    frames = clip(3)
+    with torch.no_grad():
+        on_cpu = run(net, frames).alpha
+        net.cuda()
+        whole = run(net, frames.cuda()).alpha
+        first = run(net, frames[:, :1].cuda())
+        rest = run(net, frames[:, 1:].cuda(), first.state).alpha
+    torch.testing.assert_close(whole.cpu(), on_cpu, atol=2e-4, rtol=0)
+    torch.testing.assert_close(torch.cat([first.alpha, rest], dim=1), whole, atol=2e-4, rtol=0)

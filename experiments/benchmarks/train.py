@@ -1,0 +1,183 @@
+"""Where a training step's time goes: waiting for data, copying, compositing, forward, backward, optimiser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning.pytorch import LightningDataModule
+
+from datamodules.batch import MattingBatch, SegmentationBatch
+from experiments.benchmarks.output import Columns
+from experiments.benchmarks.timing import synchronise
+from experiments.cell import make_net
+from experiments.data import make_data
+from experiments.stages import make_recipe
+from lightning_modules.module import Recipe
+from lightning_modules.nets.interface import MattingNet
+
+PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+PARTS = ("loading", "copying", "compositing", "forward", "backward", "optimiser")
+COLUMNS: Columns = {
+    "stage": ("stage", ""),
+    "precision": ("precision", ""),
+    "frames": ("frames a clip", ".1f"),
+    **{part: (f"{part} ms", ".1f") for part in PARTS},
+    "step": ("step ms", ".1f"),
+    "waiting": ("waits for data", ".1%"),
+    "busy": ("GPU busy", ".1%"),
+    "kernels": ("kernels", ",.0f"),
+    "clips_per_second": ("clips/s", ".1f"),
+    "memory_gib": ("peak GiB", ".2f"),
+}
+LEGEND = (
+    "Parts are timed one after the other, the device awaited after each; `step` is a step of the running loop, where "
+    "they overlap, with its data; GPU busy: its kernels' time over that of a step without data."
+)
+
+
+def compose_cell(overrides: Sequence[str]) -> dict[str, Any]:
+    """The resolved config of one cell."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(Path(__file__).parents[1] / "configs"), version_base=None):
+        return OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)  # type: ignore[return-value]
+
+
+def benchmark_train(
+    config: dict[str, Any], device: torch.device, steps: int, progress: Callable[[str], None]
+) -> Iterator[pd.DataFrame]:
+    """One row a stage of the cell's recipe.
+
+    Args:
+        config: of a cell, resolved.
+        device: where.
+        steps: that are timed, of each kind; the clips that they need are rendered first.
+        progress: called after each stage.
+    """
+    make_data(config, None).prepare_data(parts=("train",))
+    for name, stage in config["recipe"]["stages"].items():
+        if stage is not None:
+            yield pd.DataFrame([_measure(config, name, stage, device, steps)])
+            progress(name)
+
+
+def _measure(
+    config: dict[str, Any], name: str, stage: dict[str, Any], device: torch.device, steps: int
+) -> dict[str, Any]:
+    torch.manual_seed(config["seed"])
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    net = make_net(config).to(device).train()
+    if config["trainer"]["channels_last"]:
+        net.to(memory_format=torch.channels_last)
+    if config["trainer"]["compile"]:
+        net.compile_step()
+    recipe = make_recipe(stage, net, config["seed"])
+    recipe.objective.to(device).train()
+    data = make_data(config, {**stage, "steps": 3 * steps + 1}, name)
+    loop = _Loop(net, recipe, data, device, config["trainer"]["precision"])
+    batches = iter(data.train_dataloader())
+    loop.step(loop.composited(loop.copied(next(batches))))
+    times: dict[str, list[float]] = {part: [] for part in PARTS}
+    kept: list[Any] = []
+    for _ in range(steps):
+        with _timed(times["loading"], device):
+            batch = next(batches)
+        with _timed(times["copying"], device):
+            batch = loop.copied(batch)
+        with _timed(times["compositing"], device):
+            batch = loop.composited(batch)
+        loop.step(batch, times)
+        kept = [*kept, batch][-4:]
+    frames = [_frames(batch) for batch in kept]
+    with _timed(whole := [], device):
+        for _ in range(steps):
+            loop.step(loop.composited(loop.copied(next(batches))))
+    with _timed(computing := [], device):
+        for batch in kept:
+            loop.step(batch)
+    step, alone = whole[0] / steps, computing[0] / len(kept)
+    busy, kernels = _kernels(loop, kept, device)
+    waiting = step - sum(map(_mean, (times[part] for part in PARTS if part not in ("loading", "copying"))))
+    return {
+        "stage": name,
+        "precision": config["trainer"]["precision"],
+        "frames": sum(frames) / len(frames),
+        **{part: _mean(values) for part, values in times.items()},
+        "step": step,
+        "waiting": max(0.0, waiting) / step,
+        "busy": None if busy is None else busy / alone,
+        "kernels": kernels,
+        "clips_per_second": stage.get("batch_size", 1) * 1e3 / step,
+        "memory_gib": torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None,
+    }
+
+
+class _Loop:
+    """The parts of a training step, as Lightning's loop calls them."""
+
+    def __init__(
+        self, net: MattingNet, recipe: Recipe, data: LightningDataModule, device: torch.device, precision: str
+    ) -> None:
+        self.net, self.recipe, self.data, self.device = net, recipe, data, device
+        self.autocast = PRECISIONS.get(precision)
+        self.optimizer = recipe.make_optimizer(net)
+
+    def copied(self, batch: Any) -> Any:
+        return self.data.transfer_batch_to_device(batch, self.device, 0)
+
+    def composited(self, batch: Any) -> Any:
+        return self.data.on_after_batch_transfer(batch, 0)
+
+    def step(self, batch: Any, times: dict[str, list[float]] | None = None) -> None:
+        times = times or {part: [] for part in PARTS}
+        with (
+            _timed(times["forward"], self.device),
+            torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None),
+        ):
+            loss = self.recipe.objective(self.net, batch, torch.Generator().manual_seed(0))["loss"]
+        with _timed(times["backward"], self.device):
+            self.optimizer.zero_grad()
+            loss.backward()
+        with _timed(times["optimiser"], self.device):
+            self.optimizer.step()
+
+
+@contextmanager
+def _timed(times: list[float], device: torch.device) -> Iterator[None]:
+    """Add the milliseconds of what is done within, the device's too."""
+    synchronise(device)
+    start = time.perf_counter()
+    yield
+    synchronise(device)
+    times.append(1e3 * (time.perf_counter() - start))
+
+
+def _kernels(loop: _Loop, batches: list[Any], device: torch.device) -> tuple[float | None, float | None]:
+    """Milliseconds that the GPU works in a step, and its kernels; None on a CPU."""
+    if device.type != "cuda":
+        return None, None
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        for batch in batches:
+            loop.step(batch)
+        synchronise(device)
+    events = [event for event in profiled.key_averages() if event.device_type.name == "CUDA"]
+    total = sum(event.self_device_time_total for event in events) / 1e3
+    return total / len(batches), sum(event.count for event in events) / len(batches)
+
+
+def _frames(batch: MattingBatch | SegmentationBatch) -> int:
+    return (batch.frames if isinstance(batch, MattingBatch) else batch.images).shape[1]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
