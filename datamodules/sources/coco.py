@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datamodules.images import read_image, shrink
+from datamodules.files.pictures import read_image
+from datamodules.images import shrink
 from datamodules.sources.annotations import decode, read_annotations, union
 from datamodules.sources.interface import SegmentedClip
 

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 PARTS = ("train", "val", "test")
-
-
-def files_by_name(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """Files by the names that they go by.
-
-    Raises:
-        ValueError: two files have one name.
-    """
-    found: dict[str, Path] = {}
-    for name, path in named:
-        if name in found:
-            raise ValueError(f"{found[name]} and {path} have one name, {name!r}: rename or remove one")
-        found[name] = path
-    return found
 
 
 def split_names(
