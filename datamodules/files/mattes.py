@@ -104,7 +104,7 @@ def doubts(mattes: Tensor) -> str:
         return "alpha is 0 everywhere: nobody is in it"
     if bool((mattes == 255).all()):
         return "alpha is opaque everywhere: it cuts nobody out"
-    if float(opaque[..., border].mean()) > 0.95 and float(opaque[..., ~border].mean()) < 0.95:
+    if float(opaque[..., border].mean()) > 0.85 and float(opaque[..., ~border].mean()) < 0.85:
         return "alpha is opaque along the borders and transparent inside: inverted? 255 is the person, 0 the background"
     return ""
 
@@ -136,6 +136,6 @@ def _refuse_hidden_alpha(path: Path) -> None:
         pixels = stream.codec_context.format
         # VP8 and VP9 keep alpha in a second stream of their own, which only this tag tells.
         tagged = "1" in (stream.metadata.get("alpha_mode"), stream.metadata.get("ALPHA_MODE"))
-    if tagged or any(component.is_alpha for component in pixels.components if pixels is not None):
+    if tagged or (pixels is not None and any(component.is_alpha for component in pixels.components)):
         remedy = f"ffmpeg -i {path.name} -vf alphaextract NAME_pha.mp4"
         raise ValueError(f"{path}: a matte must be a grey video, this one has an alpha channel; write it out: {remedy}")

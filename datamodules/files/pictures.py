@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -52,7 +54,10 @@ def read_pixels(path: Path, turned: bool = True) -> Tensor:
     if not path.exists():
         raise ValueError(f"cannot read {path}: no such file; check the path")
     try:
-        with _opened(path) as image:
+        data = path.read_bytes()
+        with _opened(BytesIO(data)) as image:
+            if image.format in ("JPEG", "MPO"):
+                _refuse_without_end(data)
             # The further pictures of a phone's JPEG (MPO) are previews and depth of the first.
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise ValueError(f"it holds {image.n_frames} pictures, one is wanted")  # type: ignore[attr-defined]
@@ -71,7 +76,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         ValueError: the file is missing or is no picture.
     """
     try:
-        with _opened(path) as image:
+        with path.open("rb") as file, _opened(file) as image:
             turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
             return (image.width, image.height) if turned else (image.height, image.width)
     except DAMAGE as error:
@@ -89,9 +94,19 @@ def refuse_other_size(file: Path, pixels: Tensor, first: Path, size: tuple[int, 
         raise ValueError(f"{file}: {sizes}; all frames of a clip must have one size")
 
 
-def _opened(path: Path) -> Image.Image:
-    Image.init()  # otherwise Pillow knows only the commonest formats when it is given a list
-    return Image.open(path, formats=FORMATS)
+def _opened(file: BinaryIO) -> Image.Image:
+    # From an open file: given a path, Pillow 13 maps turned RGBA TIFFs with height and width exchanged.
+    Image.init()  # otherwise it knows only the commonest formats when it is given a list
+    return Image.open(file, formats=FORMATS)
+
+
+def _refuse_without_end(data: bytes) -> None:
+    """Check that a JPEG has its end mark; libjpeg takes zeros in place of a lost half for grey pixels."""
+    at = 2
+    while data[at : at + 2] != b"\xff\xda" and at < len(data):  # segments of the head, up to the first scan
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big") if data[at] == 0xFF != data[at + 1] else 1
+    if b"\xff\xd9" not in data[at:]:
+        raise ValueError("its end is missing")
 
 
 def _eight_bits(image: Image.Image, turned: bool) -> np.ndarray:

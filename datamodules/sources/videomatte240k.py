@@ -123,8 +123,8 @@ class VideoMatte240K(VideoMattes):
         moved = (root / "valid").is_dir()
         folder = {"train": "train", "val": "valid" if moved else "train", "test": "test"}.get(part, part)
         colours, alphas = _folder(root / folder / "fgr"), _folder(root / folder / "pha")
-        named = [by_name(_clips(where), name_of) for where in (colours, alphas)]
-        found = pairs(*named, ("colours", "alpha"), (colours, alphas))
+        rgb, pha = (by_name(_clips(where), name_of) for where in (colours, alphas))
+        found = pairs(rgb, pha, ("colours", "alpha"), (colours, alphas))
         if folder == "train":
             found = {name: pair for name, pair in found.items() if (name in VALIDATION_CLIPS) == (part == "val")}
         if not found:
