@@ -1,36 +1,15 @@
-"""Pictures from files, and their way to a canvas."""
+"""Pictures on their way to a canvas."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-
-
-def read_image(path: Path, with_alpha: bool = False, turned: bool = True) -> Tensor:
-    """A picture (3, H, W) uint8, RGB, turned as its EXIF tag says or not; with_alpha gives (4, H, W), RGBA.
-
-    Raises:
-        ValueError: the file is missing or no picture, or has no alpha channel although one is asked for.
-    """
-    import cv2
-
-    if not path.exists():
-        raise ValueError(f"cannot read {path}: no such file; check the path")
-    colour = cv2.IMREAD_COLOR if turned else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED if with_alpha else colour)
-    if pixels is None:
-        raise ValueError(f"cannot read {path}: not a picture; replace or remove the file")
-    if not with_alpha:
-        return torch.from_numpy(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)).permute(2, 0, 1)
-    if pixels.ndim != 3 or pixels.shape[2] != 4 or pixels.dtype != "uint8":
-        raise ValueError(f"cannot read {path}: no 8-bit alpha channel in it; save as RGBA or add <stem>_pha.png")
-    return torch.from_numpy(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)).permute(2, 0, 1)
+from datamodules.files.folders import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from datamodules.files.pictures import read_image as read_image
 
 
 def resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from datamodules.display import Display, display_of
-from datamodules.images import IMAGE_SUFFIXES, read_image, resize
+from datamodules.files.folders import VIDEO_SUFFIXES, frame_files, pictures_in
+from datamodules.files.pictures import read_image, refuse_other_size
+from datamodules.images import resize
 from datamodules.timeline import Start, frames_from, main_stream, scan, timeline_of_frames, timeline_of_packets
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,10 @@ class VideoInfo:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a path is a video file, or a folder with nothing but frames (and hidden files)."""
+    """Whether a path is a video file, or a folder with frames in it."""
     if path.is_dir():
-        return bool(frame_files(path))
+        return bool(pictures_in(path))
     return path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """The pictures directly in a folder, by name."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -115,7 +110,7 @@ def read_frames(path: str | Path, indices: list[int], height: int | None = None,
     wanted = sorted(set(indices))
     if path.is_dir():
         files = frame_files(path)
-        pictures = torch.cat([resize(read_image(files[i])[None], size) for i in wanted])
+        pictures = torch.cat([resize(_read_frame(files, i, info)[None], size) for i in wanted])
     else:
         pictures = _decode(path, info, wanted, size)
     return pictures[[wanted.index(i) for i in indices]] if wanted != indices else pictures
@@ -200,6 +195,12 @@ def _probe_file(path: Path) -> VideoInfo:
     return VideoInfo(
         num_frames, display.height, display.width, fps, codec, timeline.times, timeline.starts, display, plain
     )
+
+
+def _read_frame(files: list[Path], i: int, info: VideoInfo) -> Tensor:
+    picture = read_image(files[i])
+    refuse_other_size(files[i], picture, files[0], (info.height, info.width))
+    return picture
 
 
 def _reason(error: Exception) -> str:

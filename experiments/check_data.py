@@ -1,11 +1,14 @@
-"""Check data before a long run does: open every clip and scene, draw a contact sheet.
+"""Check data before a long run does: read every clip and scene, list them, draw a contact sheet.
 
 python -m experiments.check_data data=video_mattes data.root=PEOPLE data.scenes=PLACES
 """
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,9 @@ from rich.progress import track
 from torch import Tensor
 
 from datamodules.batch import MattingBatch
+from datamodules.files.mattes import doubts
+from datamodules.sources.interface import BackgroundSource, ForegroundSource, FromFiles, VideoBackgrounds
+from datamodules.sources.splits import BUT_FOR_NUMBER, shared_stems
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.command import ends_with_one_line, run_hydra
 from experiments.data import data_options
@@ -22,6 +28,8 @@ from experiments.scoring.pictures import strip, write_picture
 
 NUM_TRAINING_CLIPS = 6
 NUM_FRAMES = 4
+CHUNK = 16  # frames read at once
+MAX_LISTED = 200  # clips of a part
 
 
 def main() -> int:
@@ -39,7 +47,9 @@ def main() -> int:
             seed=plain["seed"],
         )
         data.prepare_data()
-        faults.extend(find_faults(data))
+        faults.extend(find_faults(data, max(plain["frames"], 1)))
+        if "person" in plain["data"] and (warning := leak(data)):
+            print(warning, file=sys.stderr)
         if not faults:
             write_picture(Path(plain["sheet"]), contact_sheet(data))
             print(f"contact sheet: {plain['sheet']}")
@@ -51,22 +61,86 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def find_faults(data: VideoMattingDataModule) -> list[str]:
-    """A line for each clip or scene that cannot be read; prints how many there are of each."""
-    faults = []
+def find_faults(data: VideoMattingDataModule, num_frames: int) -> list[str]:
+    """A line for each clip or scene that cannot be used; prints what there is of each.
+
+    Args:
+        data: whose sources are looked at.
+        num_frames: of a clip or a video scene at most, spread evenly.
+
+    Raises:
+        ValueError: a folder is missing, or its files do not pair.
+    """
+    faults: list[str] = []
     for part, (people, scenes) in data.sources().items():
         print(f"{part}: {len(people)} clips, {len(scenes)} scenes")
-        for i in track(range(len(people)), f"{part} clips", disable=not sys.stdout.isatty()):
-            try:
-                people.read(i, [0, people.num_frames(i) - 1])
-            except (ValueError, OSError) as error:
-                faults.append(f"{people.name(i)}: {' '.join(str(error).split())}")
-        for i in track(range(len(scenes)), f"{part} scenes", disable=not sys.stdout.isatty()):
-            try:
-                scenes.read(i, 2, torch.Generator().manual_seed(0))
-            except (ValueError, OSError) as error:
-                faults.append(f"{scenes.name(i)}: {' '.join(str(error).split())}")
+        faults += _list_all(f"{part} clips", people, partial(_read_person, people, num_frames))
+        faults += _list_all(f"{part} scenes", scenes, partial(_read_scene, scenes, num_frames))
     return faults
+
+
+def leak(data: VideoMattingDataModule) -> str:
+    """A line about people who may be in several parts, with the setting that keeps them together; or ""."""
+    names = {part: [people.name(i) for i in range(len(people))] for part, (people, _) in data.sources().items()}
+    if not (stems := shared_stems(names)):
+        return ""
+    every = [name for part in names.values() for name in part]
+    num_people = len({match.group() if (match := re.match(BUT_FOR_NUMBER, name)) else name for name in every})
+    where = [f"{stem}* ({', '.join(f'{part} {n}' for part, n in parts.items())})" for stem, parts in stems.items()]
+    more = f" and {len(where) - 5} more" if len(where) > 5 else ""
+    remedy = f"add 'data.person=\"{BUT_FOR_NUMBER}\"'"
+    if num_people < len(names):
+        remedy = f"only {num_people} would be left for {len(names)} parts, so clips of other people must be added"
+    return (
+        f"warning: names that differ only in a number are in several parts: {', '.join(where[:5])}{more}. If they show "
+        f"one person, the test is of people seen in training; to keep them together {remedy}"
+    )
+
+
+def _list_all(
+    what: str, source: ForegroundSource | BackgroundSource, read: Callable[[int], tuple[tuple[int, int], int]]
+) -> list[str]:
+    """Read each clip or scene and print its name, size and number of frames; what is wrong with them."""
+    lines, faults = [], []
+    for i in track(range(len(source)), what, disable=not sys.stdout.isatty()):
+        try:
+            (height, width), count = read(i)
+            lines.append(f"  {source.name(i)}: {width}×{height}" + (f", {count} frames" if count > 1 else ""))
+        except (ValueError, OSError) as error:
+            faults.append(f"{source.name(i)}: {' '.join(str(error).split())}")
+    print("\n".join(lines[:MAX_LISTED]))
+    if len(lines) > MAX_LISTED:
+        print(f"  and {len(lines) - MAX_LISTED:,} more {what}")
+    return faults
+
+
+def _read_person(people: ForegroundSource, num_frames: int, i: int) -> tuple[tuple[int, int], int]:
+    """(height, width) and number of frames of a clip, after all that is to be read of it was read and looked right."""
+    count = people.num_frames(i)
+    mattes = [people.read(i, frames).pha for frames in _chunks(count, num_frames)]
+    if doubt := doubts(torch.cat(mattes)):
+        raise ValueError(doubt)
+    height, width = mattes[0].shape[-2:]
+    return people.own_size(i) if isinstance(people, FromFiles) else (height, width), count
+
+
+def _read_scene(scenes: BackgroundSource, num_frames: int, i: int) -> tuple[tuple[int, int], int]:
+    """(height, width) and number of frames of a scene, after all that is to be read of it was read."""
+    count = 1
+    if isinstance(scenes, VideoBackgrounds) and scenes.is_video(i):
+        count = scenes.num_frames(i)
+        for frames in _chunks(count, num_frames):
+            pictures = scenes.read_frames(i, frames)
+    else:
+        pictures = scenes.read(i, 1, torch.Generator().manual_seed(0)).pictures
+    height, width = pictures.shape[-2:]
+    return scenes.own_size(i) if isinstance(scenes, FromFiles) else (height, width), count
+
+
+def _chunks(count: int, num_frames: int) -> list[list[int]]:
+    """At most `num_frames` of `count` frames, spread evenly, a few at a time."""
+    frames = torch.linspace(0, count - 1, min(count, num_frames), dtype=torch.float64).round().long().tolist()
+    return [frames[k : k + CHUNK] for k in range(0, len(frames), CHUNK)]
 
 
 def contact_sheet(data: VideoMattingDataModule) -> Tensor:

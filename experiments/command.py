@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -38,6 +38,7 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str = "config") ->
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     def main(config: DictConfig) -> None:
         try:
+            refuse_missing_settings(config)
             refuse_secret_settings(config)
             job(config)
         except BAD_INPUT as error:
@@ -45,6 +46,26 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str = "config") ->
 
     main()
     return errors
+
+
+def refuse_missing_settings(config: DictConfig) -> None:
+    """Check that every setting that has no default is given.
+
+    Raises:
+        ValueError: some are not.
+    """
+    if missing := _missing(OmegaConf.to_container(config)):
+        settings = " ".join(f"{key}=…" for key in missing)
+        raise ValueError(f"{' and '.join(missing)} must be given: add {settings} to the command (see --help, README)")
+
+
+def _missing(node: Any, key: str = "") -> list[str]:
+    """Keys of a tree whose values are "???"."""
+    if isinstance(node, dict):
+        return [each for name, child in node.items() for each in _missing(child, f"{key}.{name}".lstrip("."))]
+    if isinstance(node, list):
+        return [each for k, child in enumerate(node) for each in _missing(child, f"{key}[{k}]")]
+    return [key] if node == "???" else []
 
 
 def refuse_secret_settings(config: DictConfig) -> None:

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from datamodules.augment.temporal import choose_frames
 from datamodules.files.fingerprint import Contents
-from datamodules.images import IMAGE_SUFFIXES, cover_size, crop_centre, read_image, resize
+from datamodules.files.folders import IMAGE_SUFFIXES, by_name, name_of, visible
+from datamodules.files.pictures import picture_size, read_image
+from datamodules.images import cover_size, crop_centre, resize
 from datamodules.sources.interface import Scene
-from datamodules.sources.splits import files_by_name, split_names
+from datamodules.sources.splits import split_names
 from datamodules.video import is_video, probe, read_frames
 
 
@@ -46,14 +48,12 @@ class FolderBackgrounds:
         if kinds not in ("stills", "videos", "all"):
             raise ValueError(f"kinds of backgrounds must be stills, videos or all, got {kinds!r}")
         roots = [Path(root)] if isinstance(root, (str, Path)) else [Path(each) for each in root]
-        named: list[tuple[str, Path]] = []
+        scenes: list[Path] = []
         for folder in roots:
             if not folder.is_dir():
                 raise ValueError(f"{folder}: no such folder; set root to the folder of the backgrounds")
-            for path in sorted(folder.iterdir()):
-                if _kind(path) in ("stills", "videos") and kinds in ("all", _kind(path)):
-                    named.append((f"{folder.name}/{path.stem}", path))
-        found = files_by_name(named)
+            scenes += [path for path in visible(folder) if _kind(path) and kinds in ("all", _kind(path))]
+        found = by_name(scenes, lambda path: f"{path.parent.name}/{name_of(path)}")
         if not found:
             raise ValueError(f"{', '.join(map(str, roots))}: no backgrounds of kind {kinds}; add pictures or videos")
         names = split_names(list(found), part, roots[0], splits, shares, place)
@@ -80,6 +80,14 @@ class FolderBackgrounds:
     def num_frames(self, i: int) -> int:
         """Frames of scene i; 1 of a still."""
         return probe(self._paths[self._names[i]]).num_frames if self.is_video(i) else 1
+
+    def own_size(self, i: int) -> tuple[int, int]:
+        """(height, width) of scene i in its file."""
+        path = self._paths[self._names[i]]
+        if self.is_video(i):
+            info = probe(path)
+            return info.height, info.width
+        return picture_size(path)
 
     def read(self, i: int, num_frames: int, generator: torch.Generator) -> Scene:
         """Scene i; of a video a random run of frames."""

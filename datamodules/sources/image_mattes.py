@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from datamodules.files.fingerprint import Contents
-from datamodules.images import (
-    IMAGE_SUFFIXES,
-    cover_size,
-    crop_person,
-    estimate_foreground,
-    read_image,
-    resize,
-    resize_cutout,
-)
+from datamodules.files.folders import by_name, name_of, pairs, pictures_in
+from datamodules.files.mattes import read_matte
+from datamodules.files.pictures import picture_size, read_image
+from datamodules.images import cover_size, crop_person, estimate_foreground, resize, resize_cutout
 from datamodules.sources.interface import ForegroundClip
-from datamodules.sources.splits import files_by_name, split_names
+from datamodules.sources.splits import split_names
 
 
 class ImageMattes:
@@ -51,7 +47,8 @@ class ImageMattes:
             unmix: estimate the foreground colours of whole photos.
 
         Raises:
-            ValueError: the folder or the part is missing or empty, or two pictures have one name.
+            ValueError: the folder or the part is missing or empty, two pictures have one name, or a picture or an
+                alpha has no partner.
         """
         self.root = Path(root)
         self.canvas = (size, size) if isinstance(size, int) else size and (size[0], size[1])
@@ -80,6 +77,10 @@ class ImageMattes:
         """1: a still."""
         return 1
 
+    def own_size(self, i: int) -> tuple[int, int]:
+        """(height, width) of picture i in its file."""
+        return picture_size(self._files[self._names[i]][0])
+
     def read(self, i: int, frames: list[int]) -> ForegroundClip:
         """Picture i, once for each of the frames (all share one memory)."""
         fgr, pha = self._read_pair(*self._files[self._names[i]])
@@ -95,7 +96,7 @@ class ImageMattes:
             rgba = read_image(picture, with_alpha=True)[None]
             fgr, pha = rgba[:, :3], rgba[:, 3:]
         else:
-            fgr, pha = read_image(picture)[None], read_image(alpha)[None, :1]
+            fgr, pha = read_image(picture)[None], read_matte(alpha)[None]
         if fgr.shape[-2:] != pha.shape[-2:]:
             sizes = f"{tuple(pha.shape[-2:])} but its picture {tuple(fgr.shape[-2:])}"
             raise ValueError(f"{alpha}: alpha is {sizes}; both must have one size")
@@ -109,23 +110,17 @@ class ImageMattes:
         return (fgr, pha) if self.canvas is None else crop_person(fgr, pha, self.canvas)
 
 
-def _find(root: Path) -> dict[str, tuple[Path, Path | None]]:
+def _find(root: Path) -> Mapping[str, tuple[Path, Path | None]]:
     """The picture and, if it is a file of its own, the alpha of each name."""
-    two_folders = (root / "fgr").is_dir()
-    folder = root / "fgr" if two_folders else root
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    if two_folders:
-        pictures = files_by_name((file.stem, file) for file in files)
-        return {name: (file, _alpha_of(file, root / "pha", name)) for name, file in pictures.items()}
-    alphas = {file.stem.removesuffix("_pha") for file in files if file.stem.endswith("_pha")}
-    pictures = files_by_name((file.stem, file) for file in files if not file.stem.endswith("_pha"))
+    fgr, pha = root / "fgr", root / "pha"
+    if fgr.is_dir():
+        if not pha.is_dir():
+            raise ValueError(f"{pha}: no such folder; fgr/ needs the alpha of its pictures beside it")
+        pictures, alphas = (by_name(pictures_in(folder), name_of) for folder in (fgr, pha))
+        return pairs(pictures, alphas, ("picture", "alpha"), (fgr, pha))
+    files = by_name(pictures_in(root), name_of)
+    alphas = {name.removesuffix("_pha"): file for name, file in files.items() if name.endswith("_pha")}
+    pictures = {name: file for name, file in files.items() if not name.endswith("_pha")}
     if not alphas:
         return {name: (file, None) for name, file in pictures.items()}
-    return {name: (file, _alpha_of(file, root, f"{name}_pha")) for name, file in pictures.items()}
-
-
-def _alpha_of(picture: Path, folder: Path, stem: str) -> Path:
-    for suffix in (picture.suffix, ".png", *sorted(IMAGE_SUFFIXES)):
-        if (file := folder / f"{stem}{suffix}").is_file():
-            return file
-    raise ValueError(f"{picture}: no alpha {folder / stem}.png for it; add the alpha or remove the picture")
+    return pairs(pictures, alphas, ("picture", "alpha NAME_pha.png"), (root, root))

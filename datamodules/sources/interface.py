@@ -113,6 +113,15 @@ class VideoBackgrounds(BackgroundSource, Protocol):
 
 
 @runtime_checkable
+class FromFiles(Protocol):
+    """A source whose clips or scenes have a size of their own before they are scaled to the canvas."""
+
+    def own_size(self, i: int) -> tuple[int, int]:
+        """(height, width) of clip or scene i in its file, pixels."""
+        ...
+
+
+@runtime_checkable
 class SegmentationSource(Protocol):
     """Pictures or clips with masks of people, for training; each may have a size of its own."""
 

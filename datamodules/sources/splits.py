@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from datamodules.files.folders import natural_key
+
 PARTS = ("train", "val", "test")
-
-
-def files_by_name(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """Files by the names that they go by.
-
-    Raises:
-        ValueError: two files have one name.
-    """
-    found: dict[str, Path] = {}
-    for name, path in named:
-        if name in found:
-            raise ValueError(f"{found[name]} and {path} have one name, {name!r}: rename or remove one")
-        found[name] = path
-    return found
+# What names have in common that differ only in the number at their end: the expression for `group` that joins them.
+BUT_FOR_NUMBER = r".*\D(?=\d+$)"
 
 
 def split_names(
@@ -32,7 +23,7 @@ def split_names(
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
     group: str = ".+",
 ) -> list[str]:
-    """The names of one part, sorted; the three parts share no name and no group.
+    """The names of one part in natural order; the three parts share no name and no group.
 
     Args:
         names: all names.
@@ -43,14 +34,35 @@ def split_names(
         group: regular expression; names for which it matches the same text (one person) stay together.
 
     Raises:
-        ValueError: the part is unknown or empty, or a list is missing or names what is not there.
+        ValueError: the part is unknown or empty, a list is missing or names what is not there, or the group is no
+            regular expression.
     """
     if part not in PARTS:
         raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
     chosen = _listed(names, part, where, Path(lists)) if lists else _hashed(names, part, shares, group)
     if not chosen:
-        raise ValueError(f"{where}: no names for {part} among {len(names)}; add data or change its share or list")
-    return sorted(chosen)
+        remedy = "fill its list" if lists else "train, val and test need one each that the others do not have: add data"
+        grouped = "" if lists or group == ".+" else f", which belong together as {group!r} says"
+        raise ValueError(f"{where}: no names for {part} among {len(names)}{grouped}; {remedy}")
+    return sorted(chosen, key=lambda name: (natural_key(name), name))
+
+
+def shared_stems(parts: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
+    """Stems of names that differ only in the number at their end and yet are in several parts: perhaps one person.
+
+    Args:
+        parts: the names of each part.
+
+    Returns:
+        How many names each part has of each such stem.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for part, names in parts.items():
+        for name in names:
+            if match := re.match(BUT_FOR_NUMBER, name):
+                of_stem = counts.setdefault(match.group(), {})
+                of_stem[part] = of_stem.get(part, 0) + 1
+    return {stem: of_stem for stem, of_stem in counts.items() if len(of_stem) > 1}
 
 
 def _listed(names: Sequence[str], part: str, where: Path, lists: Path) -> list[str]:
@@ -59,7 +71,7 @@ def _listed(names: Sequence[str], part: str, where: Path, lists: Path) -> list[s
         file = lists / f"{each}.txt"
         if each == part and not file.is_file():
             raise ValueError(f"{file}: no such split list; write one name a line")
-        listed[each] = set(file.read_text().split("\n")) - {""} if file.is_file() else set()
+        listed[each] = _lines(file) if file.is_file() else set()
     if unknown := sorted(listed[part] - set(names)):
         raise ValueError(f"{lists / part}.txt: {unknown[0]!r} is not in {where}; correct the list or add the data")
     for each in PARTS:
@@ -68,10 +80,22 @@ def _listed(names: Sequence[str], part: str, where: Path, lists: Path) -> list[s
     return [name for name in names if name in listed[part]]
 
 
+def _lines(file: Path) -> set[str]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8; save it in this encoding") from error
+    return {unicodedata.normalize("NFC", line.strip()) for line in text.split("\n")} - {""}
+
+
 def _hashed(names: Sequence[str], part: str, shares: tuple[float, float, float], group: str) -> list[str]:
+    try:
+        expression = re.compile(group)
+    except re.error as error:
+        raise ValueError(f"{group!r} is no regular expression for names: {error}; correct it") from error
     groups: dict[str, list[str]] = {}
     for name in names:
-        match = re.match(group, name)
+        match = expression.match(name)
         groups.setdefault(match.group() if match else name, []).append(name)
     order = sorted(groups, key=lambda key: hashlib.sha256(key.encode()).digest())
     by_share = sorted((k for k in range(3) if shares[k] > 0), key=lambda k: -shares[k])

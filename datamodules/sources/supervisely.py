@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from datamodules.files.fingerprint import Contents
-from datamodules.images import read_image, shrink
+from datamodules.files.folders import by_name, name_of, pairs, pictures_in
+from datamodules.files.mattes import read_matte
+from datamodules.files.pictures import read_image
+from datamodules.images import shrink
 from datamodules.sources.interface import SegmentedClip
-from datamodules.video import frame_files
 
 
 class SuperviselyPerson:
-    """SPD as RVM's training notes lay it out: `img/` and `seg/`, paired by their sorted names; masks are 8-bit grey."""
+    """SPD as RVM's training notes lay it out: `img/` and `seg/`, paired by name; masks are grey, 255 is person."""
 
     def __init__(self, root: str | Path, size: int = 512) -> None:
         """Find the pairs.
@@ -21,18 +23,16 @@ class SuperviselyPerson:
             size: pictures are scaled down to this shorter side, pixels.
 
         Raises:
-            ValueError: a folder is missing or empty, or the two hold different numbers of files.
+            ValueError: a folder is missing or empty, or a picture or a mask has no partner.
         """
         self.size = size
         folders = [Path(root) / name for name in ("img", "seg")]
         if missing := [folder for folder in folders if not folder.is_dir()]:
             raise ValueError(f"{missing[0]}: no such folder; expected img/ with pictures and seg/ with masks")
-        images, masks = (frame_files(folder) for folder in folders)
-        if not images or len(images) != len(masks):
-            raise ValueError(
-                f"{root}: {len(images)} pictures in img/, {len(masks)} masks in seg/; one for each is needed"
-            )
-        self._pairs = list(zip(images, masks, strict=True))
+        images, masks = (by_name(pictures_in(folder), name_of) for folder in folders)
+        self._pairs = list(pairs(images, masks, ("picture", "mask"), (folders[0], folders[1])).values())
+        if not self._pairs:
+            raise ValueError(f"{folders[0]}: no pictures in it; expected img/ with pictures and seg/ with masks")
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -53,12 +53,12 @@ class SuperviselyPerson:
         """Picture i, once for each of the frames.
 
         Raises:
-            ValueError: a file is broken, or picture and mask differ in size.
+            ValueError: a file is broken, picture and mask differ in size, or the mask is no matte (`read_matte`).
         """
         files = self._pairs[i]
-        image, mask = (read_image(file, turned=False)[None] for file in files)
-        if image.shape != mask.shape:
+        image, mask = read_image(files[0], turned=False)[None], read_matte(files[1], turned=False)[None]
+        if image.shape[-2:] != mask.shape[-2:]:
             sizes = f"{tuple(mask.shape[-2:])} pixels, {files[0].name} has {tuple(image.shape[-2:])}"
-            raise ValueError(f"{files[1]}: {sizes}; pairs go by sorted names, so check that none is missing")
-        images, masks = shrink(image, self.size), shrink(mask[:, :1], self.size, "nearest")
+            raise ValueError(f"{files[1]}: {sizes}; both must have one size")
+        images, masks = shrink(image, self.size), shrink(mask, self.size, "nearest")
         return SegmentedClip(images.expand(len(frames), -1, -1, -1), masks.expand(len(frames), -1, -1, -1))

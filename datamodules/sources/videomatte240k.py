@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from datamodules.files.fingerprint import Contents
+from datamodules.files.folders import VIDEO_SUFFIXES, by_name, name_of, pairs, refuse_other_frames, visible
+from datamodules.files.mattes import read_mattes
 from datamodules.images import cover_size, crop_person, estimate_foreground
 from datamodules.sources.interface import ForegroundClip
 from datamodules.sources.splits import split_names
-from datamodules.video import is_video, probe, read_frames
+from datamodules.video import probe, read_frames
 
 # RVM's training notes move these out of the official train folder.
 VALIDATION_CLIPS = ("0000", "0100", "0200", "0300")
@@ -39,18 +41,20 @@ class VideoMattes:
             unmix: the colour videos are whole pictures: estimate the foreground colours (takes time).
 
         Raises:
-            ValueError: the folder or the part is missing or empty, or an alpha is missing.
+            ValueError: the folder or the part is missing or empty, two clips have one name, or colours or an
+                alpha have no partner.
         """
         root = _folder(root)
-        pairs = {
-            path.stem.removesuffix("_rgb"): (path, _partner(path, root, f"{path.stem.removesuffix('_rgb')}_pha"))
-            for path in sorted(root.iterdir())
-            if path.stem.endswith("_rgb") and is_video(path)
-        }
-        if not pairs:
+        clips = by_name(_clips(root), name_of)
+        colours, alphas = (
+            {name.removesuffix(ending): path for name, path in clips.items() if name.endswith(ending)}
+            for ending in ("_rgb", "_pha")
+        )
+        found = pairs(colours, alphas, ("colours NAME_rgb.mp4", "alpha NAME_pha.mp4"), (root, root))
+        if not found:
             raise ValueError(f"{root}: no pairs NAME_rgb.mp4 + NAME_pha.mp4 in it; check the layout")
-        names = split_names(list(pairs), part, root, splits, shares, person)
-        self._take({name: pairs[name] for name in names}, size, unmix)
+        names = split_names(list(found), part, root, splits, shares, person)
+        self._take({name: found[name] for name in names}, size, unmix)
 
     def _take(self, pairs: dict[str, tuple[Path, Path]], size: int | tuple[int, int] | None, unmix: bool) -> None:
         """The colours and the alpha of each clip, by name."""
@@ -77,11 +81,12 @@ class VideoMattes:
         """Frames of clip i.
 
         Raises:
-            ValueError: the alpha has another size or fewer frames than the colours.
+            ValueError: the alpha has another size or number of frames than the colours, or, as folders, other frames.
         """
         rgb, pha = self._pairs[self._names[i]]
+        refuse_other_frames(rgb, pha)
         colours, alpha = probe(rgb), probe(pha)
-        if alpha.num_frames < colours.num_frames:
+        if alpha.num_frames != colours.num_frames:
             counts = f"{alpha.num_frames} frames, {rgb.name} has {colours.num_frames}"
             raise ValueError(f"{pha}: {counts}; fetch the pair again or cut both to one length")
         if (alpha.height, alpha.width) != (colours.height, colours.width):
@@ -89,13 +94,19 @@ class VideoMattes:
             raise ValueError(f"{pha}: {sizes}; both must have one size")
         return colours.num_frames
 
+    def own_size(self, i: int) -> tuple[int, int]:
+        """(height, width) of clip i in its file."""
+        info = probe(self._pairs[self._names[i]][0])
+        return info.height, info.width
+
     def read(self, i: int, frames: list[int]) -> ForegroundClip:
         """Frames of clip i, scaled to cover the canvas and cropped to the person."""
+        self.num_frames(i)  # checks the pair
         rgb, pha = self._pairs[self._names[i]]
         info = probe(rgb)
         size = (info.height, info.width) if self.canvas is None else cover_size((info.height, info.width), self.canvas)
         fgr = read_frames(rgb, frames, *size)
-        alpha = read_frames(pha, frames, *size)[:, :1]
+        alpha = read_mattes(pha, frames, *size)
         if self._unmix:
             fgr = estimate_foreground(fgr, alpha)
         return ForegroundClip(*((fgr, alpha) if self.canvas is None else crop_person(fgr, alpha, self.canvas)))
@@ -116,19 +127,19 @@ class VideoMatte240K(VideoMattes):
             size: canvas, (height, width) or one for both, pixels; None leaves each clip as it is.
 
         Raises:
-            ValueError: a folder is missing or empty, or an alpha is missing.
+            ValueError: a folder is missing or empty, or colours or an alpha have no partner.
         """
         root = _folder(root)
         moved = (root / "valid").is_dir()
         folder = {"train": "train", "val": "valid" if moved else "train", "test": "test"}.get(part, part)
         colours, alphas = _folder(root / folder / "fgr"), _folder(root / folder / "pha")
-        clips = [path for path in sorted(colours.iterdir()) if is_video(path)]
+        rgb, pha = (by_name(_clips(where), name_of) for where in (colours, alphas))
+        found = pairs(rgb, pha, ("colours", "alpha"), (colours, alphas))
         if folder == "train":
-            clips = [path for path in clips if (path.stem in VALIDATION_CLIPS) == (part == "val")]
-        if not clips:
+            found = {name: pair for name, pair in found.items() if (name in VALIDATION_CLIPS) == (part == "val")}
+        if not found:
             raise ValueError(f"{colours}: no clips for {part}; expected NAME.mp4 or NAME/00000.jpg")
-        pairs = {f"{folder}/{path.stem}": (path, _partner(path, alphas, path.stem)) for path in clips}
-        self._take(pairs, size, unmix=False)
+        self._take({f"{folder}/{name}": pair for name, pair in found.items()}, size, unmix=False)
 
 
 def _folder(path: str | Path) -> Path:
@@ -138,8 +149,6 @@ def _folder(path: str | Path) -> Path:
     return path
 
 
-def _partner(path: Path, folder: Path, stem: str) -> Path:
-    partner = folder / f"{stem}{path.suffix}"
-    if not partner.exists():
-        raise ValueError(f"{path}: no alpha {partner} for it; add the alpha or remove the clip")
-    return partner
+def _clips(folder: Path) -> list[Path]:
+    """The videos of a folder, files and folders."""
+    return [path for path in visible(folder) if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES]

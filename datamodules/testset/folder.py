@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from datamodules.batch import MattingBatch
 from datamodules.files.fingerprint import Contents
-from datamodules.images import IMAGE_SUFFIXES
+from datamodules.files.folders import frame_files, frame_key, visible
+from datamodules.files.mattes import matte_of, refuse_faint
+from datamodules.files.pictures import picture_size, read_image, read_pixels, refuse_other_size
 from datamodules.testset.frames import Frames, checked_range
 
 MANIFEST = "manifest.json"
@@ -124,8 +125,7 @@ class FolderClip:
         Raises:
             ValueError: the file is broken.
         """
-        height, width = _decode(self.layers["com"][0]).shape[:2]
-        return height, width
+        return picture_size(self.layers["com"][0])
 
     @property
     def has_foreground(self) -> bool:
@@ -141,7 +141,8 @@ class FolderClip:
         """Frames start … stop − 1.
 
         Raises:
-            ValueError: a file is broken or has another size than the first, or the clip has not so many frames.
+            ValueError: a file is broken or has another size than the first, its alpha is no matte, or the clip has
+                not so many frames.
         """
         frames = checked_range(self, start, stop)
         wanted = {layer: [files[min(t, len(files) - 1)] for t in frames] for layer, files in self.layers.items()}
@@ -149,25 +150,20 @@ class FolderClip:
         unique = {file.resolve(): (file, layer) for layer, files in wanted.items() for file in files}
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             pixels = dict(zip(unique, threads.map(lambda each: self._pixels(*each), unique.values()), strict=True))
+        if max(int(pixels[file.resolve()].max()) for file in wanted["pha"]) == 1:  # empty, or masks of 0 and 1
+            refuse_faint((_matte(file) for file in self.layers["pha"]), self.layers["pha"][0].parent)
         stacked = {layer: torch.stack([pixels[file.resolve()] for file in files]) for layer, files in wanted.items()}
         return Frames(stacked["com"], stacked["pha"], stacked.get("fgr"), stacked.get("bgr")).to_batch(self)
 
     def _pixels(self, file: Path, layer: str) -> Tensor:
-        pixels = _decode(file, grey=layer == "pha")
-        if pixels.shape[:2] != self.size:
-            (height, width), (com_height, com_width) = pixels.shape[:2], self.size
-            raise ValueError(f"{file}: {width}×{height} pixels, {self.layers['com'][0]} has {com_width}×{com_height}")
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+        pixels = _matte(file) if layer == "pha" else read_image(file)
+        refuse_other_size(file, pixels, self.layers["com"][0], self.size)
+        return pixels
 
 
-def _decode(file: Path, grey: bool = False) -> np.ndarray:
-    """Pixels (H, W, 3) RGB or (H, W, 1), uint8, of a picture."""
-    import cv2
-
-    pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise ValueError(f"cannot read {file}: missing or not a picture; fetch or make the test set again")
-    return pixels[:, :, None] if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+def _matte(file: Path) -> Tensor:
+    """(1, H, W) uint8 of one frame."""
+    return matte_of(read_pixels(file), file)
 
 
 def _clips_of(folder: Path) -> dict[str, dict[str, list[Path]]]:
@@ -203,33 +199,22 @@ def _files_of(folders: dict[str, Path]) -> dict[str, list[Path]]:
         if layer not in folders:
             there = next(iter(folders.values()))
             raise ValueError(f"{there}: no folder {layer} for it; a test clip needs com and pha")
-    files = {layer: list(_frames(folder)) for layer, folder in folders.items()}
-    num_frames, stems = len(files["com"]), [file.stem for file in files["com"]]
+    files = {layer: frame_files(folder) for layer, folder in folders.items()}
+    num_frames, keys = len(files["com"]), [frame_key(file) for file in files["com"]]
     for layer, frames in files.items():
         if layer == "bgr" and len(frames) == 1:
             continue
         if not frames or len(frames) != num_frames:
             raise ValueError(f"{folders[layer]}: {len(frames)} frames, {folders['com']} has {num_frames}")
-        if [file.stem for file in frames] != stems:
-            strange = next((file for file in frames if file.stem not in stems), frames[0])
+        if [frame_key(file) for file in frames] != keys:
+            strange = next(file for file in frames if frame_key(file) not in keys)
             raise ValueError(f"{strange}: the frames here have other names than those of {folders['com']}")
     return files
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Its sub-folders by number, then by name; hidden ones are unfinished."""
-    return sorted((each for each in folder.iterdir() if each.is_dir() and each.name[0] != "."), key=_number)
-
-
-def _frames(folder: Path) -> Iterator[Path]:
-    """Its pictures by number, then by name."""
-    pictures = (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != ".")
-    yield from sorted(pictures, key=_number)
-
-
-def _number(path: Path) -> tuple[int, str]:
-    # "10" comes after "9"; names that are no number come first, by name.
-    return (int(path.stem) if path.stem.isdecimal() else -1, path.name)
+    """Its sub-folders in natural order; hidden ones are unfinished."""
+    return [path for path in visible(folder) if path.is_dir()]
 
 
 def _read_manifest(root: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.sources.splits import PARTS, split_names
+from datamodules.sources.splits import BUT_FOR_NUMBER, PARTS, shared_stems, split_names
 
 HERE = Path("data")
 
@@ -35,6 +35,28 @@ def test_one_person_stays_in_one_part() -> None:
     assert not parts[1] & parts[2]
 
 
+def test_names_come_in_the_order_of_their_numbers() -> None:
+    names = [f"clip{k}" for k in (10, 9, 100, 1)]
+    assert split_names(names, "train", HERE, shares=(1, 0, 0)) == ["clip1", "clip9", "clip10", "clip100"]
+
+
+def test_names_that_differ_only_in_their_number_are_told_until_they_are_kept_together() -> None:
+    names = [f"{who}_{k:02d}" for who in ("simpl_video1", "anna", "bo", "cy") for k in range(5)] + ["0001", "0002"]
+    split = {part: split_names(names, part, HERE) for part in PARTS}
+    assert "simpl_video1_" in (stems := shared_stems(split))
+    assert sum(stems["simpl_video1_"].values()) == 5
+    assert len(stems["simpl_video1_"]) > 1
+    assert shared_stems({part: split_names(names, part, HERE, group=BUT_FOR_NUMBER) for part in PARTS}) == {}
+
+
+def test_lists_are_read_in_either_spelling_of_accents(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_bytes("\ufeffZoe\u0308\r\n".encode())
+    assert split_names(["Zoë"], "train", HERE, tmp_path) == ["Zoë"]
+    (tmp_path / "train.txt").write_bytes("Zoë".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"train\.txt: not UTF-8"):
+        split_names(["Zoë"], "train", HERE, tmp_path)
+
+
 def test_lists_decide(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("a\nb\n")
     (tmp_path / "test.txt").write_text("c\n")
@@ -47,6 +69,10 @@ def test_wrong_parts_and_lists_are_refused(tmp_path: Path) -> None:
         split_names(["a"], "dev", HERE)
     with pytest.raises(ValueError, match="no names for test among 2"):
         split_names(["a", "b"], "test", HERE)
+    with pytest.raises(ValueError, match=r"no names for val among 2, which belong together as 'a' says; .* add data"):
+        split_names(["a1", "a2"], "val", HERE, group="a")
+    with pytest.raises(ValueError, match=r"'\[' is no regular expression"):
+        split_names(["a"], "train", HERE, group="[")
     with pytest.raises(ValueError, match=r"train\.txt: no such split list"):
         split_names(["a"], "train", HERE, tmp_path)
     (tmp_path / "train.txt").write_text("a\nz")
