@@ -29,8 +29,10 @@ def imports(module: str) -> set[str]:
 
 
 def _executed(node: ast.AST) -> list[ast.AST]:
-    """All nodes outside functions, whose imports run later."""
-    inner = [] if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) else ast.iter_child_nodes(node)
+    """All nodes outside functions, whose imports run later, and of what only type checkers read."""
+    function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    for_types = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    inner = [] if function or for_types else ast.iter_child_nodes(node)
     return [node, *(deeper for child in inner for deeper in _executed(child))]
 
 
