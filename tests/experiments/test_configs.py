@@ -199,7 +199,16 @@ def test_where_a_cell_runs_changes_neither_its_name_nor_its_hash() -> None:
     assert plain.hash() == moved.hash()
 
 
-@pytest.mark.parametrize("change", ["model.width=0.75", "data.clutter=0.9", "recipe.stages.matting.steps=7", "seed=1"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "model.width=0.75",
+        "data.clutter=0.9",
+        "recipe.stages.matting.steps=7",
+        "trainer.calibration_batches=0",
+        "seed=1",
+    ],
+)
 def test_what_changes_the_numbers_changes_the_hash(change: str) -> None:
     assert study("+exp=brm_ablation", change).hash() != study("+exp=brm_ablation").hash()
 

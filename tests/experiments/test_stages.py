@@ -161,3 +161,13 @@ def test_an_averaged_net_is_the_same_net_recalibrated_by_hand(tmp_path: Path, mo
     torch.testing.assert_close(scored, by_hand(frames).alpha)
     if model == "rvm":  # the other's masks are 0 and 1
         assert not torch.allclose(scored, before, atol=1e-3)
+
+
+def test_a_stage_that_holds_its_norms_frozen_leaves_their_statistics(tmp_path: Path) -> None:
+    train(config_of(tmp_path, "model=modnet", "recipe=modnet_soc"), tmp_path / "cell", None)
+    saved = [tmp_path / "cell" / "checkpoints" / f"{stage}.pt" for stage in ("matting", "adaptation")]
+    before, after = (torch.load(path, weights_only=True)["net"] for path in saved)
+    assert any(not torch.equal(value, after[name]) for name, value in before.items())
+    running = [name for name in before if ".running_" in name]
+    assert running
+    assert all(torch.equal(before[name], after[name]) for name in running)
