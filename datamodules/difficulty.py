@@ -110,9 +110,7 @@ class Difficulty:
             raise ValueError(f"difficulty must be a mapping, option: value, got {changes!r}")
         known = {item.name for item in fields(self)}
         if unknown := sorted(set(map(str, changes)) - known):
-            raise ValueError(
-                f"difficulty: unknown {', '.join(map(str, unknown))}; known are {', '.join(sorted(known))}"
-            )
+            raise ValueError(f"difficulty: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         return replace(self, **changes)
 
 

@@ -93,9 +93,12 @@ class VideoMattingDataModule(LightningDataModule):
         for name, count in counts.items():
             if not _is_count(count):
                 raise ValueError(f"{name} must be a whole number from 1 on, got {count!r}")
-        for name, number in (("seed", seed), ("evaluation_seed", evaluation_seed)):
-            if not isinstance(number, int):
+        for name, number in (("seed", seed), ("evaluation_seed", evaluation_seed), ("num_workers", num_workers)):
+            if not isinstance(number, int) or (name == "num_workers" and number < 0):
                 raise ValueError(f"{name} must be a whole number, got {number!r}")
+        for name, strata in (("val_strata", val_strata or {}), ("test_strata", test_strata)):
+            if not isinstance(strata, Mapping):
+                raise ValueError(f"{name} must be a mapping, condition: {{option: value}}, got {strata!r}")
         self.seed, self.evaluation_seed = seed, evaluation_seed
         self.batch_size, self.num_steps = batch_size, num_steps
         self.difficulty = Difficulty.of(difficulty or {})
@@ -227,7 +230,11 @@ def _build(spec: Any, part: str, build: Any, canvas: int) -> Any:
         return _build(spec[part], part, build, canvas)
     if isinstance(spec, str):
         spec = {"name": spec}
-    return build(**{"size": canvas, "part": part, **spec}) if isinstance(spec, Mapping) else spec
+    if isinstance(spec, Mapping):
+        return build(**{"size": canvas, "part": part, **spec})
+    if not hasattr(spec, "read") or not hasattr(spec, "name"):
+        raise ValueError(f"a source must be a name, a mapping {{name: …, options}} or a source itself, got {spec!r}")
+    return spec
 
 
 def _refuse_shared_names(what: str, sources: Mapping[str, Any]) -> None:

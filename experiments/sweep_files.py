@@ -223,7 +223,7 @@ def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool
 
 
 def _is_filled(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and len(value) > 0  # type: ignore[arg-type]
+    return isinstance(value, kind) and bool(value)
 
 
 def _is_word(value: Any) -> bool:

@@ -109,6 +109,15 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.schedule not in ("step", "cosine", "onecycle"):
             raise ValueError(f"schedule must be step, cosine or onecycle, got {self.schedule!r}")
+        rates = self.learning_rate.values() if isinstance(self.learning_rate, Mapping) else [self.learning_rate]
+        if not all(_lies(rate, 0, math.inf) for rate in rates):
+            raise ValueError(f"learning_rate must be a number from 0 on, or one a part, got {self.learning_rate!r}")
+        limits = {"momentum": 1.0, "weight_decay": math.inf, "gamma": math.inf, "warmup": 1.0}
+        for name, high in limits.items():
+            if not _lies(value := getattr(self, name), 0, high):
+                raise ValueError(f"{name} must be a number from 0 to {high:g}, got {value!r}")
+        if not isinstance(self.milestones, list | tuple) or not all(_lies(each, 0, 1) for each in self.milestones):
+            raise ValueError(f"milestones must be a list of shares of the steps, 0 to 1, got {self.milestones!r}")
 
     def make_optimizer(self, net: MattingNet) -> torch.optim.Optimizer:
         """The optimiser over the objective's parameter groups, which updates all of them at once (fused)."""
@@ -148,6 +157,12 @@ class Recipe:
 def _along_cosine(first: float, last: float, done: float) -> float:
     """Value at a share `done` of the way."""
     return last + (first - last) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _lies(value: Any, low: float, high: float) -> bool:
+    """Whether a setting is a finite number between two bounds."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return number and low <= value <= high
 
 
 class MattingModule(pl.LightningModule):

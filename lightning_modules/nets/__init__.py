@@ -41,7 +41,7 @@ def build_net(name: str, **options: Any) -> MattingNet:
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"net {name!r} has no option {', '.join(unknown)}; it has: {', '.join(known)}")
     try:
-        check_options(NETS[name].__init__, options)
+        check_options(NETS[name], options)
         return NETS[name](**options)
     except ValueError as error:
         raise ValueError(f"net {name!r}: {error}") from error

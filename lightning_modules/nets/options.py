@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 # Options that count channels or pixels, or multiply them.
 SIZES = ("width", "hidden", "decoder_width", "context_channels", "decoder_channels", "working_size", "top")
@@ -15,13 +16,13 @@ def check_options(build: Callable[..., Any], options: Mapping[str, Any]) -> None
     """Check values before a constructor computes with them; which of the right type it takes, it knows itself.
 
     Args:
-        build: a function with type hints, or the `__init__` of a class.
+        build: a class or a function with type hints.
         options: its arguments by name.
 
     Raises:
         ValueError: one is of another type, or a size is not above 0.
     """
-    hints = get_type_hints(build)
+    hints = {each.name: each.annotation for each in inspect.signature(build, eval_str=True).parameters.values()}
     for name, value in options.items():
         if not _fits(value, hints[name]):
             raise ValueError(f"{name} must be {_told(hints[name])}, got {value!r}")

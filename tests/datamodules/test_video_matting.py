@@ -275,10 +275,36 @@ def test_wrong_options_are_refused(make_data: MakeData) -> None:
         make_data(source={"train": "procedural"}).setup()
     with pytest.raises(ValueError, match="unknown wind"):
         make_data(test_strata={"a": {"wind": 1}})
-    with pytest.raises(ValueError, match="at least 1"):
-        make_data(clip_length=0)
-    with pytest.raises(ValueError, match="at least 1"):
-        make_data(clip_length=(4, 2))
+    with pytest.raises(ValueError, match="a source must be a name, a mapping"):
+        make_data(source=5).setup()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"clip_length": 0}, "clip_length must be a whole number from 1 on, or two of them, got 0"),
+        ({"clip_length": "long"}, "clip_length must be a whole number from 1 on"),
+        ({"clip_length": (4, 2)}, "fewest, most"),
+        ({"size": "big"}, "size must be a whole number from 1 on, or two of them, got 'big'"),
+        ({"size": (32, 32, 3)}, "size must be a whole number from 1 on, or two of them"),
+        ({"num_steps": -5}, "num_steps must be a whole number from 1 on, got -5"),
+        ({"batch_size": None}, "batch_size must be a whole number from 1 on, got None"),
+        ({"val_clips": 1.5}, "val_clips must be a whole number from 1 on, got 1.5"),
+        ({"seed": "abc"}, "seed must be a whole number, got 'abc'"),
+        ({"num_workers": -1}, "num_workers must be a whole number, got -1"),
+        ({"test_strata": ["fast"]}, "test_strata must be a mapping"),
+        ({"test_strata": {"fast": 5}}, "difficulty must be a mapping, option: value, got 5"),
+        ({"difficulty": ["pan"]}, "difficulty must be a mapping"),
+        ({"difficulty": {"pan": ["a", "b"]}}, "difficulty: pan must be .low, high."),
+        ({"difficulty": {"pan": [0, float("nan")]}}, "difficulty: pan must be .low, high."),
+        ({"difficulty": {"cut_share": "half"}}, "difficulty: cut_share must be a number, got 'half'"),
+        ({"augment": {5: 1}}, "difficulty: unknown 5"),
+    ],
+)
+def test_a_wrong_value_is_told_by_its_option(make_data: MakeData, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told) as refused:
+        make_data(**options)
+    assert "\n" not in str(refused.value)
 
 
 def test_canvases_follow_the_size_of_the_output_unless_they_are_given() -> None:

@@ -207,3 +207,24 @@ def test_a_rate_for_a_part_that_this_net_goes_without_is_passed_over() -> None:
 def test_rates_that_do_not_fit_the_net_are_refused(rates: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Objective().parameter_groups(TwoParts(), rates)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"learning_rate": "fast"}, "learning_rate must be a number from 0 on, or one a part, got 'fast'"),
+        ({"learning_rate": -0.1}, "learning_rate must be a number from 0 on"),
+        ({"learning_rate": {"rest": None}}, "learning_rate must be a number from 0 on"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a number from 0 on"),
+        ({"momentum": 2}, "momentum must be a number from 0 to 1, got 2"),
+        ({"weight_decay": "none"}, "weight_decay must be a number from 0 to inf, got 'none'"),
+        ({"warmup": -1}, "warmup must be a number from 0 to 1, got -1"),
+        ({"milestones": 0.5}, "milestones must be a list of shares"),
+        ({"milestones": ["half"]}, "milestones must be a list of shares"),
+        ({"schedule": "linear"}, "schedule must be step, cosine or onecycle"),
+    ],
+)
+def test_a_recipe_of_nonsense_is_told_by_its_setting(options, told):
+    with pytest.raises(ValueError, match="must be") as refused:
+        Recipe(Objective(), **options)
+    assert told in str(refused.value)

@@ -65,11 +65,17 @@ def test_the_same_seed_writes_the_same_files(video_set: MakeSet, tmp_path: Path)
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
-class Named(list[Any]):
+class Named(TestSet):
     """A test set of one clip with this key."""
 
     def __init__(self, key: str) -> None:
-        super().__init__([SimpleNamespace(key=key)])
+        self.key = key
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: Any) -> Any:
+        return [SimpleNamespace(key=self.key)][index]
 
 
 @pytest.mark.parametrize("key", ["../../evil/0000", "/tmp/evil/0000", ".."])

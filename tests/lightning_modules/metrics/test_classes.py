@@ -247,7 +247,7 @@ def test_a_choice_that_makes_no_sense_is_told_in_one_line(make: Any, word: str) 
         (lambda video: video.index_fill(1, torch.tensor([1]), torch.nan), "pred", "pred .* 330 of 990 values"),
         (lambda video: video * 255, "pred", r"pred must lie in \[0, 1\] or be uint8"),
         (lambda video: (video * 255).long(), "pred", r"pred must lie in \[0, 1\] or be uint8"),
-        (lambda video: video - 0.5, "target", r"target must lie in \[0, 1\] .* from -0.5"),
+        (lambda video: video - 0.5, "target", r"target must lie in \[0, 1\] .* from -0\.4"),
         (lambda video: video * torch.nan, "target", "target .* from nan to nan"),
         (lambda video: video * 255, "trimap", "trimap must lie in"),
     ],
