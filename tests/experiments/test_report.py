@@ -494,13 +494,13 @@ JSON = st.recursive(
 FIELDS = [field.name for field in fields(CellRecord) if field.name != "folder"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
 @given(changes=st.dictionaries(st.sampled_from(FIELDS), JSON | st.dictionaries(st.text(max_size=4), JSON, max_size=2)),
        lost=st.sets(st.sampled_from(FIELDS), max_size=2))  # fmt: skip
 def test_no_record_whatever_it_says_stops_a_report(
     changes, lost, good_cells, experiment, tmp_path_factory, monkeypatch
 ):
-    monkeypatch.setattr(plots, "_file", lambda *_, **__: b"image")
+    monkeypatch.setattr(report, "_images", lambda *_: [])  # which take most of the time
     root, output = good_cells, tmp_path_factory.mktemp("results")
     path = root / "bad" / "record.json"
     content = json.loads((root / "model.brm=true,seed=0" / "record.json").read_text()) | changes
@@ -512,8 +512,7 @@ def test_no_record_whatever_it_says_stops_a_report(
     assert "\n" not in bad.error
     if bad.scale in ("", "tiny"):
         write_report(experiment, cells, output, resamples=10)
-    for name, (about, group) in report.experiments_of("some", cells).items():
-        write_report(about, group, output / name, resamples=10)
+    assert sum(len(group) for _, group in report.experiments_of("some", cells).values()) == 4
 
 
 @pytest.fixture
