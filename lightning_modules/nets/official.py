@@ -27,12 +27,14 @@ class Official(NamedTuple):
         training_only: our modules that exported files leave out; without them the net is set to
             `inference=True`.
         optional: our modules that a variant of the net may lack; what the file has of them is then ignored.
+        unneeded: our modules that no matte needs; where a file has none of one, the net is left without it.
     """
 
     names: Callable[[], dict[str, str]]
     aliases: tuple[str, str] | None = None
     training_only: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    unneeded: tuple[str, ...] = ()
 
 
 def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
@@ -54,6 +56,7 @@ def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
         tensors = _without_aliases(tensors, *official.aliases, path)
     net = build_net(name, **options)
     weights = rename_modules(tensors, official.names(), path)
+    _leave_out_absent(net, official.unneeded, weights)
     expected = net.state_dict()
     for prefix in official.optional:
         if not any(key.startswith(prefix) for key in expected):
@@ -70,6 +73,12 @@ def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
         raise ValueError(f"{path} does not fit this {name}: {listed(wrong)} of another shape (other options?)")
     net.load_state_dict(weights, strict=False)
     return net.eval()
+
+
+def _leave_out_absent(net: MattingNet, modules: tuple[str, ...], weights: dict[str, Tensor]) -> None:
+    for module in modules:
+        if not any(key.startswith(f"{module}.") for key in weights):
+            setattr(net, module, None)
 
 
 def start_from_deeplabv3(net: MattingNet, path: str | Path) -> list[str]:
@@ -172,6 +181,6 @@ OFFICIAL: dict[str, Official] = {
         aliases=("lr_branch.backbone.", "backbone."),
         training_only=("semantic.head.", "detail.predict."),
     ),
-    "rvm": Official(names=_rvm_names, optional=("refiner.",)),
+    "rvm": Official(names=_rvm_names, optional=("refiner.",), unneeded=("segmentation_head",)),
     "background_matting_v2": Official(names=_background_matting_names, optional=("refiner.",)),
 }
