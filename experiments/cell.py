@@ -145,7 +145,7 @@ def train(
 def make_net(config: dict[str, Any]) -> MattingNet:
     """The untrained net; its weights depend on the seed and on their names alone, but for pretrained parts."""
     options = dict(config["model"])
-    pretrained = options.pop("pretrained")
+    pretrained = options.pop("pretrained", False)
     net = build_net(options.pop("name"), **options)
     net.reset_parameters(config["seed"])
     if isinstance(pretrained, str):

@@ -29,7 +29,8 @@ def split_names(
         names: all names.
         part: "train", "val" or "test".
         where: the folder of the data, for messages.
-        lists: folder with train.txt, val.txt and test.txt, a name a line; None divides by a hash of the names.
+        lists: folder with train.txt, val.txt and test.txt, UTF-8, a name a line, # before comments; None divides by a
+            hash of the names.
         shares: of train, val and test; a share above 0 gets at least one group if there are enough.
         group: regular expression; names for which it matches the same text (one person) stay together.
 
@@ -66,26 +67,30 @@ def shared_stems(parts: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]
 
 
 def _listed(names: Sequence[str], part: str, where: Path, lists: Path) -> list[str]:
+    composed = {name: unicodedata.normalize("NFC", name) for name in names}
     listed: dict[str, set[str]] = {}
     for each in PARTS:
         file = lists / f"{each}.txt"
         if each == part and not file.is_file():
             raise ValueError(f"{file}: no such split list; write one name a line")
-        listed[each] = _lines(file) if file.is_file() else set()
-    if unknown := sorted(listed[part] - set(names)):
+        listed[each] = _read_list(file, set(composed.values())) if file.is_file() else set()
+    if unknown := sorted(listed[part] - set(composed.values())):
         raise ValueError(f"{lists / part}.txt: {unknown[0]!r} is not in {where}; correct the list or add the data")
     for each in PARTS:
         if each != part and (both := sorted(listed[each] & listed[part])):
             raise ValueError(f"{lists}: {both[0]!r} is listed for {each} and for {part}; remove it from one")
-    return [name for name in names if name in listed[part]]
+    return [name for name in names if composed[name] in listed[part]]
 
 
-def _lines(file: Path) -> set[str]:
+def _read_list(file: Path, known: set[str]) -> set[str]:
+    """The names in a list, their accents composed (NFC): file systems and editors write é in one character or two."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8; save it in this encoding") from error
-    return {unicodedata.normalize("NFC", line.strip()) for line in text.split("\n")} - {""}
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{file}, line {line}: not UTF-8; save the list as UTF-8") from error
+    lines = (line.strip() for line in unicodedata.normalize("NFC", text).split("\n"))
+    return {line for line in lines if line in known or (line and not line.startswith("#"))}
 
 
 def _hashed(names: Sequence[str], part: str, shares: tuple[float, float, float], group: str) -> list[str]:

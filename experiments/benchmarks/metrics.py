@@ -6,10 +6,12 @@ The scripts come from the user's own clone; nothing of them is kept here.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -161,16 +163,13 @@ def _theirs(names: list[str], clip: dict[str, Any], script: ModuleType) -> Calla
 def _load_script(path: Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"{path} is no evaluation script: --code must be a clone of RobustVideoMatting")
-    import kornia.filters
-
-    # Names that the scripts use and that NumPy and kornia have since dropped; the type checker knows none of them.
-    if not hasattr(np, "int"):
+    if not hasattr(np, "int"):  # which NumPy has dropped
         setattr(np, "int", int)  # noqa: B010
-    if not hasattr(kornia.filters, "filter2D"):
-        setattr(kornia.filters, "filter2D", kornia.filters.filter2d)  # noqa: B010
     spec = importlib.util.spec_from_file_location(f"rvm_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    # Imported for what is not measured: tables, and the high-resolution script's gradients.
+    with patch.dict(sys.modules, {name: ModuleType(name) for name in ("kornia", "xlsxwriter")}):
+        spec.loader.exec_module(script)
     return script

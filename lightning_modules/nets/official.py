@@ -28,6 +28,7 @@ class Official(NamedTuple):
             `inference=True`.
         optional: our modules that a variant of the net may lack; what the file has of them is then ignored.
         variants: options of the nets that were published.
+        unneeded: our modules that no matte needs; where a file has none of one, the net is left without it.
     """
 
     names: Callable[[], dict[str, str]]
@@ -35,6 +36,7 @@ class Official(NamedTuple):
     training_only: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     variants: tuple[dict[str, str], ...] = ({},)
+    unneeded: tuple[str, ...] = ()
 
 
 def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
@@ -65,8 +67,10 @@ def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
 
 def _load_weights(net: MattingNet, name: str, tensors: dict[str, Tensor], path: str | Path) -> None:
     """Put all of a file's tensors into the net, and see that they are all of it."""
-    official, expected = OFFICIAL[name], net.state_dict()
+    official = OFFICIAL[name]
     weights = rename_modules(tensors, official.names(), path)
+    _leave_out_absent(net, official.unneeded, weights)
+    expected = net.state_dict()
     for prefix in official.optional:
         if not any(key.startswith(prefix) for key in expected):
             weights = {key: value for key, value in weights.items() if not key.startswith(prefix)}
@@ -111,6 +115,12 @@ def _looks_like(tensors: dict[str, Tensor]) -> str:
     if share < 0.5:
         return f"it looks like none of the published {', '.join(OFFICIAL)}"
     return f"it looks like what load_official({call}) reads"
+
+
+def _leave_out_absent(net: MattingNet, modules: tuple[str, ...], weights: dict[str, Tensor]) -> None:
+    for module in modules:
+        if not any(key.startswith(f"{module}.") for key in weights):
+            setattr(net, module, None)
 
 
 def start_from_deeplabv3(net: MattingNet, path: str | Path) -> list[str]:
@@ -214,7 +224,10 @@ OFFICIAL: dict[str, Official] = {
         training_only=("semantic.head.", "detail.predict."),
     ),
     "rvm": Official(
-        names=_rvm_names, optional=("refiner.",), variants=tuple({"backbone": each} for each in RVM_BACKBONES)
+        names=_rvm_names,
+        optional=("refiner.",),
+        variants=tuple({"backbone": each} for each in RVM_BACKBONES),
+        unneeded=("segmentation_head",),
     ),
     "background_matting_v2": Official(
         names=_background_matting_names,

@@ -113,9 +113,12 @@ class RVM(MattingNet):
                 probability of a person, enlarged bilinearly, and there is no foreground.
 
         Raises:
-            ValueError: wrong shapes or ratio, or a state of other frames.
+            ValueError: wrong shapes or ratio, a state of other frames, or no segmentation head (exported files may
+                lack it).
         """
         self.check_inputs(frames, state, background)
+        if segmentation_pass and self.segmentation_head is None:
+            raise ValueError("segmentation_pass: the file of these weights has no segmentation head; load one that has")
         if not 0 < downsample_ratio <= 1:
             raise ValueError(f"downsample_ratio must be above 0 and at most 1, got {downsample_ratio}")
         memory = self._memory(frames, downsample_ratio, state)

@@ -64,6 +64,23 @@ def test_lists_decide(tmp_path: Path) -> None:
     assert split_names(["c", "b", "a", "d"], "test", HERE, tmp_path) == ["c"]
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("e\u0301va", "\u00e9va"), ("\u00e9va", "e\u0301va"), ("a b", "a b"), ("#1", "#1")],
+    ids=["decomposed name", "decomposed list", "blank", "number sign"],
+)
+def test_a_list_is_read_as_editors_write_it(tmp_path: Path, name: str, line: str) -> None:
+    text = f"\ufeff# who trains\r\n{line}\r\n\r\nb  \r\n"
+    (tmp_path / "train.txt").write_bytes(text.encode())
+    assert split_names([name, "b", "c"], "train", HERE, tmp_path) == sorted([name, "b"])
+
+
+def test_a_list_that_is_not_utf8_is_told_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_bytes("anna\n\u00e9va\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"train\.txt, line 2: not UTF-8; save the list as UTF-8"):
+        split_names(["anna"], "train", HERE, tmp_path)
+
+
 def test_wrong_parts_and_lists_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="part must be one of"):
         split_names(["a"], "dev", HERE)

@@ -235,3 +235,14 @@ def test_what_does_not_fit_is_refused_in_one_line(path, backbone, tmp_path):
     other = "resnet50" if backbone == "mobilenetv3" else "mobilenetv3"
     with pytest.raises(ValueError, match="no complete rvm checkpoint: backbone"):
         load_official("rvm", path, backbone=other)
+
+
+def test_a_file_without_segmentation_head_gives_the_mattes_of_the_whole_one(tmp_path):
+    weights = official_state_dict("mobilenetv3")
+    torch.save(weights, tmp_path / "whole.pth")
+    torch.save({key: value for key, value in weights.items() if "project_seg" not in key}, tmp_path / "matte.pth")
+    whole, matte = (load_official("rvm", tmp_path / f"{name}.pth") for name in ("whole", "matte"))
+    frames = torch.rand(1, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert whole(frames).alpha.equal(matte(frames).alpha)
+    with pytest.raises(ValueError, match="no segmentation head"):
+        matte(frames, segmentation_pass=True)
