@@ -1,4 +1,6 @@
 import builtins
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,3 +138,31 @@ def test_missing_broken_and_short_videos_are_named_in_one_line(tmp_path: Path, p
 def test_frames_of_a_wrong_shape_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\(T, 3, H, W\)"):
         write_video(tmp_path / "x.mp4", torch.zeros(3, 8, 8), 25)
+
+
+PICTURES_AFTER_A_VIDEO = """
+import sys
+import torch
+from pathlib import Path
+from datamodules.video import read_frames
+read_frames(sys.argv[1], [0])
+from datamodules.images import read_image
+print("decord" in sys.modules, tuple(read_image(Path(sys.argv[2])).shape))
+"""
+
+
+def test_pictures_are_read_after_a_video_was(
+    tmp_path: Path, path: Path, images: Callable[[Path, np.ndarray], None]
+) -> None:
+    images(tmp_path / "x.png", np.zeros((8, 9, 3), np.uint8))
+    words = [sys.executable, "-c", PICTURES_AFTER_A_VIDEO, str(path), str(tmp_path / "x.png")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "True (3, 8, 9)"
+
+
+def test_decord_is_imported_in_one_place() -> None:
+    folder = Path(datamodules.video.__file__).parents[1]
+    files = [
+        file for name in ("datamodules", "experiments", "lightning_modules") for file in (folder / name).rglob("*.py")
+    ]
+    assert [file.name for file in files if "import decord" in file.read_text(encoding="utf-8")] == ["video.py"]
