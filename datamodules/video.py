@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.files.writing import whole_file
 from datamodules.images import IMAGE_SUFFIXES, read_image, resize
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
@@ -110,7 +110,7 @@ def write_video(path: str | Path, frames: Tensor, fps: float, crf: int = 18) -> 
     """Write an H.264 video that plays everywhere; odd sizes repeat their last row or column.
 
     Args:
-        path: file to write, such as x.mp4; appears only when it is whole.
+        path: file to write, .mp4, .mov or .avi; appears only when it is whole.
         frames: (T, 3, H, W), uint8 or float in [0, 1].
         fps: frames per second.
         crf: 0 (lossless) to 51; 18 looks lossless.
@@ -126,16 +126,14 @@ def write_video(path: str | Path, frames: Tensor, fps: float, crf: int = 18) -> 
         frames = (frames.clamp(0, 1) * 255).round().to(torch.uint8)
     height, width = frames.shape[-2:]
     images = np.pad(frames.permute(0, 2, 3, 1).cpu().numpy(), ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")
-    path = Path(path)
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+    container_format = Path(path).suffix.removeprefix(".")
     options = {"crf": str(crf), **REPEATABLE}
-    with av.open(str(unfinished), "w") as container:
+    with whole_file(path) as unfinished, av.open(str(unfinished), "w", format=container_format) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.height, stream.width, stream.pix_fmt = images.shape[1], images.shape[2], "yuv420p"
         for image in images:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-    unfinished.replace(path)
 
 
 @lru_cache(maxsize=4096)

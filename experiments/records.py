@@ -16,7 +16,6 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -27,6 +26,8 @@ from typing import Any, Self
 
 import pandas as pd
 import yaml
+
+from datamodules.files.writing import remove_abandoned, write_file
 
 FRAME_COLUMNS = ("clip", "scene", "stratum", "frame", "mad", "mse", "dtssd")
 STATUSES = ("running", "complete", "failed")
@@ -211,36 +212,10 @@ def lock_owner(folder: Path) -> str:
         return "another process"
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, also when the machine stops in between; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes it private to its owner
-        temporary.replace(path)
-        sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def remove_torn(folder: Path) -> None:
     """Delete what was being written in a cell's folder when its process was killed; call it under the cell's lock."""
-    for path in (*folder.glob("*.tmp"), *folder.glob("*/*.tmp")):
-        path.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Have a file's bytes, or a folder's names, on the disk before going on."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    for path in (folder, folder / "checkpoints", folder / "media"):
+        remove_abandoned(path)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

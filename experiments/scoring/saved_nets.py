@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from experiments.records import write_file
+from datamodules.files.writing import write_file
 from lightning_modules.nets import NETS, build_net
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.official import load_official
