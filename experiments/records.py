@@ -31,6 +31,7 @@ from datamodules.files.writing import remove_abandoned, write_file
 
 FRAME_COLUMNS = ("clip", "scene", "stratum", "frame", "mad", "mse", "dtssd")
 STATUSES = ("running", "complete", "failed")
+LOCK_VARIABLE = "MATTING_CELL_LOCK"
 
 
 @dataclass
@@ -190,18 +191,24 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def lock_cell(folder: Path) -> Iterator[bool]:
-    """Whether this process alone works in the folder; the system frees the lock however the process ends."""
-    with (folder / "lock").open("a+") as file:
+def lock_cell(folder: Path) -> Iterator[int | None]:
+    """The lock under which this process alone works in the folder; None if another process has it.
+
+    It is an open file, and the system frees it however the process ends. A process that was started with it
+    (`LOCK_VARIABLE` is its number) shares it: nobody comes between the two.
+    """
+    handed = os.environ.pop(LOCK_VARIABLE, None)
+    with (folder / "lock").open("a+") if handed is None else os.fdopen(int(handed), "a+") as file:
+        os.set_inheritable(file.fileno(), False)  # what a cell starts, as W&B's client, may outlive it
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            yield False
+            yield None
             return
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
-        yield True
+        yield file.fileno()
 
 
 def lock_owner(folder: Path) -> str:
