@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -16,6 +15,7 @@ from torch import Tensor
 from datamodules.display import Display, display_of
 from datamodules.files.folders import VIDEO_SUFFIXES, frame_files, pictures_in
 from datamodules.files.pictures import read_image, refuse_other_size
+from datamodules.files.writing import whole_file
 from datamodules.images import resize
 from datamodules.timeline import Start, frames_from, main_stream, scan, timeline_of_frames, timeline_of_packets
 
@@ -125,7 +125,7 @@ def write_video(path: str | Path, frames: Tensor, fps: float, crf: int = 18) -> 
     """Write an H.264 video that plays everywhere; odd sizes repeat their last row or column.
 
     Args:
-        path: file to write, such as x.mp4; appears only when it is whole.
+        path: file to write, .mp4, .mov or .avi; appears only when it is whole.
         frames: (T, 3, H, W), uint8 or float in [0, 1].
         fps: frames per second.
         crf: 0 (lossless) to 51; 18 looks lossless.
@@ -141,16 +141,14 @@ def write_video(path: str | Path, frames: Tensor, fps: float, crf: int = 18) -> 
         frames = (frames.clamp(0, 1) * 255).round().to(torch.uint8)
     height, width = frames.shape[-2:]
     images = np.pad(frames.permute(0, 2, 3, 1).cpu().numpy(), ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")
-    path = Path(path)
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+    container_format = Path(path).suffix.removeprefix(".")
     options = {"crf": str(crf), **REPEATABLE}
-    with av.open(str(unfinished), "w") as container:
+    with whole_file(path) as unfinished, av.open(str(unfinished), "w", format=container_format) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.height, stream.width, stream.pix_fmt = images.shape[1], images.shape[2], "yuv420p"
         for image in images:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-    unfinished.replace(path)
 
 
 @lru_cache(maxsize=4096)

@@ -23,6 +23,7 @@ from torch import nn
 
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.cell_logger import CellLogger
+from experiments.command import print_on_any_terminal
 from experiments.data import make_data
 from experiments.devices import describe_step, step_line
 from experiments.fingerprints import describe_cell_data, what_changed
@@ -60,6 +61,7 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     path = Path(sys.argv[1])
+    print_on_any_terminal()
     end_with_parent()
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     folder = path.parent
@@ -71,8 +73,8 @@ def main() -> int:
         return assist(config, folder)
     # torchrun and srun number also processes that have each a cell of their own.
     rank_zero_only.rank = 0  # type: ignore[attr-defined]
-    with lock_cell(folder) as free:
-        if not free:
+    with lock_cell(folder) as lock:
+        if lock is None:
             print(f"{folder}: {lock_owner(folder)} works on this cell; wait for it or stop it", file=sys.stderr)
             return BUSY
         record = CellRecord.load(folder)

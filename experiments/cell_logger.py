@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from lightning.pytorch.loggers import Logger
 from PIL import Image
 
@@ -58,6 +59,21 @@ class CellLogger(Logger):
     def log_results(self, record: CellRecord) -> None:
         """Log what the test found; the record's tables and pictures are written."""
         self.log_metrics(result_figures(record), step=0)
+
+    def log_record(self, record: CellRecord, stages: Mapping[str, Any]) -> None:
+        """Log a complete cell from its record, and end.
+
+        Args:
+            record: the cell's.
+            stages: those of its recipe, config or None by name.
+        """
+        for name, stage in stages.items():
+            path = record.folder / f"history_{name}.csv"
+            for row in pd.read_csv(path).to_dict("records") if path.is_file() else []:
+                known = {str(key): value for key, value in row.items() if key != "step" and not pd.isna(value)}
+                self.log_metrics(logged_names(known), int(row["step"]))
+            self.first_step += stage["steps"] if stage else 0
+        self.close(record)
 
     def close(self, record: CellRecord) -> None:
         """Log the results if the cell is complete, and end."""

@@ -7,12 +7,14 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from experiments.records import sync
+from datamodules.files.writing import sync, whole_file
 from lightning_modules.module import NonFiniteLossError
 
 OWNER = "owner"  # key of a checkpoint
@@ -55,26 +57,31 @@ def newest_usable(path: Path, owner: str) -> Path | None:
     return next((candidate for candidate in (path, _before(path)) if is_usable(candidate, owner)), None)
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint where it will lie and keeps the one before; Lightning would write it into $TMPDIR first."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint whole or not at all; the one that is there becomes `NAME.before.ckpt`."""
+        path = Path(path)
+        with whole_file(path) as temporary:
+            torch.save(checkpoint, temporary)
+            sync(temporary)
+            if path.is_file():
+                path.replace(_before(path))
+
+
 def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
-    """Let Lightning write beside `path`, keep the checkpoint before, then move into place; all ranks must call it.
+    """Write a checkpoint of a trainer that has `WholeCheckpoints`; all ranks must call it.
 
     Raises:
         OSError: it cannot be written; the checkpoint before is still there.
         NonFiniteLossError: a weight is NaN or infinite; the checkpoint before stays the last one.
     """
     check_weights(trainer.lightning_module, trainer.global_step)
-    temporary = path.with_suffix(".tmp")
     try:
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            sync(temporary)
-            if path.is_file():
-                path.replace(_before(path))
-            temporary.replace(path)
-            sync(path.parent)
+        trainer.save_checkpoint(path)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
         full = getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(path.parent).free < 1 << 20
-        temporary.unlink(missing_ok=True)
         why = os.strerror(errno.ENOSPC) if full else " ".join(str(error).split())[:200]
         raise OSError(
             f"the checkpoint of step {trainer.global_step} cannot be written to {path.parent}: {why}; "

@@ -27,6 +27,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from torch import Tensor
 
+from datamodules.files.writing import write_file
 from experiments.cell import now, peak_memory_gib
 from experiments.command import ends_with_one_line, quote_texts, run_hydra
 from experiments.fingerprints import size_text, what_changed
@@ -36,7 +37,6 @@ from experiments.records import (
     lock_cell,
     lock_owner,
     write_config,
-    write_file,
     write_table,
 )
 from experiments.scoring.cost import measure_cost

@@ -203,7 +203,7 @@ def stage_of(folder: Path, whole: Path) -> str:
     places = []
     for cell in cells.values():
         torn = [path.name for path in cell.folder.rglob("*.tmp")]
-        writing = f", writing {torn[0].lstrip('.')}" if torn else ""
+        writing = f", writing {torn[0].split('.', 1)[1].rsplit('.', 2)[0]}" if torn else ""  # .NAME.XXXXXXXX.tmp
         places.append("complete" if cell.status == "complete" else f"{_progress(cell.folder)}{writing}")
     return " / ".join(places) or "start"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from experiments.records import CellRecord
+from experiments.records import LOCK_VARIABLE, CellRecord
 
 MAIN_SCORES = {"mad": "MAD", "dtssd": "dtSSD"}  # named here: metrics import torch, which the command waits for
 BUSY = 75  # exit status of a cell: another process works on it
@@ -56,9 +56,9 @@ class CellPool:
             disable=not self.console.is_terminal,
         )
 
-    def start(self, cell: str, folder: Path, config: Path, threads: int) -> None:
-        """Start a cell as soon as a place is free."""
-        self.start_process(cell, folder, lambda gpu, log: spawn_cell(config, threads, gpu, log))
+    def start(self, cell: str, folder: Path, config: Path, threads: int, lock: int | None = None) -> None:
+        """Start a cell as soon as a place is free; it takes over its lock."""
+        self.start_process(cell, folder, lambda gpu, log: spawn_cell(config, threads, gpu, log, lock))
 
     def start_process(
         self, cell: str, folder: Path, spawn: Callable[[int | None, object], subprocess.Popen[bytes]]
@@ -94,6 +94,11 @@ class CellPool:
         """Print one line above the bars."""
         self.progress.console.print(line, markup=False, soft_wrap=True)
 
+    def say_busy(self, cell: str) -> None:
+        """Keep and tell the name of a cell that another process works on."""
+        self.busy.append(cell)
+        self.say(f"busy      {cell}: another process works on it")
+
     def wait(self) -> None:
         """Look once, after a moment, how far the cells are and which have ended."""
         time.sleep(0.2)
@@ -107,8 +112,7 @@ class CellPool:
             if status == 0:
                 self.say(f"complete  {item.cell}{what_it_scored(item.folder)}")
             elif status == BUSY:
-                self.busy.append(item.cell)
-                self.say(f"busy      {item.cell}: another process works on it")
+                self.say_busy(item.cell)
             else:
                 self.failed.append(item.cell)
                 self.say(f"FAILED    {item.cell}: {why_ended(item.folder, status)}")
@@ -122,13 +126,24 @@ class CellPool:
         self.progress.update(item.task, completed=int(done), total=int(total), note=note)
 
 
-def spawn_cell(config: Path, threads: int, gpu: int | None, log: object) -> subprocess.Popen[bytes]:
-    """Start `python -m experiments.cell`; it ends when the pipe to its standard input closes."""
-    return spawn([sys.executable, "-m", "experiments.cell", str(config)], gpu, log, OMP_NUM_THREADS=str(threads))
+def spawn_cell(config: Path, threads: int, gpu: int | None, log: object, lock: int | None) -> subprocess.Popen[bytes]:
+    """Start `python -m experiments.cell` with the cell's lock; it ends when the pipe to its standard input closes."""
+    command = [sys.executable, "-m", "experiments.cell", str(config)]
+    return spawn(command, gpu, log, lock, OMP_NUM_THREADS=str(threads))
 
 
-def spawn(command: list[str], gpu: int | None, log: object, **variables: str) -> subprocess.Popen[bytes]:
-    """Start a command that sees one GPU, or all, and ends when the pipe to its standard input closes."""
+def spawn(
+    command: list[str], gpu: int | None, log: object, lock: int | None = None, **variables: str
+) -> subprocess.Popen[bytes]:
+    """Start a command that sees one GPU, or all, and ends when the pipe to its standard input closes.
+
+    Args:
+        command: its words.
+        gpu: its number; None for all.
+        log: the file that takes its output; None for that of this process.
+        lock: of `lock_cell`, which the command then shares; None for none.
+        variables: of its environment.
+    """
     environment = os.environ | {
         **variables,
         "MATTING_PARENT_PIPE": "1",
@@ -138,7 +153,18 @@ def spawn(command: list[str], gpu: int | None, log: object, **variables: str) ->
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         environment["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible != [""] else str(gpu)
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)  # type: ignore[call-overload]
+    if log is not None:
+        environment["PYTHONIOENCODING"] = "utf-8"  # whatever the terminal's
+    if lock is not None:
+        environment[LOCK_VARIABLE] = str(lock)
+    return subprocess.Popen(  # type: ignore[call-overload]
+        command,
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        pass_fds=() if lock is None else (lock,),
+    )
 
 
 def end_with_parent(exit_now: Callable[[int], None] = os._exit) -> None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from experiments.command import BAD_INPUT, one_line
 from experiments.launch import BUSY, count_gpus, end, spawn_cell, what_it_scored, why_ended
 from experiments.records import CellRecord
-from experiments.study import Study, prepare_cell
+from experiments.study import CellBusyError, Study, prepared_cell
 
 PATIENCE = 300.0  # seconds in which the first process of a cell must have written its config
 
@@ -39,16 +39,20 @@ def run_launched(config: DictConfig, hydra: HydraConf, axes: Sequence[str]) -> N
     Raises:
         CellFailedError: the cell failed. The launcher carries it to the command, which no list of ours would reach.
     """
+    gpus = count_gpus() if config.trainer.devices == 1 and config.trainer.accelerator != "cpu" else 0
+    gpu = hydra.job.num % gpus if gpus else None
     try:
         study = Study(config, hydra, axes)
-        path = prepare_cell(study, print)
+        with prepared_cell(study, print) as lock:
+            if lock is None:
+                return
+            with (study.folder / "log.txt").open("ab") as log:
+                process = spawn_cell(study.folder / "config.yaml", config.trainer.threads, gpu, log, lock)
+    except CellBusyError:
+        print(f"busy      {study.cell}: another process works on it")
+        return
     except BAD_INPUT as error:
         raise CellFailedError(one_line(error)) from None
-    if path is None:
-        return
-    gpus = count_gpus() if config.trainer.devices == 1 and config.trainer.accelerator != "cpu" else 0
-    with (study.folder / "log.txt").open("ab") as log:
-        process = spawn_cell(path, config.trainer.threads, hydra.job.num % gpus if gpus else None, log)
     print(f"start     {study.cell}", flush=True)
     try:
         status = process.wait()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-import pandas as pd
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from experiments.cell_logger import CellLogger, logged_names, matte_panels
+from experiments.cell_logger import CellLogger, matte_panels
 from experiments.records import CellRecord
 from experiments.wandb_runs import start_wandb
 
@@ -39,15 +38,8 @@ def make_logger(config: dict[str, Any], record: CellRecord) -> CellLogger | None
 def log_again(config: dict[str, Any], record: CellRecord) -> None:
     """Log a complete cell from its record: what a sweep agent asks for and an earlier run has trained."""
     logger = make_logger(config, record)
-    if logger is None:
-        return
-    for name, stage in config["recipe"]["stages"].items():
-        path = record.folder / f"history_{name}.csv"
-        for row in pd.read_csv(path).to_dict("records") if path.is_file() else []:
-            known = {str(key): value for key, value in row.items() if key != "step" and not pd.isna(value)}
-            logger.log_metrics(logged_names(known), int(row["step"]))
-        logger.first_step += stage["steps"] if stage else 0
-    logger.close(record)
+    if logger is not None:
+        logger.log_record(record, config["recipe"]["stages"])
 
 
 def _no_logger(config: dict[str, Any], record: CellRecord) -> None:

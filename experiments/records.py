@@ -15,7 +15,6 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -27,6 +26,7 @@ from typing import Any, Self
 import pandas as pd
 import yaml
 
+from datamodules.files.writing import remove_abandoned, write_file
 from experiments.checksums import content_checksum, file_checksum, finite, read_json, wrong_type
 from experiments.record_tables import one_line, read_history, read_table
 
@@ -34,6 +34,7 @@ STATUSES = ("running", "complete", "failed")
 BASELINES = "baselines.parquet"
 WEIGHTS = "model.pt"
 CHECKED_FILES = ("config.yaml", "metrics.parquet", BASELINES, "history_*.csv", WEIGHTS)
+LOCK_VARIABLE = "MATTING_CELL_LOCK"
 
 
 @dataclass
@@ -248,18 +249,24 @@ def _read_cell(folder: Path) -> CellRecord:
 
 
 @contextlib.contextmanager
-def lock_cell(folder: Path) -> Iterator[bool]:
-    """Whether this process alone works in the folder; the system frees the lock however the process ends."""
-    with (folder / "lock").open("a+") as file:
+def lock_cell(folder: Path) -> Iterator[int | None]:
+    """The lock under which this process alone works in the folder; None if another process has it.
+
+    It is an open file, and the system frees it however the process ends. A process that was started with it
+    (`LOCK_VARIABLE` is its number) shares it: nobody comes between the two.
+    """
+    handed = os.environ.pop(LOCK_VARIABLE, None)
+    with (folder / "lock").open("a+") if handed is None else os.fdopen(int(handed), "a+") as file:
+        os.set_inheritable(file.fileno(), False)  # what a cell starts, as W&B's client, may outlive it
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            yield False
+            yield None
             return
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
-        yield True
+        yield file.fileno()
 
 
 def lock_owner(folder: Path) -> str:
@@ -270,36 +277,10 @@ def lock_owner(folder: Path) -> str:
         return "another process"
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, also when the machine stops in between; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes it private to its owner
-        temporary.replace(path)
-        sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def remove_torn(folder: Path) -> None:
     """Delete what was being written in a cell's folder when its process was killed; call it under the cell's lock."""
-    for path in (*folder.glob("*.tmp"), *folder.glob("*/*.tmp")):
-        path.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Have a file's bytes, or a folder's names, on the disk before going on."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    for path in (folder, folder / "checkpoints", folder / "media"):
+        remove_abandoned(path)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

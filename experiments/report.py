@@ -25,8 +25,9 @@ import jinja2
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from datamodules.files.writing import write_file
 from experiments.command import ends_with_one_line, quote_texts, run_hydra, swept
-from experiments.records import CellRecord, read_cells, write_file
+from experiments.records import CellRecord, read_cells
 from experiments.reporting import plots, provenance, tables
 from experiments.reporting.analysis import Analysis, analyse
 from experiments.reporting.arms import value_text

@@ -24,7 +24,7 @@ from experiments.launch import BUSY, CellPool, count_gpus, end, end_with_parent,
 from experiments.launchers import CellFailedError, launcher_of, run_launched, wait_for_first
 from experiments.processes import leads, started_by_srun, started_by_torchrun
 from experiments.slurm import TimeIsUp, heed_warning, requeue
-from experiments.study import Study, prepare_cell
+from experiments.study import CellBusyError, Study, prepared_cell
 
 
 def main() -> int:
@@ -58,11 +58,9 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
         elif hydra.runtime.choices["hydra/launcher"] != "basic":
             run_launched(config, hydra, axes)
         else:
-            study = Study(config, hydra, axes)
             if not pools:
                 pools.append(make_pool(config))
-            if (path := prepare_cell(study, pools[0].say)) is not None:
-                pools[0].start(study.cell, study.folder, path, config.trainer.threads)
+            start_in(pools[0], Study(config, hydra, axes), config.trainer.threads)
 
     try:
         errors = run_hydra(run_cell)
@@ -77,13 +75,19 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
 
 def run_single(study: Study, trainer: DictConfig) -> int:
     """Run one cell and wait for it; its exit status."""
+    path = study.folder / "config.yaml"
     if leads(trainer):
-        if (path := prepare_cell(study, print)) is None:
-            return 0
+        try:
+            with prepared_cell(study, print) as lock:
+                if lock is None:
+                    return 0
+                process = spawn_cell(path, trainer.threads, None, None, lock)
+        except CellBusyError as busy:
+            print(busy, file=sys.stderr)
+            return BUSY
     else:
         wait_for_first(study)
-        path = study.folder / "config.yaml"
-    process = spawn_cell(path, trainer.threads, None, None)
+        process = spawn_cell(path, trainer.threads, None, None, None)
     try:
         status = process.wait()
     except KeyboardInterrupt:
@@ -94,6 +98,17 @@ def run_single(study: Study, trainer: DictConfig) -> int:
     if status == 0 and leads(trainer):
         print(f"complete  {study.cell}{what_it_scored(study.folder)}\nrecord    {study.folder}")
     return status
+
+
+def start_in(pool: CellPool, study: Study, threads: int) -> None:
+    """Start a cell in a pool as soon as a place is free, unless it is complete or another process works on it."""
+    pool.wait_for_place()  # not under the lock: until then another command may take the cell
+    try:
+        with prepared_cell(study, pool.say) as lock:
+            if lock is not None:
+                pool.start(study.cell, study.folder, study.folder / "config.yaml", threads, lock)
+    except CellBusyError:
+        pool.say_busy(study.cell)
 
 
 def make_pool(config: DictConfig) -> CellPool:

@@ -17,10 +17,18 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from datamodules.files.writing import write_file
 from experiments.cell_logger import logged_names
-from experiments.checkpoints import OWNER, check_weights, is_usable, newest_usable, remove_checkpoint, save_checkpoint
+from experiments.checkpoints import (
+    OWNER,
+    WholeCheckpoints,
+    check_weights,
+    is_usable,
+    newest_usable,
+    remove_checkpoint,
+    save_checkpoint,
+)
 from experiments.devices import choose_plugins, choose_strategy, explain
-from experiments.records import write_file
 from lightning_modules.background_matting import BackgroundMattingBaseObjective, BackgroundMattingObjective
 from lightning_modules.calibration import Calibration
 from lightning_modules.context_motion import ContextMotionObjective
@@ -213,9 +221,9 @@ def pick_device(accelerator: str) -> torch.device:
 
 def beat(path: Path, stage: str, done: int, total: int, note: str = "") -> None:
     """Write "stage<TAB>done<TAB>total<TAB>note" in place of the old line."""
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(".progress.tmp")
     temporary.write_text(f"{stage}\t{done}\t{total}\t{note}", encoding="utf-8")
-    temporary.replace(path)
+    temporary.replace(path)  # not synced: it may be written thousands of times, and nothing is lost with it
 
 
 def make_trainer(
@@ -235,7 +243,7 @@ def make_trainer(
         devices=trainer["devices"],
         num_nodes=trainer["num_nodes"],
         strategy=choose_strategy(trainer, objective),
-        plugins=choose_plugins(trainer, device),
+        plugins=[WholeCheckpoints(), *choose_plugins(trainer, device)],
         precision=trainer["precision"],
         accumulate_grad_batches=trainer["accumulate_grad_batches"],
         gradient_clip_val=stage[f"gradient_clip_{clip}"],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.records import BASELINES, CellRecord, config_hash, lock_cell, write_config
+from experiments.records import BASELINES, CellRecord, config_hash, lock_cell, lock_owner, write_config
 from experiments.safety import check_names
 
 # Overrides that say where and how to run, not what; they are in no cell's name.
@@ -22,6 +23,8 @@ NEUTRAL = (
     *("exp", "workers", "logger", "output_dir", "results_dir", "hydra"),
     *("data.cache_dir", "segmentation.cache_dir", "trainer.num_workers", "trainer.checkpoint_every"),
 )
+# What a process that was killed before it wrote a record can have left.
+BEGINNINGS = ("lock", "log.txt", "config.yaml")
 # Settings that cannot change a cell's numbers; they are not in its hash.
 WITHOUT_EFFECT = ("cache_dir", "logger", "num_workers", "checkpoint_every")
 
@@ -103,7 +106,7 @@ class Study:
         from experiments.fingerprints import what_changed
 
         if record is None:
-            return "the record cannot be read"
+            return "its folder has no record that can be read"
         if record.config_hash != self.hash():
             return "the record is of another config"
         if record.data:
@@ -152,18 +155,70 @@ def _effective(settings: Any) -> Any:
     return {name: _effective(value) for name, value in settings.items() if name not in WITHOUT_EFFECT}
 
 
-def move_stale_aside(study: Study, say: Callable[[str], None] = print) -> Path | None:
+class CellBusyError(Exception):
+    """Another process works on the cell; the message is one line."""
+
+
+@contextlib.contextmanager
+def prepared_cell(study: Study, say: Callable[[str], None]) -> Iterator[int | None]:
+    """Give the lock of a cell that is to be run, for the process that runs it; None if it is complete.
+
+    All is done under the lock: of commands with other settings none comes in between.
+
+    Args:
+        study: the cell; its config and its record are written.
+        say: prints a line.
+
+    Raises:
+        CellBusyError: another process works on it.
+        ValueError: another process works on it with other settings.
+    """
+    in_sweep = "WANDB_SWEEP_ID" in os.environ  # its server waits for the run: a complete one is logged again
+    if not in_sweep and study.is_complete():
+        say(f"skip      {study.cell}: complete{study.note()}")
+        yield None
+        return
+    while True:
+        study.folder.mkdir(parents=True, exist_ok=True)
+        with lock_cell(study.folder) as lock:
+            if lock is None:
+                raise _busy(study)
+            if not _is_of(lock, study.folder) or move_stale_aside(study, say):
+                continue
+            if not study.is_complete():
+                study.prepare()
+            yield lock
+            return
+
+
+def _busy(study: Study) -> Exception:
+    owner, record = f"{study.folder}: {lock_owner(study.folder)} works on this cell", _load(study.folder)
+    if record is not None and record.config_hash != study.hash():
+        return ValueError(f"{owner} with other settings; wait for it or stop it")
+    return CellBusyError(f"{owner}; wait for it or stop it")
+
+
+def _is_of(lock: int, folder: Path) -> bool:
+    """Whether a lock is still that of the folder, which was not moved aside before it was taken."""
+    try:
+        return os.path.samestat(os.fstat(lock), (folder / "lock").stat())
+    except FileNotFoundError:
+        return False
+
+
+def move_stale_aside(study: Study, say: Callable[[str], None]) -> Path | None:
     """Rename the folder of a cell whose config or data have changed since, so that nothing is lost; its new path.
 
-    A folder whose record cannot be read goes too: nobody knows what its checkpoints are of.
+    A folder whose record is missing or cannot be read goes too, since nobody knows what its checkpoints are of; not
+    one in which a killed process has left nothing but its beginnings. Call it under the cell's lock.
     """
-    if not study.folder.exists():
-        return None
     record = _load(study.folder)
+    if record is None and all(path.name in BEGINNINGS or path.suffix == ".tmp" for path in study.folder.iterdir()):
+        return None
     if not (difference := study.difference(record)):
         return None
-    aside = move_aside(study.folder, record)
-    say(f"changed   {study.cell}: {difference}; it was moved aside, the cell starts anew")
+    aside = _renamed(study.folder, record)
+    say(f"changed   {study.cell}: {difference}; it was moved aside, to {aside.name}, and the cell starts anew")
     return aside
 
 
@@ -173,25 +228,16 @@ def move_aside(folder: Path, record: CellRecord | None) -> Path:
     Raises:
         ValueError: another process works in it.
     """
-    with lock_cell(folder) as free:
-        if not free:
-            raise ValueError(f"{folder}: another process works on this cell with other settings; wait or stop it")
-        stem = f"{folder.name}~{record.config_hash if record else 'unreadable'}"
-        names = (stem, *(f"{stem}.{number}" for number in range(1, 10_000)))
-        aside = next(path for name in names if not (path := folder.with_name(name)).exists())
-        folder.rename(aside)
-    return aside
+    with lock_cell(folder) as lock:
+        if lock is None:
+            raise ValueError(f"{folder}: {lock_owner(folder)} works in it; wait for it or stop it")
+        return _renamed(folder, record)
 
 
-def prepare_cell(study: Study, say: Callable[[str], None]) -> Path | None:
-    """The config of a cell that is to be run; None if it is complete."""
-    move_stale_aside(study, say)
-    if not study.is_complete():
-        return study.prepare()
-    if "WANDB_SWEEP_ID" in os.environ:  # a sweep's server waits for the run: it is logged again
-        return study.folder / "config.yaml"
-    say(f"skip      {study.cell}: complete{study.note()}")
-    return None
+def _renamed(folder: Path, record: CellRecord | None) -> Path:
+    stem = f"{folder.name}~{record.config_hash if record else 'unreadable'}"
+    names = (stem, *(f"{stem}.{number}" for number in range(1, 10_000)))
+    return folder.rename(next(path for name in names if not (path := folder.with_name(name)).exists()))
 
 
 def _is_in(name: str, places: Sequence[str]) -> bool:

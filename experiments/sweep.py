@@ -27,10 +27,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.command import BAD_INPUT, CONFIGS, ends_with_one_line, one_line, quoted, refuse_secret_settings
 from experiments.launch import CellPool, end_with_parent, spawn
-from experiments.records import CellRecord, lock_cell, lock_owner
+from experiments.records import CellRecord
 from experiments.run import make_pool
 from experiments.search import Search, read_score
-from experiments.study import Study, move_stale_aside
+from experiments.study import CellBusyError, Study, prepared_cell
 from experiments.sweep_files import Point, SweepFile, read_sweep
 
 ENTRY = "experiments.run"
@@ -136,17 +136,15 @@ class Runner:
             self.reports.setdefault(study.report, _overrides(command))
             if study.cell in self.started:
                 return  # drawn twice
-            if busy := _owner(study.folder):
-                self.waiting.append(point)
-                if first_time:
-                    self.pool.say(f"busy      {study.cell}: {busy} works on it")
-                return
-            move_stale_aside(study, self.pool.say)
-            if study.is_complete():
-                self.pool.say(f"skip      {study.cell}: complete{study.note()}")
-                return
             self.pool.wait_for_place()
-            study.prepare()
+            with prepared_cell(study, self.pool.say) as lock:  # the point's command takes it anew
+                if lock is None:
+                    return
+        except CellBusyError as busy:
+            self.waiting.append(point)
+            if first_time:
+                self.pool.say(f"busy      {study.cell}: {busy}")
+            return
         except BAD_INPUT as error:
             self.errors.append(f"{shlex.join(command)}: {one_line(error)}")
             self.pool.say(f"FAILED    {self.errors[-1]}")
@@ -206,14 +204,6 @@ def _overrides(command: Sequence[str]) -> list[str]:
         raise ValueError(f"command must call -m {ENTRY}, got {shlex.join(command)}")
     given = command[list(command).index(ENTRY) + 1 :]
     return [quoted(word) for word in given if not word.startswith(("-", "hydra.mode="))]
-
-
-def _owner(folder: Path) -> str | None:
-    """Who works on a cell, None if nobody does."""
-    if not folder.is_dir():
-        return None
-    with lock_cell(folder) as free:
-        return None if free else lock_owner(folder)
 
 
 if __name__ == "__main__":

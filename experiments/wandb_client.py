@@ -17,6 +17,7 @@ def client_settings(options: Mapping[str, Any]) -> Any:
     """The client silent and bounded in time, as config group `logger` says; it takes no code and no console text."""
     import wandb
 
+    strip_key()
     return wandb.Settings(
         silent=True,
         console="off",
@@ -25,6 +26,12 @@ def client_settings(options: Mapping[str, Any]) -> Any:
         finish_timeout=options["finish_timeout"],
         finish_timeout_raises=True,
     )
+
+
+def strip_key() -> None:
+    """Take blanks and line ends off WANDB_API_KEY: a file or a secret store often adds one, no server takes it."""
+    if "WANDB_API_KEY" in os.environ:
+        os.environ["WANDB_API_KEY"] = os.environ["WANDB_API_KEY"].strip()
 
 
 def warn(line: str) -> None:

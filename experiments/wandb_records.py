@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.records import CellRecord
 from experiments.study import short_name
-from experiments.wandb_client import one_line
+from experiments.wandb_client import one_line, strip_key
 from experiments.wandb_runs import RECORD_FILES
 
 
@@ -29,6 +29,7 @@ def download_records(project: str, experiment: str, folder: Path) -> list[str]:
     """
     import wandb
 
+    strip_key()
     cells: set[str] = set()
     try:
         for run in wandb.Api().runs(project, filters={"config.experiment": experiment}, order="-created_at"):

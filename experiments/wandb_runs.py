@@ -25,18 +25,28 @@ ARTIFACT_TYPE = "run-record"
 # What a report is made of, and the config; not the weights. Tables need no pictures.
 RECORD_FILES = ("config.yaml", "record.json", "metrics.parquet", "baselines.parquet", "history_*.csv")
 PICTURES = "media/*.png"
+LogAnew = Callable[[CellRecord, bool], Path]
 SCORES = ("mad", "mse", "dtssd")
 
 
 class WandbCellLogger(CellLogger):
     """Losses, scores, a table of the test clips, mattes, short videos, and the run record as an artifact."""
 
-    def __init__(self, run: Any, project: str, mode: str) -> None:
+    def __init__(self, run: Any, project: str, mode: str, log_anew: LogAnew | None = None) -> None:
+        """Log to a run that is started.
+
+        Args:
+            run: of the client.
+            project: its name.
+            mode: "online" or "offline".
+            log_anew: logs a complete cell, or its results alone, to an offline run of the same id; gives its folder.
+        """
         # Given a run that is started: Lightning's own start prints a warning on standard error.
         super().__init__(WandbLogger(experiment=run, project=project))
         self.run = run
         self.mode = mode
         self.folder = Path(self.run.dir).parent
+        self.log_anew = log_anew
         self.failed = False
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
@@ -60,26 +70,52 @@ class WandbCellLogger(CellLogger):
         self.run.log({**result_figures(record), **results})
 
     def close(self, record: CellRecord) -> None:
-        """Log results and record, and end within `logger.finish_timeout` seconds."""
-        last = [self.log_results] if record.status == "complete" else []
+        """Log results and record, and end within `logger.finish_timeout` seconds.
+
+        Where an earlier process of an offline cell was killed, the client may not have written all: one run from the
+        record takes the place of its parts. Where a server was away, it has part of the steps and the client's file
+        has all, but not the results, which ask the server first: they are logged to an offline run of their own.
+        """
+        complete = record.status == "complete"
+        last = [self.log_results] if complete else []
         if record.status != "running":  # else it was asked to end and goes on later
             last += [self._save_record, self._log_artifact]
         for log in last:
-            self._try(partial(log, record))
+            if not (complete and self.failed):  # else all is logged anew, and each call may wait for a dead server
+                self._try(partial(log, record))
         try:
-            self.run.finish(exit_code=0 if record.status == "complete" else 1)
-        except TimeoutError:
+            self.run.finish(exit_code=0 if complete else 1)
+        except TimeoutError as error:
+            self._tell(error)
+        parts = _parts(record, self.run.id)
+        cut_off = self.mode == "offline" and len(parts) > 1
+        if complete and self.log_anew and (self.failed or cut_off):
+            self._try(partial(self._log_missing, parts, self.log_anew, record))
+        elif self.failed:
             how = "" if self.mode == "offline" else "--include-online "
-            warn(f"W&B did not take everything in time; nothing is lost: wandb sync {how}{self.folder}")
+            warn(f"what W&B does not have yet is sent by: wandb sync {how}{self.folder}")
+
+    def _log_missing(self, parts: set[Path], log_anew: LogAnew, record: CellRecord) -> None:
+        """Log anew what the parts of a run lack, and tell how to send all; they stay where that fails."""
+        folder, before = log_anew(record, self.mode == "offline"), ""
+        if self.mode == "online":
+            before = f"wandb sync --include-online {self.folder} && "
+        else:
+            for part in parts:
+                shutil.rmtree(part)
+        warn(f"all of this run is sent by: {before}wandb sync {folder}")
 
     def _try(self, call: Callable[[], None]) -> None:
         """Call the client; a line at the first error, whatever it is: training goes on, the record is complete."""
         try:
             call()
         except Exception as error:
-            if not self.failed:
-                self.failed = True
-                warn(f"W&B could not log all ({one_line(error)}); the run record is not touched")
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if not self.failed:
+            self.failed = True
+            warn(f"W&B could not log all ({one_line(error)}); the run record is not touched")
 
     def _log_artifact(self, record: CellRecord) -> None:
         """Asks the server first, alone of all that is logged: with a dead one it is left out."""
@@ -108,15 +144,35 @@ def start_wandb(config: dict[str, Any], record: CellRecord) -> WandbCellLogger:
     options = config["logger"]
     in_sweep = "WANDB_SWEEP_ID" in os.environ
     mode = logging_mode(options)
+    log_anew = partial(_log_anew, config)
+    earlier = _parts(record)
     try:
-        return WandbCellLogger(_start_run(config, record, mode), options["project"], mode)
+        return WandbCellLogger(_start_run(config, record, mode), options["project"], mode, log_anew)
     except Exception as error:  # of many kinds: refused, timed out, no key, wrong key
         wandb.teardown()  # else the run's id counts as in use
+        for part in _parts(record) - earlier:  # nothing was logged to it
+            shutil.rmtree(part)
         if in_sweep:
             raise ValueError(f"W&B cannot be reached under its sweep agent ({one_line(error)})") from error
-        logger = WandbCellLogger(_start_run(config, record, "offline"), options["project"], "offline")
+        logger = WandbCellLogger(_start_run(config, record, "offline"), options["project"], "offline", log_anew)
         warn(f"W&B cannot be reached ({one_line(error)}): logging offline; send later: wandb sync {logger.folder}")
         return logger
+
+
+def _parts(record: CellRecord, run_id: str = "*") -> set[Path]:
+    """Folders of the client's runs of a cell, one a start."""
+    return {path.parent for path in (record.folder.resolve() / "wandb").glob(f"*run-*/run-{run_id}.wandb")}
+
+
+def _log_anew(config: dict[str, Any], record: CellRecord, whole: bool) -> Path:
+    """Log a complete cell, or its results alone, to an offline run of the same id; its folder."""
+    import wandb
+
+    wandb.teardown()  # else the run's id counts as in use
+    run = _start_run(config, record, "offline")
+    logger = WandbCellLogger(run, config["logger"]["project"], "offline")
+    logger.log_record(record, config["recipe"]["stages"] if whole else {})
+    return logger.folder
 
 
 def _start_run(config: dict[str, Any], record: CellRecord, mode: str) -> Any:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from datamodules.images import IMAGE_SUFFIXES
-from datamodules.video import VIDEO_SUFFIXES
+from datamodules.files.folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from datamodules.files.writing import write_file
 
 Contents: TypeAlias = Mapping[str, Path | str]
 """What pixels come from, by names that do not say where it lies: a file, a folder of frames, or, for what is made by
@@ -148,7 +147,7 @@ def _digests(files: Iterable[str], cache: Path | None) -> dict[str, tuple[int, s
         list(threads.map(look, files))
     if cache is not None and new:
         with contextlib.suppress(OSError):  # on a full disk the files are just hashed again
-            _write(cache, _read(cache) | new)
+            write_file(cache, json.dumps(_read(cache) | new).encode())
     return found
 
 
@@ -173,14 +172,3 @@ def _read(cache: Path | None) -> Known:
         return {}
     whole = isinstance(known, dict) and all(isinstance(each, list) and len(each) == 4 for each in known.values())
     return known if whole else {}
-
-
-def _write(cache: Path, known: Known) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=cache.parent, prefix=f".{cache.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(known, file)
-        Path(temporary).replace(cache)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

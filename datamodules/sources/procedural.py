@@ -7,7 +7,6 @@ import io
 import json
 import os
 import random
-import tempfile
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from datamodules.files.fingerprint import Contents
+from datamodules.files.writing import remove_abandoned, whole_file
 from datamodules.painting.people import Person
 from datamodules.painting.rooms import paint_scene
 from datamodules.sources.interface import ForegroundClip, Scene
@@ -97,6 +97,7 @@ class ProceduralPeople:
 
     def prepare(self, report: Callable[[int, int], None] | None = None) -> None:
         """Render what the cache lacks; `report(done, total)` is called after each clip."""
+        self._store.remove_abandoned()
         for done, i in enumerate(_shared_order(self.num_clips), start=1):
             self._store.fill(self.name(i), lambda i=i: self._render(i))  # type: ignore[misc]
             if report is not None:
@@ -166,6 +167,7 @@ class ProceduralRooms:
 
     def prepare(self, report: Callable[[int, int], None] | None = None) -> None:
         """Render what the cache lacks; `report(done, total)` is called after each scene."""
+        self._store.remove_abandoned()
         for done, i in enumerate(_shared_order(self.num_scenes), start=1):
             self._store.fill(self.name(i), lambda i=i: self._render(i))  # type: ignore[misc]
             if report is not None:
@@ -211,19 +213,15 @@ class _Store:
         return None if self.folder is None else self.folder / f"{name}.npz"
 
     def _write(self, name: str, arrays: dict[str, np.ndarray]) -> None:
-        """Atomic: under a temporary name first, so that a file that has its name is whole."""
         path = self._path(name)
-        if path is None:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{name}-", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
+        if path is not None:
+            with whole_file(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+
+    def remove_abandoned(self) -> None:
+        """Delete what processes that were killed have left half written."""
+        if self.folder is not None:
+            remove_abandoned(self.folder)
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray] | None:

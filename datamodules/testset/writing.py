@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import MattingBatch
+from datamodules.files.writing import place_folder, remove_abandoned, write_file
 from datamodules.names import inside
 from datamodules.testset.folder import MANIFEST
 from datamodules.testset.interface import TestClip, TestSet
@@ -77,12 +78,10 @@ def _begin(root: Path, manifest: dict[str, Any]) -> None:
         if differing:
             raise ValueError(f"{root} holds a test set with other {', '.join(differing)}: choose another folder")
         return
+    remove_abandoned(root)
     if root.is_dir() and any(root.iterdir()):
         raise ValueError(f"{root} is not empty and holds no {MANIFEST}: choose another folder")
-    root.mkdir(parents=True, exist_ok=True)
-    unfinished = root / f".{MANIFEST}"
-    unfinished.write_text(json.dumps(wanted, indent=1, ensure_ascii=False), encoding="utf-8")
-    unfinished.replace(file)
+    write_file(file, json.dumps(wanted, indent=1, ensure_ascii=False).encode())
 
 
 def _write_clip(
@@ -114,7 +113,7 @@ def _write_clip(
         if report is not None:
             report(clip, batch.frames.shape[1])
     _finish(pending)
-    unfinished.replace(folder)
+    place_folder(unfinished, folder)
 
 
 def _finish(pending: list[Future[None]]) -> None:

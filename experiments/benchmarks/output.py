@@ -13,8 +13,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from datamodules.files.writing import write_file
 from experiments.benchmarks.timing import load_average
-from experiments.records import describe_hardware, read_cells, write_file
+from experiments.records import describe_hardware, read_cells
 
 # Column of a table → its heading and how a figure is written.
 Columns = Mapping[str, tuple[str, str]]

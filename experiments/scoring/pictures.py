@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.records import write_file
+from datamodules.files.writing import write_file
 
 NUM_SHOWN = 5
 LONGEST_SIDE = 512  # of a frame in a strip, pixels: strips are looked at beside each other

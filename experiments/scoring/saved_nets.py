@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from experiments.records import CellRecord, write_file
+from datamodules.files.writing import write_file
+from experiments.records import CellRecord
 from lightning_modules.nets import NETS, build_net
 from lightning_modules.nets.checkpoint_files import read_checkpoint
 from lightning_modules.nets.interface import MattingNet

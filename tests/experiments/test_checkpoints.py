@@ -1,14 +1,24 @@
 """Damaged checkpoints are found out, and the one before is used."""
 
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.checkpoints import OWNER, is_usable, is_whole, newest_usable, remove_checkpoint, save_checkpoint
+from experiments.checkpoints import (
+    OWNER,
+    WholeCheckpoints,
+    is_usable,
+    is_whole,
+    newest_usable,
+    remove_checkpoint,
+    save_checkpoint,
+)
 from lightning_modules.module import NonFiniteLossError
 
 
@@ -92,3 +102,16 @@ def test_the_last_good_state_stays_when_weights_are_not_finite(tmp_path: Path) -
         save_checkpoint(trainer, path)  # type: ignore[arg-type]
     assert path.read_bytes() == good
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_is_written_beside_the_one_before_and_not_into_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no room here"))
+    trainer = pl.Trainer(plugins=[WholeCheckpoints()], logger=False, accelerator="cpu", enable_progress_bar=False)
+    trainer.strategy.connect(pl.LightningModule())
+    path = tmp_path / "checkpoints" / "matting.ckpt"
+    for _ in range(2):
+        save_checkpoint(trainer, path)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["matting.before.ckpt", "matting.ckpt"]
+    assert all(is_whole(file) for file in path.parent.iterdir())

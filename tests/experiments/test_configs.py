@@ -127,15 +127,15 @@ def test_a_folder_of_another_config_or_of_none_is_moved_aside_and_not_lost(
     monkeypatch.chdir(tmp_path)
     cell = study("+exp=brm_ablation")
     cell.prepare()
-    assert move_stale_aside(cell) is None
+    assert move_stale_aside(cell, print) is None
     (cell.folder / "record.json").write_text("{torn")
-    aside = move_stale_aside(cell)
+    aside = move_stale_aside(cell, print)
     assert aside is not None
     assert (aside / "config.yaml").is_file()
     cell.prepare()
     changed = study("+exp=brm_ablation")
     changed.config["model"]["width"] = 0.75
-    again = move_stale_aside(changed)
+    again = move_stale_aside(changed, print)
     assert again is not None
     assert again.name.endswith(cell.hash())
     assert not cell.folder.exists()

@@ -101,6 +101,6 @@ def test_where_a_run_was_when_it_was_killed_is_told(whole: Path) -> None:
     record.save()
     (folder / "progress").write_text("matting\t12\t24\tloss 0.3")
     (folder / "checkpoints").mkdir()
-    (folder / "checkpoints" / "matting.tmp").write_bytes(b"")
-    assert stage_of(other, whole) == "complete / matting 12 24, writing matting.tmp"
+    (folder / "checkpoints" / ".matting.ckpt.0a1b2c3d.tmp").write_bytes(b"")
+    assert stage_of(other, whole) == "complete / matting 12 24, writing matting.ckpt"
     assert list(complete_records(other)) == ["model.brm=false,seed=0"]

@@ -16,7 +16,7 @@ from PIL import Image
 from experiments.command import CONFIGS
 from experiments.fingerprints import describe_weights
 from experiments.records import CellRecord, write_table
-from experiments.study import Study, prepare_cell
+from experiments.study import Study, prepared_cell
 from tests.experiments.one_cell import OneCell
 
 
@@ -69,12 +69,18 @@ def test_a_record_tells_what_its_cell_reads(pictures: Path) -> None:
     assert list(data["parts"]) == parts
 
 
+def begun(cell: Study, say: Callable[[str], Any]) -> bool:
+    """Whether the cell is to be run, as its command finds."""
+    with prepared_cell(cell, say) as lock:
+        return lock is not None
+
+
 def test_the_same_data_are_complete_and_other_data_start_anew_with_a_line_that_says_what_changed(
     pictures: Path,
 ) -> None:
     said = list[str]()
     complete(on_pictures(pictures))
-    assert prepare_cell(on_pictures(pictures), said.append) is None
+    assert not begun(on_pictures(pictures), said.append)
     assert said.pop().endswith(": complete")
 
     file = pictures / "people/b.png"
@@ -83,10 +89,10 @@ def test_the_same_data_are_complete_and_other_data_start_anew_with_a_line_that_s
     assert not cell.is_complete()
     (cell.folder / "checkpoints").mkdir()
     (cell.folder / "checkpoints" / "matting.ckpt").write_bytes(b"weights of other data")
-    assert prepare_cell(cell, said.append) == cell.folder / "config.yaml"
+    assert begun(cell, said.append)
     (line,) = said
     assert "the record is of other data: people of " in line
-    assert "(1 files, 0.0 MB, with other content); it was moved aside, the cell starts anew" in line
+    assert "(1 files, 0.0 MB, with other content); it was moved aside, to " in line
     assert "\n" not in line
     assert not (cell.folder / "checkpoints").exists()
     (aside,) = (path for path in cell.folder.parent.iterdir() if path != cell.folder)
@@ -124,20 +130,20 @@ def test_an_unfinished_cell_goes_on_with_the_same_data_and_not_with_other_ones(p
     on_pictures(pictures).prepare()
     mark = on_pictures(pictures).folder / "checkpoint"
     mark.touch()
-    assert prepare_cell(on_pictures(pictures), print) is not None
+    assert begun(on_pictures(pictures), print)
     assert mark.exists()
     (pictures / "places/c.png").write_bytes((pictures / "places/a.png").read_bytes())
-    assert prepare_cell(on_pictures(pictures), print) is not None
+    assert begun(on_pictures(pictures), print)
     assert not mark.exists()
 
 
 def test_a_record_from_before_data_were_recorded_is_kept_if_complete_and_said_so(pictures: Path) -> None:
     said = list[str]()
     complete(on_pictures(pictures), data={})
-    assert prepare_cell(on_pictures(pictures), said.append) is None
+    assert not begun(on_pictures(pictures), said.append)
     assert said.pop().endswith(": complete; its record does not say what data it is of")
     complete(on_pictures(pictures), data={}, status="running")
-    assert prepare_cell(on_pictures(pictures), said.append) is not None
+    assert begun(on_pictures(pictures), said.append)
     assert "the record does not say what data it is of; it was moved aside" in said.pop()
 
 

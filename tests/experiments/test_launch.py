@@ -17,7 +17,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """Replaces a cell's process by the script in its config file; notes the GPU of each."""
     gpus: list[int | None] = []
 
-    def spawn(config: Path, threads: int, gpu: int | None, log: object) -> subprocess.Popen[bytes]:
+    def spawn(config: Path, threads: int, gpu: int | None, log: object, lock: int | None) -> subprocess.Popen[bytes]:
         gpus.append(gpu)
         return subprocess.Popen([sys.executable, str(config)], stdin=subprocess.PIPE, stdout=log, stderr=log)  # type: ignore[call-overload]
 

@@ -3,6 +3,8 @@
 import json
 import os
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from experiments import loggers, wandb_runs
 from experiments.cell_logger import matte_panels
 from experiments.loggers import log_again, make_logger
 from experiments.records import CellRecord
+from experiments.wandb_client import client_settings
 from experiments.wandb_records import download_records
 from experiments.wandb_runs import WandbCellLogger, clip_table, flatten, start_wandb
 
@@ -193,15 +196,55 @@ def bare(run: Any, mode: str, folder: Path) -> WandbCellLogger:
     return WandbCellLogger(run, "tests", mode)
 
 
+@pytest.mark.parametrize("status", ["complete", "failed"])
 def test_a_server_that_dies_says_how_to_sync(
-    record: CellRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    status: str, record: CellRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def finish(exit_code: int) -> None:
         raise TimeoutError("Timed out finishing run.")
 
     nothing = lambda *_, **__: None  # noqa: E731
-    bare(SimpleNamespace(id="abc", log=nothing, log_artifact=nothing, finish=finish), "online", tmp_path).close(record)
-    assert f"wandb sync --include-online {tmp_path}/run-1-abc\n" in capsys.readouterr().err
+    logger = bare(SimpleNamespace(id="abc", log=nothing, log_artifact=nothing, finish=finish), "online", tmp_path)
+    logger.log_anew = lambda record, whole: tmp_path / ("whole" if whole else "offline-run-2-abc")
+    record.status = status
+    logger.close(record)
+    rest = {"complete": f" && wandb sync {tmp_path}/offline-run-2-abc", "failed": ""}[status]
+    assert f"wandb sync --include-online {tmp_path}/run-1-abc{rest}\n" in capsys.readouterr().err
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from experiments.records import CellRecord
+from experiments.wandb_runs import start_wandb
+record = CellRecord.load(Path(sys.argv[1]))
+logger = start_wandb(eval(sys.argv[2]), record)
+for step in range(0, 200, 10):
+    logger.log_metrics({"train/loss": 1.0}, step)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_the_offline_run_of_a_cell_that_was_killed_has_all_its_steps(record: CellRecord) -> None:
+    command = [sys.executable, "-c", KILLED, str(record.folder), repr(CONFIG)]
+    assert subprocess.run(command, timeout=300, check=False).returncode == -9
+    assert list(record.folder.glob("wandb/offline-run-*/run-*.wandb"))
+    logger = start_wandb(CONFIG, record)  # the history of the record has all steps, the client's file not all
+    for step in range(200, 400, 10):
+        logger.log_metrics({"train/loss": 1.0}, step)
+    logger.close(record)
+    (path,) = record.folder.glob("wandb/*run-*/run-*.wandb")
+    entries = list(logged(path))
+    rows = [values(entry.history.item) for entry in entries if entry.WhichOneof("record_type") == "history"]
+    assert [row["trainer/global_step"] for row in rows if "train/loss" in row] == list(range(0, 400, 10))
+    assert rows[-1]["test/mad"] == 71.2
+    assert not entries[0].run.resumed
+
+
+def test_a_key_with_a_line_end_is_taken_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40 + "\r\n")
+    client_settings(CONFIG["logger"])
+    assert os.environ["WANDB_API_KEY"] == "0" * 40
 
 
 def test_a_client_that_dies_stops_the_logging_alone(
