@@ -110,11 +110,11 @@ def doubts(mattes: Tensor) -> str:
 
 
 def _read(path: Path, indices: list[int], height: int, width: int) -> Tensor:
+    info = probe(path)
     if not path.is_dir():
         _refuse_hidden_alpha(path)
         return matte_of(read_frames(path, indices, height, width), path)
-    info, files = probe(path), frame_files(path)
-    mattes = {}
+    files, mattes = frame_files(path), {}
     for i in set(indices):
         matte = matte_of(read_pixels(files[i]), files[i])
         refuse_other_size(files[i], matte, files[0], (info.height, info.width))
