@@ -87,6 +87,8 @@ def _measure(
     loop.step(loop.composited(loop.copied(next(batches))))
     times: dict[str, list[float]] = {part: [] for part in PARTS}
     kept: list[Any] = []
+    whole: list[float] = []
+    computing: list[float] = []
     for _ in range(steps):
         with _timed(times["loading"], device):
             batch = next(batches)
@@ -97,10 +99,10 @@ def _measure(
         loop.step(batch, times)
         kept = [*kept, batch][-4:]
     frames = [_frames(batch) for batch in kept]
-    with _timed(whole := [], device):
+    with _timed(whole, device):
         for _ in range(steps):
             loop.step(loop.composited(loop.copied(next(batches))))
-    with _timed(computing := [], device):
+    with _timed(computing, device):
         for batch in kept:
             loop.step(batch)
     step, alone = whole[0] / steps, computing[0] / len(kept)
