@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.files.folders import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from datamodules.files.pictures import read_image as read_image
 
 

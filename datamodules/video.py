@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.display import Display, display_of
+from datamodules.files.display import Display, display_of
 from datamodules.files.folders import VIDEO_SUFFIXES, frame_files, pictures_in
 from datamodules.files.pictures import read_image, refuse_other_size
+from datamodules.files.timeline import Start, frames_from, main_stream, scan, timeline_of_frames, timeline_of_packets
 from datamodules.files.writing import whole_file
 from datamodules.images import resize
-from datamodules.timeline import Start, frames_from, main_stream, scan, timeline_of_frames, timeline_of_packets
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -7,14 +7,13 @@ import hashlib
 import json
 import os
 import time
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from datamodules.files.folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from datamodules.files.folders import VIDEO_SUFFIXES, composed, pictures_in
 from datamodules.files.writing import write_file
 
 Contents: TypeAlias = Mapping[str, Path | str]
@@ -82,13 +81,13 @@ def fingerprint(contents: Contents, cache_dir: str | Path | None = None) -> Fing
     files = {name: os.path.realpath(file) for name, file in _files_of(contents)}  # many frames may link to one
     digests = _digests(set(files.values()), None if cache_dir is None else Path(cache_dir) / CACHE)
     total, num_bytes = hashlib.sha256(), 0
-    for name in sorted({*files, *contents}, key=_plain):
+    for name in sorted({*files, *contents}, key=composed):
         if name in files:
             size, digest = digests[files[name]]
             num_bytes += size
-            total.update(json.dumps([_plain(name), size, digest]).encode())
+            total.update(json.dumps([composed(name), size, digest]).encode())
         elif isinstance(text := contents[name], str):
-            total.update(json.dumps([_plain(name), text]).encode())
+            total.update(json.dumps([composed(name), text]).encode())
     return Fingerprint(total.hexdigest()[:16], len(files), num_bytes)
 
 
@@ -110,20 +109,14 @@ def _stamp(file: Path) -> tuple[int, int, int]:
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name)  # macOS writes the same name in another form
-
-
 def _files_of(contents: Contents) -> Iterator[tuple[str, Path]]:
     for name, source in contents.items():
         if isinstance(source, str):
             continue
-        if not source.is_dir():
+        if source.is_dir():
+            yield from ((f"{name}/{file.name}", file) for file in pictures_in(source))
+        else:
             yield name, source
-            continue
-        for file in source.iterdir():
-            if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != ".":
-                yield f"{name}/{file.name}", file
 
 
 def _digests(files: Iterable[str], cache: Path | None) -> dict[str, tuple[int, str]]:

@@ -17,13 +17,18 @@ SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "@
 Key = TypeVar("Key", bound=Hashable)
 
 
+def composed(name: str) -> str:
+    """A name in one spelling (NFC): file systems and editors write é as one character or as two."""
+    return unicodedata.normalize("NFC", name)
+
+
 def natural_key(name: str) -> tuple[str | int, ...]:
     """By which names are sorted: numbers in them as numbers, letters without case, accents in one spelling.
 
     >>> sorted(["f10", "f9", "F2"], key=natural_key)
     ['F2', 'f9', 'f10']
     """
-    pieces = re.split(r"(\d+)", unicodedata.normalize("NFC", name).casefold())
+    pieces = re.split(r"(\d+)", composed(name).casefold())
     return tuple(int(piece) if k % 2 else piece for k, piece in enumerate(pieces))
 
 
@@ -34,7 +39,7 @@ def name_of(path: Path) -> str:
     'a.1_rgb'
     """
     is_file = path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not path.is_dir()
-    return unicodedata.normalize("NFC", path.stem if is_file else path.name)
+    return composed(path.stem if is_file else path.name)
 
 
 def visible(folder: Path) -> list[Path]:

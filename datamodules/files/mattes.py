@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datamodules.files.folders import frame_files
 from datamodules.files.pictures import read_pixels, refuse_other_size
+from datamodules.files.timeline import main_stream
 from datamodules.images import resize
 from datamodules.video import probe, read_frames
 
@@ -132,7 +133,7 @@ def _refuse_hidden_alpha(path: Path) -> None:
     import av
 
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
+        stream = main_stream(container)
         pixels = stream.codec_context.format
         # VP8 and VP9 keep alpha in a second stream of their own, which only this tag tells.
         tagged = "1" in (stream.metadata.get("alpha_mode"), stream.metadata.get("ALPHA_MODE"))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from datamodules.files.folders import natural_key
+from datamodules.files.folders import composed, natural_key
 
 PARTS = ("train", "val", "test")
 # What names have in common that differ only in the number at their end: the expression for `group` that joins them.
@@ -67,29 +66,29 @@ def shared_stems(parts: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]
 
 
 def _listed(names: Sequence[str], part: str, where: Path, lists: Path) -> list[str]:
-    composed = {name: unicodedata.normalize("NFC", name) for name in names}
+    spelt = {name: composed(name) for name in names}
     listed: dict[str, set[str]] = {}
     for each in PARTS:
         file = lists / f"{each}.txt"
         if each == part and not file.is_file():
             raise ValueError(f"{file}: no such split list; write one name a line")
-        listed[each] = _read_list(file, set(composed.values())) if file.is_file() else set()
-    if unknown := sorted(listed[part] - set(composed.values())):
+        listed[each] = _read_list(file, set(spelt.values())) if file.is_file() else set()
+    if unknown := sorted(listed[part] - set(spelt.values())):
         raise ValueError(f"{lists / part}.txt: {unknown[0]!r} is not in {where}; correct the list or add the data")
     for each in PARTS:
         if each != part and (both := sorted(listed[each] & listed[part])):
             raise ValueError(f"{lists}: {both[0]!r} is listed for {each} and for {part}; remove it from one")
-    return [name for name in names if composed[name] in listed[part]]
+    return [name for name in names if spelt[name] in listed[part]]
 
 
 def _read_list(file: Path, known: set[str]) -> set[str]:
-    """The names in a list, their accents composed (NFC): file systems and editors write é in one character or two."""
+    """The names in a list, each in its composed spelling."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{file}, line {line}: not UTF-8; save the list as UTF-8") from error
-    lines = (line.strip() for line in unicodedata.normalize("NFC", text).split("\n"))
+    lines = (line.strip() for line in composed(text).split("\n"))
     return {line for line in lines if line in known or (line and not line.startswith("#"))}
 
 

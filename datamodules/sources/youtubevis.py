@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from datamodules.files.fingerprint import Contents
+from datamodules.files.names import inside
 from datamodules.files.pictures import read_image
 from datamodules.images import shrink
-from datamodules.names import inside
 from datamodules.sources.annotations import decode, read_annotations, union
 from datamodules.sources.interface import SegmentedClip
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import MattingBatch
+from datamodules.files.names import inside
 from datamodules.files.writing import place_folder, remove_abandoned, write_file
-from datamodules.names import inside
 from datamodules.testset.folder import MANIFEST
 from datamodules.testset.interface import TestClip, TestSet
 

@@ -49,14 +49,6 @@ def test_names_that_differ_only_in_their_number_are_told_until_they_are_kept_tog
     assert shared_stems({part: split_names(names, part, HERE, group=BUT_FOR_NUMBER) for part in PARTS}) == {}
 
 
-def test_lists_are_read_in_either_spelling_of_accents(tmp_path: Path) -> None:
-    (tmp_path / "train.txt").write_bytes("\ufeffZoe\u0308\r\n".encode())
-    assert split_names(["Zoë"], "train", HERE, tmp_path) == ["Zoë"]
-    (tmp_path / "train.txt").write_bytes("Zoë".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"train\.txt: not UTF-8"):
-        split_names(["Zoë"], "train", HERE, tmp_path)
-
-
 def test_lists_decide(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("a\nb\n")
     (tmp_path / "test.txt").write_text("c\n")

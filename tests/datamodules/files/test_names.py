@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.names import inside
+from datamodules.files.names import inside
 
 
 @pytest.mark.parametrize(
