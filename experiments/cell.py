@@ -22,12 +22,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from datamodules.video_matting import VideoMattingDataModule
+from experiments.callbacks import beat
 from experiments.cell_logger import CellLogger
 from experiments.command import print_on_any_terminal
 from experiments.data import make_data
 from experiments.devices import describe_step, step_line
 from experiments.fingerprints import describe_cell_data, what_changed
 from experiments.launch import BUSY, end_with_parent
+from experiments.locks import lock_cell, lock_owner
 from experiments.loggers import log_again, make_logger
 from experiments.processes import leads
 from experiments.records import (
@@ -37,8 +39,6 @@ from experiments.records import (
     describe_hardware,
     describe_versions,
     git_commit,
-    lock_cell,
-    lock_owner,
     remove_torn,
     write_table,
 )
@@ -48,7 +48,7 @@ from experiments.scoring.saved_nets import save_net
 from experiments.scoring.sets import condition_test_set
 from experiments.scoring.streaming import Streaming
 from experiments.slurm import ignore_warning
-from experiments.stages import beat, make_recipe, pick_device, train_stage
+from experiments.stages import make_recipe, pick_device, train_stage
 from experiments.study import settings_hash
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet

@@ -24,6 +24,7 @@ from datamodules.sources.splits import BUT_FOR_NUMBER, shared_stems
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.command import ends_with_one_line, run_hydra
 from experiments.data import data_options
+from experiments.messages import reason
 from experiments.scoring.pictures import strip, write_picture
 
 NUM_TRAINING_CLIPS = 6
@@ -88,7 +89,7 @@ def leak(data: VideoMattingDataModule) -> str:
     num_people = len({match.group() if (match := re.match(BUT_FOR_NUMBER, name)) else name for name in every})
     where = [f"{stem}* ({', '.join(f'{part} {n}' for part, n in parts.items())})" for stem, parts in stems.items()]
     more = f" and {len(where) - 5} more" if len(where) > 5 else ""
-    remedy = f"add 'data.person=\"{BUT_FOR_NUMBER}\"'"
+    remedy = f"add 'data.person={BUT_FOR_NUMBER}'"
     if num_people < len(names):
         remedy = f"only {num_people} would be left for {len(names)} parts, so clips of other people must be added"
     return (
@@ -107,7 +108,7 @@ def _list_all(
             (height, width), count = read(i)
             lines.append(f"  {source.name(i)}: {width}×{height}" + (f", {count} frames" if count > 1 else ""))
         except (ValueError, OSError) as error:
-            faults.append(f"{source.name(i)}: {' '.join(str(error).split())}")
+            faults.append(f"{source.name(i)}: {reason(error)}")
     print("\n".join(lines[:MAX_LISTED]))
     if len(lines) > MAX_LISTED:
         print(f"  and {len(lines) - MAX_LISTED:,} more {what}")

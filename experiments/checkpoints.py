@@ -15,6 +15,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from datamodules.files.writing import sync, whole_file
+from experiments.messages import reason
 from lightning_modules.module import NonFiniteLossError
 
 OWNER = "owner"  # key of a checkpoint
@@ -82,7 +83,7 @@ def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
         trainer.save_checkpoint(path)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
         full = getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(path.parent).free < 1 << 20
-        why = os.strerror(errno.ENOSPC) if full else " ".join(str(error).split())[:200]
+        why = os.strerror(errno.ENOSPC) if full else reason(error)
         raise OSError(
             f"the checkpoint of step {trainer.global_step} cannot be written to {path.parent}: {why}; "
             "nothing earlier is lost; make room and run the same command again"

@@ -102,17 +102,17 @@ def quoted(word: str) -> str:
     if is_text and value[:1] not in ("'", '"'):
         value = re.sub(r"(^|,)~(?=/|,|$)", lambda found: found[1] + str(Path.home()), value)
         if _exists(value):
-            return f"{setting}={_in_quotes(value)}"
+            return f"{setting}={in_quotes(value)}"
     try:
         (override,) = OverridesParser.create().parse_overrides([f"{setting}={value}"])
         is_read = not is_text or override.is_sweep_override() or isinstance(override.value(), str | None)
     except HydraException as error:
         if not is_text:
             raise ValueError(
-                f"{word}: Hydra cannot read {value!r}; where it is one text, quote it: {setting}={_in_quotes(value)}"
+                f"{word}: Hydra cannot read {value!r}; where it is one text, quote it: {setting}={in_quotes(value)}"
             ) from error
         is_read = False
-    return f"{setting}={value if is_read else _in_quotes(value)}"
+    return f"{setting}={value if is_read else in_quotes(value)}"
 
 
 def _exists(path: str) -> bool:
@@ -122,10 +122,10 @@ def _exists(path: str) -> bool:
         return False
 
 
-def _in_quotes(text: str) -> str:
+def in_quotes(text: str) -> str:
     r"""As a quoted value of Hydra, which takes backslashes before a quote by pairs.
 
-    >>> print(_in_quotes(r"it's \d+"))
+    >>> print(in_quotes(r"it's \d+"))
     'it\'s \d+'
     """
     marks = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), text)

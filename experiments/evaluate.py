@@ -31,11 +31,11 @@ from datamodules.files.writing import write_file
 from experiments.cell import now, peak_memory_gib
 from experiments.command import ends_with_one_line, quote_texts, run_hydra
 from experiments.fingerprints import size_text, what_changed
+from experiments.locks import lock_cell, lock_owner
+from experiments.messages import reason
 from experiments.records import (
     CellRecord,
     describe_hardware,
-    lock_cell,
-    lock_owner,
     write_config,
     write_table,
 )
@@ -100,7 +100,7 @@ def run(plan: Plan, again: bool = False, rank: int = 0, ranks: int = 1) -> None:
         if rank == 0:
             set_other_data_aside(plan, again)
             plan.folder.mkdir(parents=True, exist_ok=True)
-            if not stack.enter_context(lock_cell(plan.folder)):
+            if stack.enter_context(lock_cell(plan.folder)) is None:
                 raise ValueError(f"{plan.folder}: {lock_owner(plan.folder)} works on it; wait for it or stop it")
             todo = prepare(plan, again)
         todo = _from_rank_0(todo, ranks)
@@ -290,7 +290,7 @@ def _from_rank_0(value: Any, ranks: int) -> Any:
 def _mark_failed(plan: Plan, error: Exception) -> None:
     record = CellRecord.load(plan.folder)
     record.status, record.finished = "failed", now()
-    record.error = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+    record.error = f"{type(error).__name__}: {reason(error)}"
     record.save()
 
 

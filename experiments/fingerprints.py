@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.files.fingerprint import Contents, contents_of, fingerprint
-from datamodules.segmentation import build_segmentation
-from experiments.data import make_data
 
 
 def describe_data(parts: Mapping[str, Contents], cache_dir: str | Path | None) -> dict[str, Any]:
@@ -37,6 +35,10 @@ def describe_cell_data(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a source is not usable, or a file cannot be read.
     """
+    # Here: they import torch, which other uses of this file need not wait for.
+    from datamodules.segmentation import build_segmentation
+    from experiments.data import make_data
+
     sources = make_data(config, stage=None).sources()
     parts = {
         f"{what} of {part}": contents_of(source)

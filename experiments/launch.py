@@ -16,7 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from experiments.records import LOCK_VARIABLE, CellRecord
+from experiments.locks import LOCK_VARIABLE
+from experiments.records import CellRecord
 
 MAIN_SCORES = {"mad": "MAD", "dtssd": "dtSSD"}  # named here: metrics import torch, which the command waits for
 BUSY = 75  # exit status of a cell: another process works on it

@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from experiments.messages import reason
+
 FRAME_COLUMNS = ("clip", "scene", "stratum", "frame", "mad", "mse", "dtssd")
 TEXT_COLUMNS = ("clip", "scene", "stratum", "method")
 
@@ -20,7 +22,7 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
     except Exception as error:  # anything: a torn file may tell its reader whatever it likes
-        raise ValueError(f"{path} cannot be read ({one_line(error)}); run the cell again") from error
+        raise ValueError(f"{path} cannot be read ({reason(error)}); run the cell again") from error
     missing = [name for name in FRAME_COLUMNS if name not in table]
     if missing or table.empty:
         raise ValueError(f"{path} has no {', '.join(missing) or 'rows'}; run the cell again")
@@ -37,7 +39,7 @@ def read_history(path: Path) -> pd.DataFrame:
     try:
         history = pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({one_line(error)}); run the cell again") from error
+        raise ValueError(f"{path} cannot be read ({reason(error)}); run the cell again") from error
     if "step" not in history:
         raise ValueError(f"{path} has no step; run the cell again")
     _check_numbers(path, history, "step")
@@ -52,8 +54,3 @@ def _check_numbers(path: Path, table: pd.DataFrame, counter: str) -> None:
     text += [counter] if not text and not table[counter].mod(1).eq(0).all() else []
     if text:
         raise ValueError(f"{path} has other things than numbers in {', '.join(text)}; run the cell again")
-
-
-def one_line(error: Exception) -> str:
-    """What an error tells, in a line that is not too long."""
-    return " ".join(str(error).split())[:300]

@@ -7,16 +7,12 @@ or the new one, never half of one. A complete record holds the checksums of its 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import platform
 import re
 import subprocess
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -28,13 +24,13 @@ import yaml
 
 from datamodules.files.writing import remove_abandoned, write_file
 from experiments.checksums import content_checksum, file_checksum, finite, read_json, wrong_type
-from experiments.record_tables import one_line, read_history, read_table
+from experiments.messages import reason
+from experiments.record_tables import read_history, read_table
 
 STATUSES = ("running", "complete", "failed")
 BASELINES = "baselines.parquet"
 WEIGHTS = "model.pt"
 CHECKED_FILES = ("config.yaml", "metrics.parquet", BASELINES, "history_*.csv", WEIGHTS)
-LOCK_VARIABLE = "MATTING_CELL_LOCK"
 
 
 @dataclass
@@ -98,7 +94,7 @@ class CellRecord:
         try:
             content = read_json(path)
         except (OSError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path} cannot be read ({one_line(error)}); run the cell again") from error
+            raise ValueError(f"{path} cannot be read ({reason(error)}); run the cell again") from error
         known = {item.name for item in fields(cls)} - {"folder"}
         told = content.pop("checksum", None) if isinstance(content, dict) else None
         if not isinstance(content, dict) or content.keys() - known or content.get("status") not in STATUSES:
@@ -173,7 +169,7 @@ class CellRecord:
         try:
             config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise ValueError(f"{path} cannot be read ({one_line(error)}); run the cell again") from error
+            raise ValueError(f"{path} cannot be read ({reason(error)}); run the cell again") from error
         if not isinstance(config, dict):
             raise ValueError(f"{path} holds no settings; run the cell again")
         return config
@@ -239,42 +235,13 @@ def _read_cell(folder: Path) -> CellRecord:
     try:
         record = CellRecord.load(folder)
     except ValueError as error:
-        return CellRecord(folder=folder, cell=folder.name, status="failed", error=one_line(error))
+        return CellRecord(folder=folder, cell=folder.name, status="failed", error=reason(error))
     if record.status == "complete":
         try:
             record.check()
         except ValueError as error:
-            return replace(record, status="failed", error=one_line(error))
+            return replace(record, status="failed", error=reason(error))
     return record
-
-
-@contextlib.contextmanager
-def lock_cell(folder: Path) -> Iterator[int | None]:
-    """The lock under which this process alone works in the folder; None if another process has it.
-
-    It is an open file, and the system frees it however the process ends. A process that was started with it
-    (`LOCK_VARIABLE` is its number) shares it: nobody comes between the two.
-    """
-    handed = os.environ.pop(LOCK_VARIABLE, None)
-    with (folder / "lock").open("a+") if handed is None else os.fdopen(int(handed), "a+") as file:
-        os.set_inheritable(file.fileno(), False)  # what a cell starts, as W&B's client, may outlive it
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield None
-            return
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        file.flush()
-        yield file.fileno()
-
-
-def lock_owner(folder: Path) -> str:
-    """Who holds the lock of a cell, or held it last: process, machine and since when."""
-    try:
-        return (folder / "lock").read_text(encoding="utf-8", errors="replace") or "another process"
-    except OSError:
-        return "another process"
 
 
 def remove_torn(folder: Path) -> None:

@@ -94,7 +94,7 @@ def _distribution(name: str, spec: dict[str, Any]) -> Any:
     low, high = spec["min"], spec["max"]
     kind = distribution(name, spec)
     if kind == "int_uniform":
-        return IntDistribution(int(low), int(high))
+        return IntDistribution(low, high)
     if kind == "q_uniform":
         return FloatDistribution(low, high, step=spec.get("q", 1))
     return FloatDistribution(low, high, log=kind == "log_uniform_values")

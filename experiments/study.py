@@ -15,7 +15,9 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.records import BASELINES, CellRecord, config_hash, lock_cell, lock_owner, write_config
+from experiments.fingerprints import describe_cell_data, describe_weights, what_changed
+from experiments.locks import lock_cell, lock_owner
+from experiments.records import BASELINES, CellRecord, config_hash, write_config
 from experiments.safety import check_names
 
 # Overrides that say where and how to run, not what; they are in no cell's name.
@@ -75,8 +77,6 @@ class Study:
     @cached_property
     def data(self) -> dict[str, Any]:
         """What the cell reads, as its record says it; files are hashed."""
-        from experiments.fingerprints import describe_cell_data  # here: a name needs no data
-
         return describe_cell_data(self.config)
 
     def record(self) -> CellRecord:
@@ -96,15 +96,11 @@ class Study:
 
     def hash(self) -> str:
         """Hash of every setting that the cell's numbers depend on."""
-        from experiments.fingerprints import describe_weights  # here: a name needs no files
-
         weights = describe_weights(self.config["model"])
         return settings_hash(self.config | ({"weights": weights} if weights else {}))
 
     def difference(self, record: CellRecord | None) -> str:
         """What keeps a record from being this cell's, in words; "" if it is of the same config and data."""
-        from experiments.fingerprints import what_changed
-
         if record is None:
             return "its folder has no record that can be read"
         if record.config_hash != self.hash():

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from experiments.messages import reason
 from experiments.safety import check_names
 
 Point = dict[str, Any]
@@ -28,7 +29,7 @@ GOALS = ("minimize", "maximize")
 UNREADABLE = (OSError, yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError)
 DRAWS: dict[str, Callable[[random.Random, dict[str, Any]], float]] = {
     "uniform": lambda draw, of: draw.uniform(of["min"], of["max"]),
-    "int_uniform": lambda draw, of: draw.randint(int(of["min"]), int(of["max"])),
+    "int_uniform": lambda draw, of: draw.randint(of["min"], of["max"]),
     "q_uniform": lambda draw, of: round(draw.uniform(of["min"], of["max"]) / of.get("q", 1)) * of.get("q", 1),
     "log_uniform_values": lambda draw, of: math.exp(draw.uniform(math.log(of["min"]), math.log(of["max"]))),
 }
@@ -74,7 +75,7 @@ class SweepFile:
             ValueError: a Bayes sweep has none before it runs; a random one needs run_cap.
         """
         if self.method == "grid":
-            axes = [_values(spec) for name, spec in self.parameters.items()]
+            axes = [_values(spec) for spec in self.parameters.values()]
             points = [dict(zip(self.parameters, values, strict=True)) for values in itertools.product(*axes)]
             return points[: self.run_cap]
         if self.method == "random" and self.run_cap:
@@ -121,9 +122,9 @@ def read_sweep(path: Path) -> SweepFile:
         ValueError: it is missing, no sweep file, or asks for what is not done here; the message names file and key.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as a sweep file: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{path} cannot be read as a sweep file: {reason(error)}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} is no sweep file: it must be a mapping, key: value, got {_shown(content)}")
     if missing := [key for key in ("method", "parameters", "command") if key not in content]:
@@ -187,8 +188,10 @@ def _checked(name: str, spec: Any, method: str) -> dict[str, Any]:
     if spec.get("q", 1) <= 0:
         raise ValueError(f"{name}: q, the step, must be above 0, got {spec['q']}")
     chosen = distribution(name, spec)
-    if chosen == "int_uniform" and not all(isinstance(spec[key], int) for key in ("min", "max")):
-        raise ValueError(f"{name}: min and max of int_uniform must be whole, got {spec['min']} and {spec['max']}")
+    if chosen == "int_uniform":
+        if spec["min"] % 1 or spec["max"] % 1:
+            raise ValueError(f"{name}: min and max of int_uniform must be whole, got {spec['min']} and {spec['max']}")
+        spec |= {key: int(spec[key]) for key in ("min", "max")}
     if chosen == "log_uniform_values" and spec["min"] <= 0:
         raise ValueError(f"{name}: min of log_uniform_values must be above 0, got {spec['min']} (else take uniform)")
     if method == "grid":
@@ -208,7 +211,7 @@ def _checked_values(name: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _number(name: str, key: str, value: Any) -> float:
-    """A finite number; 1e-4 is one, which YAML 1.1 reads as text."""
+    """A finite number; text that is one counts too."""
     try:
         number = value if _is_number(value) else float(value) if isinstance(value, str) else math.nan
     except ValueError:
@@ -247,14 +250,10 @@ def distribution(name: str, spec: dict[str, Any]) -> str:
     'int_uniform'
 
     Raises:
-        ValueError: it is not known, or cannot draw from this range.
+        ValueError: it is not known.
     """
     whole = isinstance(spec["min"], int) and isinstance(spec["max"], int)
     chosen = str(spec.get("distribution", "int_uniform" if whole else "uniform"))
     if chosen not in DRAWS:
         raise ValueError(f"{name}: distribution {chosen} is not known here; there are {', '.join(DRAWS)}")
-    if chosen == "log_uniform_values" and spec["min"] <= 0:
-        raise ValueError(f"{name}: {chosen} needs a min above 0, got {spec['min']}; or take distribution: uniform")
-    if chosen == "int_uniform" and (spec["min"] % 1 or spec["max"] % 1):
-        raise ValueError(f"{name}: {chosen} needs whole min and max; or take distribution: uniform")
     return chosen

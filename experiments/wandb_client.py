@@ -37,8 +37,3 @@ def strip_key() -> None:
 def warn(line: str) -> None:
     """One line on standard error."""
     print(f"warning: {line}", file=sys.stderr, flush=True)
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of what is wrong, at most 200 characters."""
-    return " ".join(str(error).split())[:200]

@@ -7,9 +7,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from experiments.messages import reason
 from experiments.records import CellRecord
 from experiments.study import short_name
-from experiments.wandb_client import one_line, strip_key
+from experiments.wandb_client import strip_key
 from experiments.wandb_runs import RECORD_FILES
 
 
@@ -36,7 +37,7 @@ def download_records(project: str, experiment: str, folder: Path) -> list[str]:
             if str(run.config.get("cell")) not in cells and (cell := _download(run, folder)):
                 cells.add(cell)
     except (wandb.Error, OSError, ValueError) as error:
-        raise ValueError(f"W&B project {project} cannot be read: {one_line(error)}") from error
+        raise ValueError(f"W&B project {project} cannot be read: {reason(error)}") from error
     if not cells:
         raise ValueError(f"W&B project {project} has no records of {experiment}; was it logged with this version?")
     return sorted(cells)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.messages import reason
 from experiments.records import config_hash
 from experiments.study import Study
-from experiments.wandb_client import client_settings, logging_mode, one_line, warn
+from experiments.wandb_client import client_settings, logging_mode, warn
 
 ARTIFACT_TYPE = "report"
 
@@ -56,7 +57,7 @@ def send_report(study: Study, project: str | None = None) -> None:
         run.finish()
     except Exception as error:  # of many kinds; the report is written, whatever became of its copy
         wandb.teardown()
-        warn(f"W&B did not take the report ({one_line(error)}); the same command sends it again")
+        warn(f"W&B did not take the report ({reason(error)}); the same command sends it again")
 
 
 def report_artifact(name: str, folder: Path) -> Any:

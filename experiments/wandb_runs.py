@@ -16,9 +16,10 @@ import pandas as pd
 from lightning.pytorch.loggers import WandbLogger
 
 from experiments.cell_logger import CellLogger, matte_panels, result_figures
+from experiments.messages import reason
 from experiments.records import CellRecord, config_hash
 from experiments.scoring.evaluation import shown_scale
-from experiments.wandb_client import client_settings, logging_mode, one_line, warn
+from experiments.wandb_client import client_settings, logging_mode, warn
 from lightning_modules.metrics.scores import METRICS
 
 ARTIFACT_TYPE = "run-record"
@@ -115,7 +116,7 @@ class WandbCellLogger(CellLogger):
     def _tell(self, error: Exception) -> None:
         if not self.failed:
             self.failed = True
-            warn(f"W&B could not log all ({one_line(error)}); the run record is not touched")
+            warn(f"W&B could not log all ({reason(error)}); the run record is not touched")
 
     def _log_artifact(self, record: CellRecord) -> None:
         """Asks the server first, alone of all that is logged: with a dead one it is left out."""
@@ -153,9 +154,9 @@ def start_wandb(config: dict[str, Any], record: CellRecord) -> WandbCellLogger:
         for part in _parts(record) - earlier:  # nothing was logged to it
             shutil.rmtree(part)
         if in_sweep:
-            raise ValueError(f"W&B cannot be reached under its sweep agent ({one_line(error)})") from error
+            raise ValueError(f"W&B cannot be reached under its sweep agent ({reason(error)})") from error
         logger = WandbCellLogger(_start_run(config, record, "offline"), options["project"], "offline", log_anew)
-        warn(f"W&B cannot be reached ({one_line(error)}): logging offline; send later: wandb sync {logger.folder}")
+        warn(f"W&B cannot be reached ({reason(error)}): logging offline; send later: wandb sync {logger.folder}")
         return logger
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,8 +15,9 @@ from datamodules.batch import MattingBatch, SegmentationBatch
 from experiments.benchmarks.output import Columns
 from experiments.benchmarks.timing import synchronise
 from experiments.cell import make_net
+from experiments.command import CONFIGS
 from experiments.data import make_data
-from experiments.stages import make_recipe
+from experiments.stages import make_recipe, prepare_net
 from lightning_modules.module import Recipe
 from lightning_modules.nets.interface import MattingNet
 
@@ -46,7 +46,7 @@ def compose_cell(overrides: Sequence[str]) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    with initialize_config_dir(str(Path(__file__).parents[1] / "configs"), version_base=None):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)  # type: ignore[return-value]
 
 
@@ -75,10 +75,7 @@ def _measure(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     net = make_net(config).to(device).train()
-    if config["trainer"]["channels_last"]:
-        net.to(memory_format=torch.channels_last)
-    if config["trainer"]["compile"]:
-        net.compile_step()
+    prepare_net(net, config["trainer"])
     recipe = make_recipe(stage, net, config["seed"])
     recipe.objective.to(device).train()
     data = make_data(config, {**stage, "steps": 3 * steps + 1}, name)

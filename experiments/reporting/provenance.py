@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import yaml
 
+from experiments.fingerprints import size_text
 from experiments.records import CellRecord
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.formatting import Table, number
@@ -115,9 +116,7 @@ def _scoring(cell: CellRecord) -> str:
 
 
 def _data(cell: CellRecord) -> str:
-    if not cell.data:
-        return ""
-    return f"fingerprint {cell.data['fingerprint']}: {cell.data['files']} files, {cell.data['bytes'] / 1e6:.1f} MB"
+    return f"fingerprint {cell.data['fingerprint']}: {size_text(cell.data)}" if cell.data else ""
 
 
 def total_minutes(cells: Iterable[CellRecord]) -> float:

@@ -67,11 +67,7 @@ class Plan:
         if not isinstance(plain["threads"], int) or plain["threads"] < 1:
             raise ValueError(f"threads must be a number from 1 on, got {plain['threads']!r}")
         torch.set_num_threads(plain["threads"])
-        if plain["device"] not in DEVICES:
-            raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {plain['device']!r}")
-        self.device = pick_device(plain["device"])
-        if self.device.type == "cuda":
-            self.device = torch.device("cuda", local_rank % torch.cuda.device_count())
+        self.device = _device(plain["device"], local_rank)
         self.how, self.scoring = Streaming.of({name: plain[name] for name in STREAMING}), _scoring(plain)
         self.net, model = _net(plain, given, self.how)
         self.net.to(self.device).eval()
@@ -151,6 +147,13 @@ class Plan:
         """What is measured on one clip at least."""
         names = [name for clip in self.clips for name in self.scoring.metrics_for(clip)]
         return tuple(dict.fromkeys(names))
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name not in DEVICES:
+        raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
+    device = pick_device(name)
+    return torch.device("cuda", local_rank % torch.cuda.device_count()) if device.type == "cuda" else device
 
 
 def _places(data: dict[str, Any]) -> list[str]:

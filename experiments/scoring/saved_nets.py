@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from datamodules.files.writing import write_file
+from experiments.messages import reason
 from experiments.records import CellRecord
 from lightning_modules.nets import NETS, build_net
 from lightning_modules.nets.checkpoint_files import read_checkpoint
@@ -58,7 +59,7 @@ def load_net(path: Path, name: str, **changes: Any) -> tuple[MattingNet, dict[st
         net.load_state_dict(weights)
     except RuntimeError as error:
         changed = f" with {', '.join(f'{key}={value}' for key, value in changes.items())}" if changes else ""
-        raise ValueError(f"{path} does not fit this {name}{changed}: {' '.join(str(error).split())[:200]}") from error
+        raise ValueError(f"{path} does not fit this {name}{changed}: {reason(error)}") from error
     return net.eval(), all_options(name, options)
 
 

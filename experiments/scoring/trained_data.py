@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from experiments.command import CONFIGS
+from experiments.command import CONFIGS, in_quotes
 from experiments.scoring.sets import PROTOCOL
 
-PLACES = ("root", "scenes")  # settings of a data group that have no default
+REQUIRED = ("root", "scenes")  # settings of a data group that have no default
 
 
 def trained_config(given: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -51,20 +51,17 @@ def data_group(config: Mapping[str, Any]) -> str:
 def data_overrides(config: Mapping[str, Any], given: Collection[str]) -> list[str]:
     """What a command line must say for its config to have the parts that the run's data have."""
     said = [f"data={data_group(config)}", *([] if "scale" in given else [f"scale={config['scale']['name']}"])]
-    places = (name for name in PLACES if name in config["data"] and f"data.{name}" not in given)
-    return said + [f"data.{name}={quoted(config['data'][name])}" for name in places]
+    places = (name for name in REQUIRED if name in config["data"] and f"data.{name}" not in given)
+    return said + [f"data.{name}={as_value(config['data'][name])}" for name in places]
 
 
-def quoted(value: Any) -> str:
+def as_value(value: Any) -> str:
     r"""A value as Hydra's grammar takes it, whatever characters it has.
 
-    >>> quoted("my people/it's"), quoted(["a", "b"])
+    >>> as_value("my people/it's"), as_value(["a", "b"])
     ("'my people/it\\'s'", "['a','b']")
     """
-    if isinstance(value, list):
-        return f"[{','.join(map(quoted, value))}]"
-    text = str(value).replace("'", "\\'")
-    return f"'{text}'"
+    return f"[{','.join(map(as_value, value))}]" if isinstance(value, list) else in_quotes(str(value))
 
 
 def take_data(config: DictConfig, trained: Mapping[str, Any], given: Collection[str]) -> None:

@@ -33,6 +33,18 @@ def experiment() -> dict[str, Any]:
 
 
 @pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with `people` with alpha and `places`, three each: one for each part."""
+    draw = np.random.default_rng(0)
+    for folder, channels in (("people", 4), ("places", 3)):
+        (tmp_path / folder).mkdir()
+        for name in "abc":
+            pixels = draw.integers(0, 256, (48, 48, channels), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
+    return tmp_path
+
+
+@pytest.fixture
 def make_cell(tmp_path: Path) -> Callable[..., CellRecord]:
     """Writes one complete cell whose error is `effect` times that of the arm without effect."""
 

@@ -5,41 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
-from PIL import Image
 
-from experiments.command import CONFIGS
 from experiments.fingerprints import describe_weights
 from experiments.records import CellRecord, write_table
 from experiments.study import Study, prepared_cell
+from experiments.sweep import composed
 from tests.experiments.one_cell import OneCell
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """`people` with alpha and `places`, three each: one for each part."""
-    draw = np.random.default_rng(0)
-    for folder, channels in (("people", 4), ("places", 3)):
-        (tmp_path / folder).mkdir()
-        for name in "abc":
-            pixels = draw.integers(0, 256, (48, 48, channels), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
-    return tmp_path
-
-
 def study(folder: Path, *overrides: str) -> Study:
-    """The cell as a process of its own would name it, with its paths relative to nothing."""
+    """A cell whose outputs lie in a folder."""
     words = ["scale=smoke", "logger=none", f"output_dir={folder}/outputs", *overrides]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("config", overrides=words, return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
-    plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    return Study(plain, HydraConfig.get(), axes=())
+    return Study(composed(words), HydraConfig.get(), axes=())
 
 
 def on_pictures(folder: Path, *overrides: str) -> Study:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import records
-from experiments.records import CellRecord, config_hash, read_cells, write_file
+from experiments.records import CellRecord, config_hash, read_cells
 
 
 def test_a_record_comes_back_as_it_was_saved(make_cell):
@@ -184,20 +184,6 @@ def test_only_cells_of_this_config_are_read(make_cell):
         ("model.brm=true,seed=0", "complete"),
     ]
     assert read_cells(root / "nowhere") == []
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "deep" / "file"
-    write_file(path, b"old")
-
-    def broken(_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(records.os, "fsync", broken)
-    with pytest.raises(OSError, match="disk full"):
-        write_file(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(path.parent.iterdir()) == [path]
 
 
 @given(st.dictionaries(st.text(), st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.none())))

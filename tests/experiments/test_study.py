@@ -11,7 +11,8 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from experiments.launch import spawn
-from experiments.records import CellRecord, lock_cell
+from experiments.locks import lock_cell
+from experiments.records import CellRecord
 from experiments.study import CellBusyError, Study, prepared_cell
 from experiments.sweep import composed
 
@@ -19,7 +20,7 @@ from experiments.sweep import composed
 WORKER = """
 import os, sys
 from pathlib import Path
-from experiments.records import lock_cell
+from experiments.locks import lock_cell
 folder = Path(sys.argv[1])
 print("importing", flush=True)
 sys.stdin.readline()

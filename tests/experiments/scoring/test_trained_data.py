@@ -5,16 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 
 from experiments.command import CONFIGS
-from experiments.scoring.trained_data import data_overrides, quoted, take_data, trained_config
+from experiments.scoring.trained_data import as_value, data_overrides, take_data, trained_config
 
 
 def compose_plain(name: str, *overrides: str) -> DictConfig:
@@ -109,25 +107,23 @@ def test_a_config_that_tells_no_data_is_refused_in_one_line(trained: Callable[..
 
 def test_a_value_is_quoted_as_the_grammar_asks(tmp_path: Path) -> None:
     for value in ("plain", "a b", "it's", "x=1,y=2", "[a-z]+", "~/people"):
-        composed = compose_plain("evaluate", f"name={quoted(value)}")
+        composed = compose_plain("evaluate", f"name={as_value(value)}")
         assert composed.name == value
 
 
 def test_the_command_scores_own_people_and_says_so(
-    trained: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Callable[..., Path],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from experiments import evaluate
     from experiments.records import CellRecord
     from experiments.scoring.saved_nets import save_net
     from lightning_modules.nets import build_net
 
-    draw = np.random.default_rng(0)
-    for folder, channels in (("people", 4), ("places", 3)):
-        (tmp_path / folder).mkdir()
-        for name in "abc":
-            pixels = draw.integers(0, 256, (48, 48, channels), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
-    own = ("data=image_mattes", f"data.root={tmp_path}/people", f"data.scenes={tmp_path}/places")
+    own = ("data=image_mattes", f"data.root={pictures}/people", f"data.scenes={pictures}/places")
     small = ("scale=smoke", "scale.test_clips=1", "scale.test_frames=2")
     checkpoint = trained(*own, *small)
     net = build_net("modnet", width=0.25, hidden=8)
