@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from datamodules.files.writing import write_file
-from experiments.cell_logger import logged_names
+from experiments.cell_logger import CellLogger, logged_names, read_rows
 from experiments.checkpoints import (
     OWNER,
     WholeCheckpoints,
@@ -139,9 +139,12 @@ class History(Callback):
         self.seconds = 0.0
         self.begin = 0.0
 
-    def on_train_start(self, *_: Any) -> None:
-        """Start the clock."""
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Start the clock; what a checkpoint brought is behind the loggers."""
         self.begin = time.monotonic() - self.seconds
+        for logger in trainer.loggers if trainer.is_global_zero else []:
+            if isinstance(logger, CellLogger):
+                logger.log_earlier(self.rows)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -313,6 +316,8 @@ def train_stage(
     owner = f"{cell} {name}"
     if is_usable(weights, owner):
         remove_checkpoint(resume)  # left by a kill between the two
+        if isinstance(logger, CellLogger):
+            logger.log_earlier(read_rows(folder / f"history_{name}.csv"))
         return _load_trained(weights, net, recipe.objective)
     resume.parent.mkdir(parents=True, exist_ok=True)
     module = MattingModule(net, recipe)

@@ -1,7 +1,7 @@
 """What a stage writes down while it trains."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,16 +35,23 @@ def see(history: History, trainer: SimpleNamespace, batch: int, **terms: float) 
     history.on_train_batch_end(trainer, None, {"terms": terms}, None, batch)  # type: ignore[arg-type]
 
 
+class Told(CellLogger):
+    """Keeps what it is told of an earlier process."""
+
+    def log_earlier(self, rows: Iterable[Mapping[str, float]]) -> None:
+        self.rows = list(rows)
+
+
 def test_a_row_holds_the_mean_of_each_loss_since_the_row_before(tmp_path: Path) -> None:
     fit, history = trainer(), History(tmp_path / "history.csv", every=4)
-    history.on_train_start()
+    history.on_train_start(fit)  # type: ignore[arg-type]
     for batch, value in enumerate((1.0, 2.0, 3.0)):
         see(history, fit, batch, loss=value, matting=value)
     saved = copy.deepcopy(history.state_dict())
     see(history, fit, 3, loss=10.0, segmentation=10.0)
     history = History(tmp_path / "history.csv", every=4)  # cut off within a row, and gone on with
     history.load_state_dict(saved)
-    history.on_train_start()
+    history.on_train_start(fit)  # type: ignore[arg-type]
     see(history, fit, 3, loss=10.0, segmentation=10.0)
     see(history, fit, 4, loss=6.0, segmentation=6.0)
     fit.callback_metrics = {"val/mad": torch.tensor(0.5), "loss": torch.tensor(6.0)}
@@ -58,10 +65,18 @@ def test_a_row_holds_the_mean_of_each_loss_since_the_row_before(tmp_path: Path) 
 
 def test_a_row_counts_every_batch_of_accumulated_steps(tmp_path: Path) -> None:
     fit, history = trainer(accumulated=2), History(tmp_path / "history.csv", every=2)
-    history.on_train_start()
+    history.on_train_start(fit)  # type: ignore[arg-type]
     for batch in range(8):
         see(history, fit, batch, loss=float(batch))
     assert history.rows == [{"step": 2, "loss": 1.5}, {"step": 4, "loss": 5.5}]
+
+
+def test_loggers_are_told_what_a_checkpoint_brought(tmp_path: Path) -> None:
+    fit, history, told = trainer(), History(tmp_path / "history.csv", every=1), Told(CSVLogger(tmp_path))
+    history.load_state_dict({"rows": [{"step": 1, "loss": 2.0}], "sums": {}, "seconds": 0.0})
+    fit.loggers = [told]
+    history.on_train_start(fit)  # type: ignore[arg-type]
+    assert told.rows == [{"step": 1, "loss": 2.0}]
 
 
 @pytest.mark.parametrize("passes", [0, 2, 4, 6])
@@ -118,7 +133,9 @@ def test_checkpoints_of_another_cell_are_not_used_and_none_stays_when_the_stage_
     done, left = (tmp_path / "one" / "checkpoints" / f"{stage}{suffix}" for suffix in (".pt", ".ckpt"))
     left.write_bytes(b"left by a kill")
     capsys.readouterr()
-    train(one, tmp_path / "one", None)  # nothing is trained
+    told = Told(CSVLogger(tmp_path))
+    train(one, tmp_path / "one", told)  # nothing is trained
+    assert [row["step"] for row in told.rows] == [1, 2, 3, 4]
     assert not left.exists()
     assert capsys.readouterr().out == ""
     foreign = tmp_path / "other" / "checkpoints" / f"{stage}.pt"
