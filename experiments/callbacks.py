@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from datamodules.files.writing import write_file
-from experiments.cell_logger import logged_names
+from experiments.cell_logger import CellLogger, logged_names
 from experiments.checkpoints import OWNER, save_checkpoint
 from lightning_modules.ranks import mean_over_ranks
 
@@ -90,9 +90,12 @@ class History(Callback):
         self.seconds = 0.0
         self.begin = 0.0
 
-    def on_train_start(self, *_: Any) -> None:
-        """Start the clock."""
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Start the clock; what a checkpoint brought is behind the loggers."""
         self.begin = time.monotonic() - self.seconds
+        for logger in trainer.loggers if trainer.is_global_zero else []:
+            if isinstance(logger, CellLogger):
+                logger.log_earlier(self.rows)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

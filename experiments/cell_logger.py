@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,22 @@ class CellLogger(Logger):
         """Log what the test found; the record's tables and pictures are written."""
         self.log_metrics(result_figures(record), step=0)
 
+    def log_earlier(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Take up a stage where an earlier process left it: nothing, what that one wrote is still there.
+
+        Args:
+            rows: of the stage's history so far.
+        """
+
+    def log_history(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Log the rows of a stage's history one by one, like the training that kept them: losses, then scores."""
+        for row in rows:
+            known = {name: value for name, value in row.items() if name != "step" and not pd.isna(value)}
+            scores = {name: value for name, value in known.items() if "/" in name}
+            losses = {name: value for name, value in known.items() if "/" not in name}
+            for values in filter(None, (losses, scores)):
+                self.log_metrics(logged_names(values), int(row["step"]))
+
     def log_record(self, record: CellRecord, stages: Mapping[str, Any]) -> None:
         """Log a complete cell from its record, and end.
 
@@ -68,10 +84,7 @@ class CellLogger(Logger):
             stages: those of its recipe, config or None by name.
         """
         for name, stage in stages.items():
-            path = record.folder / f"history_{name}.csv"
-            for row in pd.read_csv(path).to_dict("records") if path.is_file() else []:
-                known = {str(key): value for key, value in row.items() if key != "step" and not pd.isna(value)}
-                self.log_metrics(logged_names(known), int(row["step"]))
+            self.log_history(read_rows(record.folder / f"history_{name}.csv"))
             self.first_step += stage["steps"] if stage else 0
         self.close(record)
 
@@ -80,6 +93,12 @@ class CellLogger(Logger):
         if record.status == "complete":
             self.log_results(record)
         self.inner.finalize("success" if record.status == "complete" else "failed")
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """The rows of a stage's history; none if it has no file."""
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def logged_names(row: Mapping[str, float]) -> dict[str, float]:

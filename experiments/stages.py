@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from datamodules.files.writing import write_file
 from experiments.callbacks import Heartbeat, History, ResumePoint
+from experiments.cell_logger import CellLogger, read_rows
 from experiments.checkpoints import (
     OWNER,
     WholeCheckpoints,
@@ -168,6 +169,8 @@ def train_stage(
     owner = f"{cell} {name}"
     if is_usable(weights, owner):
         remove_checkpoint(resume)  # left by a kill between the two
+        if isinstance(logger, CellLogger):
+            logger.log_earlier(read_rows(folder / f"history_{name}.csv"))
         return _load_trained(weights, net, recipe.objective)
     resume.parent.mkdir(parents=True, exist_ok=True)
     module = MattingModule(net, recipe)

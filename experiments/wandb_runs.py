@@ -1,13 +1,16 @@
 """A cell as a run of Weights & Biases: offline by default, and never a reason why a cell fails or waits.
 
-Offline, or when a server died, the run lies in `CELL/wandb/`; `wandb sync` sends it later.
+Offline, or when a server died, the run lies in `CELL/wandb/`; `wandb sync` sends it later. Each start of a cell logs it
+from its first step, as the file of a client that was killed lacks rows; online those rows are left out that the server
+has. `wandb sync` adds all rows of a file to those that the server has: where it may have a part of a run, the whole is
+therefore a run of another id.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,8 @@ ARTIFACT_TYPE = "run-record"
 # What a report is made of, and the config; not the weights. Tables need no pictures.
 RECORD_FILES = ("config.yaml", "record.json", "metrics.parquet", "baselines.parquet", "history_*.csv")
 PICTURES = "media/*.png"
-LogAnew = Callable[[CellRecord, bool], Path]
+ANEW = "-anew"  # at the end of the id of an offline run, where the server may have a part of the cell's
+LogAnew = Callable[[CellRecord], None]
 SCORES = ("mad", "mse", "dtssd")
 
 
@@ -40,7 +44,7 @@ class WandbCellLogger(CellLogger):
             run: of the client.
             project: its name.
             mode: "online" or "offline".
-            log_anew: logs a complete cell, or its results alone, to an offline run of the same id; gives its folder.
+            log_anew: logs a complete cell to an offline run, and tells how to send it.
         """
         # Given a run that is started: Lightning's own start prints a warning on standard error.
         super().__init__(WandbLogger(experiment=run, project=project))
@@ -49,14 +53,21 @@ class WandbCellLogger(CellLogger):
         self.folder = Path(self.run.dir).parent
         self.log_anew = log_anew
         self.failed = False
+        self.rows = 0  # logged by this process, those that the server has included
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         for score in SCORES:
             run.define_metric(f"val/{score}", step_metric="trainer/global_step", summary="min")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log scalars."""
-        self._try(partial(super().log_metrics, metrics, step))
+        """Log scalars as a row, if a run that is resumed does not have it: `starting_step` counts its rows."""
+        self.rows += 1
+        if self.rows > self.run.starting_step:
+            self._try(partial(super().log_metrics, metrics, step))
+
+    def log_earlier(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Log what an earlier process did."""
+        self.log_history(rows)
 
     def log_results(self, record: CellRecord) -> None:
         """Test figures, clips, mattes and videos."""
@@ -73,9 +84,8 @@ class WandbCellLogger(CellLogger):
     def close(self, record: CellRecord) -> None:
         """Log results and record, and end within `logger.finish_timeout` seconds.
 
-        Where an earlier process of an offline cell was killed, the client may not have written all: one run from the
-        record takes the place of its parts. Where a server was away, it has part of the steps and the client's file
-        has all, but not the results, which ask the server first: they are logged to an offline run of their own.
+        Where a server was away, the client's file has all steps, but not the results, which ask the server first: a
+        complete cell is logged anew from its record. When its run is whole, those of earlier processes go.
         """
         complete = record.status == "complete"
         last = [self.log_results] if complete else []
@@ -88,23 +98,25 @@ class WandbCellLogger(CellLogger):
             self.run.finish(exit_code=0 if complete else 1)
         except TimeoutError as error:
             self._tell(error)
-        parts = _parts(record, self.run.id)
-        cut_off = self.mode == "offline" and len(parts) > 1
-        if complete and self.log_anew and (self.failed or cut_off):
-            self._try(partial(self._log_missing, parts, self.log_anew, record))
-        elif self.failed:
-            how = "" if self.mode == "offline" else "--include-online "
-            warn(f"what W&B does not have yet is sent by: wandb sync {how}{self.folder}")
-
-    def _log_missing(self, parts: set[Path], log_anew: LogAnew, record: CellRecord) -> None:
-        """Log anew what the parts of a run lack, and tell how to send all; they stay where that fails."""
-        folder, before = log_anew(record, self.mode == "offline"), ""
-        if self.mode == "online":
-            before = f"wandb sync --include-online {self.folder} && "
-        else:
-            for part in parts:
+        if complete and not self.failed:
+            for part in _parts(record, f"{self.run.id.removesuffix(ANEW)}*") - {self.folder}:
                 shutil.rmtree(part)
-        warn(f"all of this run is sent by: {before}wandb sync {folder}")
+        elif self.failed:
+            self._rescue(record)
+
+    def _rescue(self, record: CellRecord) -> None:
+        """Log a complete cell anew; tell how the rest of any other comes to the server."""
+        if record.status == "complete" and self.log_anew:
+            try:
+                return self.log_anew(record)
+            except Exception as error:
+                warn(f"W&B could not log the cell anew ({reason(error)})")
+        if self.mode == "offline":
+            warn(f"what there is of this run is sent by: wandb sync {self.folder}")
+        elif record.status == "complete":
+            warn(f"rows that W&B has come again with: wandb sync --include-online {self.folder}")
+        else:
+            warn("the same command sends W&B what it lacks when the cell goes on")
 
     def _try(self, call: Callable[[], None]) -> None:
         """Call the client; a line at the first error, whatever it is: training goes on, the record is complete."""
@@ -132,7 +144,7 @@ class WandbCellLogger(CellLogger):
 
 
 def start_wandb(config: dict[str, Any], record: CellRecord) -> WandbCellLogger:
-    """The cell's run, the same one again when the cell is resumed.
+    """The cell's run; its id is the same when the cell is resumed.
 
     Online when config or WANDB_MODE says so and under a sweep agent (WANDB_SWEEP_ID is set), whose run would
     else stay pending on the server for ever; offline otherwise, and when the server cannot be reached.
@@ -165,15 +177,15 @@ def _parts(record: CellRecord, run_id: str = "*") -> set[Path]:
     return {path.parent for path in (record.folder.resolve() / "wandb").glob(f"*run-*/run-{run_id}.wandb")}
 
 
-def _log_anew(config: dict[str, Any], record: CellRecord, whole: bool) -> Path:
-    """Log a complete cell, or its results alone, to an offline run of the same id; its folder."""
+def _log_anew(config: dict[str, Any], record: CellRecord) -> None:
+    """Log a complete cell to an offline run, and tell how to send it."""
     import wandb
 
     wandb.teardown()  # else the run's id counts as in use
-    run = _start_run(config, record, "offline")
-    logger = WandbCellLogger(run, config["logger"]["project"], "offline")
-    logger.log_record(record, config["recipe"]["stages"] if whole else {})
-    return logger.folder
+    logger = WandbCellLogger(_start_run(config, record, "offline"), config["logger"]["project"], "offline")
+    logger.log_record(record, config["recipe"]["stages"])
+    if not logger.failed:  # else it told so itself
+        warn(f"all of this cell is sent, as run {logger.run.id}, by: wandb sync {logger.folder}")
 
 
 def _start_run(config: dict[str, Any], record: CellRecord, mode: str) -> Any:
@@ -181,12 +193,15 @@ def _start_run(config: dict[str, Any], record: CellRecord, mode: str) -> Any:
 
     options = config["logger"]
     identity = config_hash({"cell": [record.experiment, record.cell, record.config_hash]})
+    if "WANDB_SWEEP_ID" in os.environ:
+        identity = os.environ.get("WANDB_RUN_ID", identity)
+    was_online = any(part.name.startswith("run-") for part in _parts(record, identity))
     return wandb.init(
         project=options["project"],
         dir=record.folder.resolve(),
         resume="allow",
         name=record.cell,
-        id=os.environ.get("WANDB_RUN_ID", identity) if "WANDB_SWEEP_ID" in os.environ else identity,
+        id=identity + ANEW if mode == "offline" and was_online else identity,
         group=os.environ.get("WANDB_RUN_GROUP", record.experiment),
         job_type="train",
         tags=[record.scale, str(config["model"]["name"])],

@@ -153,17 +153,17 @@ def check_outage(server: WandbServer, folder: Path) -> str:
     output = process.communicate(timeout=PATIENCE)[0]
     server.broken = lambda request: False
     assert process.returncode == 0, f"outage: the run ended with {process.returncode}: {output[-1500:]}"
-    found = re.search(r"wandb sync (--include-online \S.*)$", output, flags=re.MULTILINE)
+    found = re.search(r"is sent, as run (\S+), by: (wandb sync \S+)$", output, flags=re.MULTILINE)
     assert found, f"outage: no line says how to sync: {output[-1500:]}"
-    run_id = found[1].rpartition("-")[2].strip()
-    before = len(losses(server.run(run_id)))
-    flag, _, path = found[1].strip().partition(" ")
-    sync = spawn(["wandb", "sync", flag, path], server.url, folder / "outage")
+    before = [len(losses(run)) for run in server.store.runs.values() if found[1].startswith(run.name)]
+    sync = spawn(found[2].split(), server.url, folder / "outage")
     told = sync.communicate(timeout=PATIENCE)[0]
     assert sync.returncode == 0, f"outage: wandb sync ended with {sync.returncode}: {told[-1500:]}"
-    steps = losses(server.run(run_id))
+    steps = losses(server.run(found[1]))
     assert steps == list(range(1, 41)), f"outage: after wandb sync the server has steps {steps}"
-    return f"outage: run ended with 0; the server had {before} of 40 steps before and {len(steps)} after wandb sync"
+    return (
+        f"outage: run ended with 0; the server had {sum(before)} of 40 steps before and {len(steps)} after wandb sync"
+    )
 
 
 def trains(progress: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
+from experiments.cell_logger import CellLogger
 from experiments.records import CellRecord, write_config, write_table
 from lightning_modules.module import Objective
 
@@ -99,6 +101,18 @@ def make_cell(tmp_path: Path) -> Callable[..., CellRecord]:
         return record
 
     return make
+
+
+class _Told(CellLogger):
+    """Keeps what it is told of an earlier process."""
+
+    def log_earlier(self, rows: Iterable[Mapping[str, float]]) -> None:
+        self.rows = list(rows)
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> CellLogger:
+    return _Told(CSVLogger(tmp_path))
 
 
 @pytest.fixture

@@ -190,14 +190,14 @@ def test_without_a_key_a_cell_is_logged_offline_with_one_line(
 
 def bare(run: Any, mode: str, folder: Path) -> WandbCellLogger:
     run.define_metric = run.save = lambda *_, **__: None
-    run.config = SimpleNamespace()
+    run.config, run.starting_step = SimpleNamespace(), 0
     run.dir = folder / "run-1-abc" / "files"
     run.dir.mkdir(parents=True)
     return WandbCellLogger(run, "tests", mode)
 
 
 @pytest.mark.parametrize("status", ["complete", "failed"])
-def test_a_server_that_dies_says_how_to_sync(
+def test_after_a_server_died_a_complete_cell_is_logged_anew_and_another_goes_on_later(
     status: str, record: CellRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def finish(exit_code: int) -> None:
@@ -205,11 +205,12 @@ def test_a_server_that_dies_says_how_to_sync(
 
     nothing = lambda *_, **__: None  # noqa: E731
     logger = bare(SimpleNamespace(id="abc", log=nothing, log_artifact=nothing, finish=finish), "online", tmp_path)
-    logger.log_anew = lambda record, whole: tmp_path / ("whole" if whole else "offline-run-2-abc")
+    logged: list[CellRecord] = []
+    logger.log_anew = logged.append
     record.status = status
     logger.close(record)
-    rest = {"complete": f" && wandb sync {tmp_path}/offline-run-2-abc", "failed": ""}[status]
-    assert f"wandb sync --include-online {tmp_path}/run-1-abc{rest}\n" in capsys.readouterr().err
+    told = "the same command sends W&B what it lacks when the cell goes on\n" in capsys.readouterr().err
+    assert (bool(logged), told) == {"complete": (True, False), "failed": (False, True)}[status]
 
 
 KILLED = """
@@ -229,8 +230,11 @@ def test_the_offline_run_of_a_cell_that_was_killed_has_all_its_steps(record: Cel
     command = [sys.executable, "-c", KILLED, str(record.folder), repr(CONFIG)]
     assert subprocess.run(command, timeout=300, check=False).returncode == -9
     assert list(record.folder.glob("wandb/offline-run-*/run-*.wandb"))
-    logger = start_wandb(CONFIG, record)  # the history of the record has all steps, the client's file not all
-    for step in range(200, 400, 10):
+    logger = start_wandb(CONFIG, record)
+    logger.log_earlier(
+        [{"step": step, "loss": 1.0} for step in range(0, 150, 10)]
+    )  # its checkpoint's, the file has fewer
+    for step in range(150, 400, 10):
         logger.log_metrics({"train/loss": 1.0}, step)
     logger.close(record)
     (path,) = record.folder.glob("wandb/*run-*/run-*.wandb")

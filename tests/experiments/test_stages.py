@@ -64,7 +64,7 @@ def test_a_stage_that_is_cut_off_within_a_row_or_at_its_end_leaves_what_a_whole_
 
 
 def test_checkpoints_of_another_cell_are_not_used_and_none_stays_when_the_stage_is_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], told: Any
 ) -> None:
     settings = ["model=modnet", "recipe=modnet", "scale=smoke", "trainer.accelerator=cpu", "model.width=0.25"]
     settings += ["trainer.checkpoint_every=2", f"data.cache_dir={tmp_path}/cache", "scale.steps=4"]
@@ -77,7 +77,8 @@ def test_checkpoints_of_another_cell_are_not_used_and_none_stays_when_the_stage_
     done, left = (tmp_path / "one" / "checkpoints" / f"{stage}{suffix}" for suffix in (".pt", ".ckpt"))
     left.write_bytes(b"left by a kill")
     capsys.readouterr()
-    train(one, tmp_path / "one", None)  # nothing is trained
+    train(one, tmp_path / "one", told)  # nothing is trained
+    assert [row["step"] for row in told.rows] == [1, 2, 3, 4]
     assert not left.exists()
     assert capsys.readouterr().out == ""
     foreign = tmp_path / "other" / "checkpoints" / f"{stage}.pt"
