@@ -39,7 +39,7 @@ REFUSED = {
 
 
 def study(*overrides: str) -> Study:
-    config = composed(["+exp=brm_ablation", "hydra.mode=RUN", *overrides])
+    config = composed(["hydra.mode=RUN", *overrides])
     return Study(config, HydraConfig.get(), axes=())
 
 
