@@ -14,6 +14,7 @@ Times hold for this machine, in this run. Each command says more with --help.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -35,10 +36,11 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help"):
         arguments = ["nets", *arguments]
     options = make_parser().parse_args(arguments)
-    if options.threads < 1 or options.seconds < 0:
-        raise ValueError(
-            f"--threads must be 1 or more and --seconds not negative: {options.threads}, {options.seconds}"
-        )
+    if not 0 <= options.seconds < math.inf:
+        raise ValueError(f"--seconds must be a number from 0 on, got {options.seconds}")
+    for name in ("threads", "frames", "chunk", "batch", "steps"):
+        if (number := getattr(options, name, None)) is not None and number < 1:
+            raise ValueError(f"--{name} must be 1 or more, got {number}")
     torch.set_num_threads(options.threads)
     options.device = pick_device(options.device)
     if options.device.type == "cuda":

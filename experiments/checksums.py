@@ -20,6 +20,8 @@ VALUES: dict[str, tuple[type, ...]] = {
     "cost": (*NUMBER, NoneType, str),
 }
 TEXTS_OF_COST = ("frame",)
+DATA: dict[str, type] = {"fingerprint": str, "files": int, "bytes": int, "parts": dict}
+PART: dict[str, type] = {"digest": str, "files": int, "bytes": int}
 
 
 def file_checksum(path: Path) -> str:
@@ -63,6 +65,17 @@ def wrong_type(content: dict[str, Any], usual: dict[str, Any]) -> str:
             is_text = name == "cost" and key in TEXTS_OF_COST
             if not isinstance(item, VALUES[name]) or (name == "cost" and isinstance(item, str) is not is_text):
                 return f"{name}.{key} is of type {type(item).__name__}"
+    return _wrong_data(content["data"]) if content.get("data") else ""
+
+
+def _wrong_data(data: dict[str, Any]) -> str:
+    """`wrong_type` of the description of data, whose entries must all be there."""
+    parts = data["parts"].items() if isinstance(data.get("parts"), dict) else ()
+    for place, entries, kinds in (("data", data, DATA), *((f"data.parts.{name}", part, PART) for name, part in parts)):
+        for name, kind in kinds.items():
+            value = entries.get(name) if isinstance(entries, dict) else entries
+            if not isinstance(value, kind) or isinstance(value, bool):
+                return f"{place}.{name} is of type {type(value).__name__}"
     return ""
 
 

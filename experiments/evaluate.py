@@ -33,6 +33,7 @@ from experiments.command import ends_with_one_line, quote_texts, run_hydra
 from experiments.fingerprints import size_text, what_changed
 from experiments.locks import lock_cell, lock_owner
 from experiments.messages import reason
+from experiments.record_tables import read_table
 from experiments.records import (
     CellRecord,
     describe_hardware,
@@ -129,7 +130,7 @@ def set_other_data_aside(plan: Plan, again: bool) -> None:
     """
     if again or not (plan.folder / "record.json").is_file():
         return
-    earlier = CellRecord.load(plan.folder)
+    earlier = earlier_record(plan)
     if earlier.config_hash == plan.hash() and earlier.data.get("fingerprint") != plan.data["fingerprint"]:
         changed = what_changed(earlier.data, plan.data) if earlier.data else "which ones was not recorded"
         aside = move_aside(plan.folder, earlier)
@@ -143,10 +144,7 @@ def prepare(plan: Plan, again: bool) -> list[int] | None:
     folder, parts = plan.folder, plan.folder / "parts"
     record, earlier = plan.record(), None
     if (folder / "record.json").is_file() and not again:
-        try:
-            earlier = CellRecord.load(folder)
-        except ValueError as error:
-            raise ValueError(f"{error} with again=true") from error
+        earlier = earlier_record(plan)
         if earlier.config_hash != record.config_hash:
             raise ValueError(f"{folder} holds an evaluation with other settings; give another name=, or again=true")
         if earlier.status == "complete" and (folder / "scores.md").is_file():
@@ -166,7 +164,7 @@ def prepare(plan: Plan, again: bool) -> list[int] | None:
     record.hardware = describe_hardware()
     write_config(folder / "config.yaml", plan.config)
     record.save()
-    return [i for i in range(len(plan.clips)) if not part_path(plan, i).is_file()]
+    return [i for i in range(len(plan.clips)) if not is_scored(plan, i)]
 
 
 def score_clips(plan: Plan, numbers: Sequence[int], rank: int = 0, ranks: int = 1) -> None:
@@ -210,6 +208,34 @@ def finish(plan: Plan, seconds: float) -> None:
     record.status, record.error, record.finished = "complete", "", now()
     record.save()
     shutil.rmtree(plan.folder / "parts")
+
+
+def earlier_record(plan: Plan) -> CellRecord:
+    """The record of an earlier evaluation in the plan's folder.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        return CellRecord.load(plan.folder)
+    except ValueError as error:
+        raise ValueError(f"{error} with again=true") from error
+
+
+def is_scored(plan: Plan, number: int) -> bool:
+    """Whether an earlier process has scored a clip and its table is as it wrote it; one that is not is deleted."""
+    path = part_path(plan, number)
+    if not path.is_file():
+        return False
+    try:
+        table = read_table(path)
+        if len(table) != plan.clips[number].num_frames:
+            raise ValueError(f"{path} is not of {plan.clips[number].num_frames} frames")
+    except ValueError as error:
+        print(f"damaged   {error}; the clip is scored anew", flush=True)
+        path.unlink()
+        return False
+    return True
 
 
 def part_path(plan: Plan, number: int) -> Path:

@@ -17,10 +17,10 @@ def read_table(path: Path) -> pd.DataFrame:
     """Scores, a row a clip and frame.
 
     Raises:
-        ValueError: the table is missing, torn, empty, or lacks a column of numbers.
+        ValueError: the table is missing, torn, damaged, empty, or lacks a column of numbers.
     """
     try:
-        table = pd.read_parquet(path)
+        table = pd.read_parquet(path, page_checksum_verification=True)
     except Exception as error:  # anything: a torn file may tell its reader whatever it likes
         raise ValueError(f"{path} cannot be read ({reason(error)}); run the cell again") from error
     missing = [name for name in FRAME_COLUMNS if name not in table]

@@ -253,7 +253,7 @@ def remove_torn(folder: Path) -> None:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as Parquet, whole or not at all."""
     buffer = BytesIO()
-    table.to_parquet(buffer, index=False)
+    table.to_parquet(buffer, index=False, write_page_checksum=True)  # which `read_table` compares
     write_file(path, buffer.getvalue())
 
 

@@ -23,6 +23,7 @@ from experiments.command import ends_with_one_line, one_line, quote_texts, run_h
 from experiments.launch import BUSY, CellPool, count_gpus, end, end_with_parent, spawn_cell, what_it_scored, why_ended
 from experiments.launchers import CellFailedError, launcher_of, run_launched, wait_for_first
 from experiments.processes import leads, started_by_srun, started_by_torchrun
+from experiments.settings import check_machine
 from experiments.slurm import TimeIsUp, heed_warning, requeue
 from experiments.study import CellBusyError, Study, prepared_cell
 
@@ -58,9 +59,10 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
         elif hydra.runtime.choices["hydra/launcher"] != "basic":
             run_launched(config, hydra, axes)
         else:
+            study = Study(config, hydra, axes)
             if not pools:
                 pools.append(make_pool(config))
-            start_in(pools[0], Study(config, hydra, axes), config.trainer.threads)
+            start_in(pools[0], study, config.trainer.threads)
 
     try:
         errors = run_hydra(run_cell)
@@ -115,7 +117,8 @@ def make_pool(config: DictConfig) -> CellPool:
     """One cell at a time on each GPU, or on each core up to four; `workers` overrides it.
 
     Raises:
-        ValueError: `workers` is neither "auto" nor a number from 1 on, or others have started this command too.
+        ValueError: `workers` is neither "auto" nor a number from 1 on, others have started this command too, or the
+            machine lacks what cells ask for.
     """
     if config.trainer.num_nodes > 1 or started_by_torchrun() or started_by_srun(config.trainer):
         raise ValueError(
@@ -130,6 +133,7 @@ def make_pool(config: DictConfig) -> CellPool:
         workers = (gpus or min(4, cores)) if one_device else 1
     if not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be auto or a number from 1 on, got {workers!r}")
+    check_machine(config)
     return CellPool(workers, gpus)
 
 
@@ -140,8 +144,8 @@ def finish(arguments: list[str], errors: list[Exception], pools: list[CellPool])
     # Without a terminal: W&B would wait there for somebody to log in.
     command = [sys.executable, "-m", "experiments.report", *overrides]
     report = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
-    for error in errors:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+    for line in dict.fromkeys(map(one_line, errors)):
+        print(f"error: {line}", file=sys.stderr)
     if failed:
         print(f"{len(failed)} cell(s) failed: {', '.join(failed)}; the others are kept", file=sys.stderr)
     return 1 if failed or errors or report.returncode else BUSY if any(pool.busy for pool in pools) else 0

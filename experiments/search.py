@@ -61,12 +61,14 @@ class Search:
 
     def _read(self, lines: Iterable[str]) -> list[Point]:
         """The points of the journal; a torn last line is none."""
+        from optuna.trial import create_trial
+
         try:
             points = [json.loads(line) for line in lines if line.endswith("\n")]
-        except ValueError:
-            points = [None]
-        if not all(isinstance(point, dict) and point.keys() == self.space.keys() for point in points):
-            raise ValueError(f"{self.journal} is no journal of this search: move it away to begin anew")
+            for point in points:  # refuses what the search could not have proposed
+                create_trial(params=point, distributions=self.space, value=0.0)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{self.journal} is no journal of this search: move it away to begin anew") from error
         return points
 
     def _propose(self, known: list[Point]) -> Point:

@@ -19,6 +19,7 @@ from experiments.fingerprints import describe_cell_data, describe_weights, what_
 from experiments.locks import lock_cell, lock_owner
 from experiments.records import BASELINES, CellRecord, config_hash, write_config
 from experiments.safety import check_names
+from experiments.settings import check_settings
 
 # Overrides that say where and how to run, not what; they are in no cell's name.
 NEUTRAL = (
@@ -48,7 +49,7 @@ class Study:
         """Name the cell of a composed config; `axes` are the settings that the command line sweeps.
 
         Raises:
-            ValueError: a name of files would lead out of the output folder.
+            ValueError: a name of files would lead out of the output folder, or no run could use a setting.
         """
         self.config: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         stages = {f"recipe.stages.{name}": name for name in self.config["recipe"]["stages"]}
@@ -56,6 +57,7 @@ class Study:
         self.experiment = self.config.pop("experiment")
         roots = {name: Path(self.config.pop(name)) for name in ("output_dir", "results_dir")}
         self.config.pop("workers")
+        check_settings(self.config)
         given = [override.lstrip("+~").partition("=")[0] for override in hydra.overrides.task]
         axes = [*(hydra.sweeper.get("params") or {}), *axes]
         self.arm = {axis: _value(config, hydra, axis) for axis in dict.fromkeys(axes) if axis != "seed"}

@@ -140,7 +140,8 @@ def _digests(files: Iterable[str], cache: Path | None) -> dict[str, tuple[int, s
         list(threads.map(look, files))
     if cache is not None and new:
         with contextlib.suppress(OSError):  # on a full disk the files are just hashed again
-            write_file(cache, json.dumps(_read(cache) | new).encode())
+            known = _read(cache) | new
+            write_file(cache, json.dumps({"checksum": _checksum(known), "files": known}).encode())
     return found
 
 
@@ -160,8 +161,12 @@ def _read(cache: Path | None) -> Known:
     if cache is None:
         return {}
     try:
-        known = json.loads(cache.read_bytes())
-    except (OSError, ValueError):
+        content = json.loads(cache.read_bytes())
+        known: Known = content["files"]
+        return known if content["checksum"] == _checksum(known) else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
-    whole = isinstance(known, dict) and all(isinstance(each, list) and len(each) == 4 for each in known.values())
-    return known if whole else {}
+
+
+def _checksum(known: Known) -> str:
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()

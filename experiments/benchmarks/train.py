@@ -15,8 +15,9 @@ from datamodules.batch import MattingBatch, SegmentationBatch
 from experiments.benchmarks.output import Columns
 from experiments.benchmarks.timing import synchronise
 from experiments.cell import make_net
-from experiments.command import CONFIGS
+from experiments.command import CONFIGS, quoted, refuse_missing_settings
 from experiments.data import make_data
+from experiments.settings import check_settings
 from experiments.stages import make_recipe, prepare_net
 from lightning_modules.module import Recipe
 from lightning_modules.nets.interface import MattingNet
@@ -42,12 +43,25 @@ LEGEND = (
 
 
 def compose_cell(overrides: Sequence[str]) -> dict[str, Any]:
-    """The resolved config of one cell."""
+    """The resolved config of one cell.
+
+    Raises:
+        ValueError: a setting is missing, or none that a step can be timed with.
+    """
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)  # type: ignore[return-value]
+        composed = compose("config", overrides=[quoted(word) for word in overrides])
+    refuse_missing_settings(composed)
+    config: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+    check_settings(config)
+    if config["trainer"]["precision"] not in ("32-true", *PRECISIONS):
+        raise ValueError(
+            f"trainer.precision must be one of 32-true, {', '.join(PRECISIONS)} to be timed, "
+            f"got {config['trainer']['precision']!r}"
+        )
+    return config
 
 
 def benchmark_train(

@@ -62,11 +62,11 @@ def _first(folders: Sequence[Path], clip: str, kind: str) -> tuple[str, FloatArr
 def _strip(folder: Path, clip: str, kind: str, arm: str = "") -> tuple[str, FloatArray] | None:
     """What is seen and its pixels (H, W, 3) in [0, 1]; None if the file is not there or torn."""
     try:
-        pixels = imread(folder / f"{clip}__{kind}.png")
-    except (OSError, SyntaxError):  # Pillow calls a broken PNG a SyntaxError
+        pixels = np.atleast_3d(imread(folder / f"{clip}__{kind}.png"))[..., :3]
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    except Exception:  # anything: Pillow tells of a broken PNG by a SyntaxError, of a bomb by an error of its own
         return None
-    pixels = np.atleast_3d(pixels)[..., :3]
-    return f"{STRIPS[kind]}: {arm}" if arm else STRIPS[kind], np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    return f"{STRIPS[kind]}: {arm}" if arm else STRIPS[kind], pixels
 
 
 def _panel(title: str, rows: Sequence[tuple[str, FloatArray]]) -> Figure:

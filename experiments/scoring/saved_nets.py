@@ -13,7 +13,7 @@ from datamodules.files.writing import write_file
 from experiments.messages import reason
 from experiments.records import CellRecord
 from lightning_modules.nets import NETS, build_net
-from lightning_modules.nets.checkpoint_files import read_checkpoint
+from lightning_modules.nets.checkpoint_files import no_state_dict, read_checkpoint
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.official import load_official
 
@@ -75,14 +75,27 @@ def _has_part(net: MattingNet, key: str) -> bool:
     return isinstance(part, torch.nn.Module) and bool(part.state_dict())
 
 
+def check_beside_record(path: Path) -> None:
+    """Make sure that a file is as the record in its folder tells; nothing where there is none, as after a move.
+
+    Raises:
+        ValueError: it was damaged or changed.
+    """
+    try:
+        record = CellRecord.load(path.parent)
+    except ValueError:
+        return
+    record.checked(path.name)
+
+
 def _read_ours(path: Path) -> dict[str, Any] | None:
     """Content of a file of `save_net`, as the record beside it tells of it; None for anything else."""
     saved = read_checkpoint(path)
     if not (isinstance(saved, dict) and isinstance(saved.get("model"), dict) and "state_dict" in saved):
         return None
-    try:
-        record = CellRecord.load(path.parent)
-    except ValueError:
-        return saved  # it was moved away from its record
-    record.checked(path.name)
+    options, weights = saved["model"], saved["state_dict"]
+    named = isinstance(options.get("name"), str) and all(isinstance(each, str) for each in options)
+    if not named or (other := no_state_dict(weights)):
+        raise ValueError(f"{path} is no saved net: {other if named else 'its model has no name'}; train it again")
+    check_beside_record(path)
     return saved

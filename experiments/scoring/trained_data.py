@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments.command import CONFIGS, in_quotes
+from experiments.scoring.saved_nets import check_beside_record
 from experiments.scoring.sets import PROTOCOL
 
 REQUIRED = ("root", "scenes")  # settings of a data group that have no default
@@ -23,7 +24,7 @@ def trained_config(given: Mapping[str, Any]) -> dict[str, Any] | None:
             a test set; changes of some of their settings (data.root=, data.test_clips=) are made to the run's.
 
     Raises:
-        ValueError: the config beside the checkpoint cannot be read.
+        ValueError: the config beside the checkpoint cannot be read, or was changed since the run.
     """
     file = Path(str(given.get("checkpoint"))).with_name("config.yaml")
     if given.get("checkpoint") is None or "data" in given or given.get("testset") not in (None, PROTOCOL):
@@ -31,10 +32,11 @@ def trained_config(given: Mapping[str, Any]) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     advice = "name the data: data=… or testset=…"
+    check_beside_record(file)
     try:
         config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
         group, scale = data_group(config), str(config["scale"]["name"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{file}: cannot be read as the config of a run; restore it, or {advice}") from error
     for name, known in ((group, CONFIGS / "data"), (scale, CONFIGS / "scale")):
         if not (known / f"{name}.yaml").is_file():

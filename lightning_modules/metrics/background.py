@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.metrics.frames import check_range, unit
+from lightning_modules.metrics.frames import check_range, check_tensors, unit
 from lightning_modules.metrics.mean import FrameMean
 
 
@@ -28,6 +28,7 @@ def background_psnr(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     >>> background_psnr(torch.full((1, 1, 3, 2, 2), 0.1), torch.zeros(1, 1, 3, 4, 4), torch.ones(1, 1, 1, 2, 2))
     tensor([[20.0000]], dtype=torch.float64)
     """
+    check_tensors("background_psnr", pred=pred, target=target, mask=mask)
     wanted = torch.Size((*pred.shape[:2], 1, *pred.shape[3:]))
     if pred.ndim != 5 or target.shape[:3] != pred.shape[:3] or pred.shape[2] != 3 or mask.shape != wanted:
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_modules.metrics.frames import check_tensors
 from lightning_modules.metrics.mean import FrameMean
 
 
@@ -29,6 +30,7 @@ def end_point_error(pred: Tensor, target: Tensor, region: Tensor | None = None) 
     >>> end_point_error(still + torch.tensor([3.0, 4.0])[:, None, None], still)
     tensor([[5., 5.]], dtype=torch.float64)
     """
+    check_tensors("epe", pred=pred, target=target, region=region)
     if pred.shape != target.shape or pred.ndim != 5 or pred.shape[2] != 2:
         raise ValueError(f"expected (B, T, 2, H, W) twice, got pred {tuple(pred.shape)}, target {tuple(target.shape)}")
     one_channel = torch.Size((*pred.shape[:2], 1, *pred.shape[3:]))

@@ -11,6 +11,7 @@ from lightning_modules.metrics.frames import (
     Rounding,
     check_choice,
     check_range,
+    check_tensors,
     difference_sums,
     positive,
     region_size,
@@ -36,6 +37,9 @@ def foreground_errors(
 
 
 def _check(pred: Tensor, target: Tensor, alpha: Tensor, trimap: Tensor | None) -> None:
+    check_tensors("foreground mse, mad", pred=pred, target=target, alpha=alpha, trimap=trimap)
+    if alpha is None:
+        raise ValueError("foreground mse, mad: give the true alpha, where it is 0 there is no foreground")
     if pred.shape != target.shape or pred.ndim != 5 or pred.shape[2] != 3:
         raise ValueError(f"expected (B, T, 3, H, W) twice, got pred {tuple(pred.shape)}, target {tuple(target.shape)}")
     one_channel = torch.Size((*pred.shape[:2], 1, *pred.shape[3:]))

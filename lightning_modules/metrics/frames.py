@@ -21,6 +21,7 @@ WORTH_A_THREAD = 2**19  # values that one core subtracts while another one wakes
 
 def check_alphas(name: str, pred: Tensor, target: Tensor, trimap: Tensor | None = None) -> None:
     """Raise ValueError, which names the figure, unless all are (B, T, 1, H, W) of one shape and in [0, 1]."""
+    check_tensors(name, pred=pred, target=target, trimap=trimap)
     if pred.shape != target.shape or pred.ndim != 5 or pred.shape[2] != 1:
         raise ValueError(f"expected (B, T, 1, H, W) twice, got pred {tuple(pred.shape)}, target {tuple(target.shape)}")
     if trimap is not None and trimap.shape != pred.shape:
@@ -28,11 +29,21 @@ def check_alphas(name: str, pred: Tensor, target: Tensor, trimap: Tensor | None 
     check_range(name, pred=pred, target=target, trimap=trimap)
 
 
+def check_tensors(name: str, **videos: Any) -> None:
+    """Raise ValueError unless all are tensors of real numbers, or None."""
+    for role, video in videos.items():
+        if video is not None and not isinstance(video, Tensor):
+            raise ValueError(f"{name}: {role} must be a torch tensor, got a {type(video).__name__}")
+        if video is not None and video.is_complex():
+            raise ValueError(f"{name}: {role} must be of real numbers, got {video.dtype}")
+
+
 def check_range(name: str, **videos: Tensor | None) -> None:
     """Raise ValueError unless all values are numbers in [0, 1], but for rounding, or 8-bit codes.
 
     A figure of anything else means nothing, and one of NaN may look perfect: what compares with it is never true.
     """
+    check_tensors(name, **videos)
     for role, video in videos.items():
         if video is None or video.dtype in (torch.uint8, torch.bool) or video.numel() == 0:
             continue

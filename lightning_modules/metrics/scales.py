@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 _LARGE_IMAGES = {"sad": 1e-3, "mad": 1e3, "mse": 1e3, "dtssd": 1e2, "fgr_mse": 1e3, "fgr_mad": 1e3}
 
 # Figures that a paper does not print have the factor of the ones it was compared with.
@@ -22,9 +24,9 @@ def scale_of(quantity: str, scale: str | float) -> float:
     >>> scale_of("mad", "modnet_v")
     10000.0
     """
-    if not isinstance(scale, str):
+    if isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale < math.inf:
         return float(scale)
-    if quantity not in SCALES.get(scale, {}):
+    if not isinstance(scale, str) or quantity not in SCALES.get(scale, {}):
         papers = [paper for paper, factors in SCALES.items() if quantity in factors]
-        raise ValueError(f"scale of {quantity} must be a number or one of {papers}, got {scale!r}")
+        raise ValueError(f"scale of {quantity} must be a number above 0 or one of {papers}, got {scale!r}")
     return SCALES[scale][quantity]

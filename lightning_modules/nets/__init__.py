@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from lightning_modules.nets.background_matting import BackgroundMattingV2
@@ -35,6 +36,19 @@ def build_net(name: str, **options: Any) -> MattingNet:
     >>> build_net("modnet", width=0.5).inference
     False
     """
+    check_net(name, options)
+    try:
+        return NETS[name](**options)
+    except ValueError as error:
+        raise ValueError(f"net {name!r}: {error}") from error
+
+
+def check_net(name: str, options: Mapping[str, Any]) -> None:
+    """Check a net's name, and the names and types of its options, without building it.
+
+    Raises:
+        ValueError: no net has that name, or that net no such option, or an option is of another type.
+    """
     if name not in NETS:
         raise ValueError(f"no net is called {name!r}; there are: {', '.join(sorted(NETS))}")
     known = inspect.signature(NETS[name]).parameters
@@ -42,6 +56,5 @@ def build_net(name: str, **options: Any) -> MattingNet:
         raise ValueError(f"net {name!r} has no option {', '.join(unknown)}; it has: {', '.join(known)}")
     try:
         check_options(NETS[name], options)
-        return NETS[name](**options)
     except ValueError as error:
         raise ValueError(f"net {name!r}: {error}") from error

@@ -28,7 +28,7 @@ def read_tensors(path: Path, inside: str = "") -> dict[str, Tensor]:
     loaded = read_checkpoint(path)
     if inside and isinstance(loaded, dict):
         loaded = loaded.get(inside, loaded)
-    if other := _no_state_dict(loaded):
+    if other := no_state_dict(loaded):
         raise ValueError(f"{path} is no state dict: {other}; give a dict of tensors by name, saved by torch.save")
     return loaded
 
@@ -86,7 +86,7 @@ _KINDS = {
 }
 
 
-def _no_state_dict(loaded: Any) -> str:
+def no_state_dict(loaded: Any) -> str:
     """What is found in place of a dict of tensors by name; "" if it is one."""
     if not isinstance(loaded, dict):
         return f"it holds one object of type {type(loaded).__name__}"

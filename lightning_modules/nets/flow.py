@@ -7,7 +7,6 @@ the one and assume the other.
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -94,11 +93,17 @@ class PWC(FlowEstimator):
         return F.interpolate(self.net(frame, previous), scale_factor=4, mode="bilinear", align_corners=False)
 
     def load_pretrained(self) -> None:
-        """Read the file of weights; without one they stay random, with a warning."""
+        """Read the file of weights.
+
+        Raises:
+            ValueError: none is given: with random ones the net would not be the published one.
+        """
         if self.weights is None:
-            warnings.warn("pwcnet keeps random weights: give flow_options.weights=FILE", stacklevel=2)
-        else:
-            load_pwcnet(self.net, self.weights)
+            raise ValueError(
+                "PWC-Net's published weights are not downloaded, since they are for non-commercial use: give "
+                "model.flow_options.weights=FILE, or model.pretrained=false to start all from random weights"
+            )
+        load_pwcnet(self.net, self.weights)
 
 
 class RAFT(FlowEstimator):

@@ -31,7 +31,14 @@ def test_without_a_command_nets_are_measured_printed_and_written(tmp_path: Path)
         ("--nets modnet:wdth=1", "no option wdth"),
         ("--sizes 512", "a size is WIDTHxHEIGHT"),
         ("--device tpu", "no device|--device must be"),
-        ("--seconds -1", "not negative"),
+        ("--seconds -1", "--seconds must be a number from 0 on"),
+        ("--seconds nan", "--seconds must be a number from 0 on"),
+        ("--chunk 0", "--chunk must be 1 or more, got 0"),
+        ("--frames -2", "--frames must be 1 or more, got -2"),
+        ("train --steps 0", "--steps must be 1 or more, got 0"),
+        ("train --set trainer.precision=bf16-true", "trainer.precision must be one of 32-true, 16-mixed, bf16-mixed"),
+        ("train --set data=video_mattes", "data.root and data.scenes must be given"),
+        ("train --set model.width=wide", "width must be a number, got 'wide'"),
         ("--records nowhere", "no complete run record"),
         ("official --net modnet --code nowhere", "no clone of the official code"),
         ("official --net modnet --code nowhere --variants fp32", "PRECISION:MODE"),
@@ -57,3 +64,15 @@ def test_finished_tables_are_on_disk_when_a_later_one_fails(tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         benchmark._collect(tables(), tmp_path, "nets.csv")  # type: ignore[arg-type]
     assert pd.read_csv(tmp_path / "nets.csv")["net"].tolist() == ["a"]
+
+
+def test_a_training_step_of_each_stage_is_measured_in_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    benchmark.main(
+        ["train", "--steps", "1", "--threads", "1", "--output", ".", "--set", "model=modnet_v", "scale=smoke"]
+    )
+    table = pd.read_csv(tmp_path / "train.csv")
+    assert table["stage"].tolist() == ["matting", "refinement"]
+    assert (table[["forward", "backward", "optimiser", "step"]] > 0).all(axis=None)

@@ -170,6 +170,17 @@ def test_a_finished_evaluation_is_not_repeated_unless_it_is_told(
     assert file.stat().st_mtime_ns > written
 
 
+def test_a_damaged_record_is_named_with_its_remedy(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = (f"checkpoint={files}/run/model.pt", f"testset={files}/set", "metrics=[mad]")
+    record, _ = evaluated(monkeypatch, tmp_path, *ours)
+    (record.folder / "record.json").write_text('{"half')
+    with pytest.raises(ValueError, match=r"record\.json cannot be read .* with again=true"):
+        evaluated(monkeypatch, tmp_path, *ours)
+    assert evaluated(monkeypatch, tmp_path, *ours, "again=true")[0].status == "complete"
+
+
 def test_a_failed_clip_is_told_in_the_record_and_the_others_are_kept(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,10 +199,15 @@ def test_a_failed_clip_is_told_in_the_record_and_the_others_are_kept(
             evaluated(monkeypatch, tmp_path, *ours)
     record = CellRecord.load(tmp_path / "evaluate" / "it")
     assert (record.status, record.error) == ("failed", "ValueError: the file is broken")
-    done = len(list((record.folder / "parts").iterdir()))
+    parts = sorted((record.folder / "parts").iterdir())
+    written = parts[0].read_bytes()
+    parts[0].write_bytes(written[: len(written) // 2])
+    left = len(LENGTHS) - len(parts) + 1
     capsys.readouterr()
     record, frames = evaluated(monkeypatch, tmp_path, *ours)
-    assert f"{len(LENGTHS) - done}/{len(LENGTHS) - done} clips" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"damaged   {parts[0]} cannot be read" in told
+    assert f"{left}/{left} clips" in told
     assert (record.status, record.error) == ("complete", "")
     pd.testing.assert_frame_equal(frames, expected, check_exact=True)
 

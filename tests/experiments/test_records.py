@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import records
-from experiments.records import CellRecord, config_hash, read_cells
+from experiments.record_tables import read_table
+from experiments.records import CellRecord, config_hash, read_cells, write_table
 
 
 def test_a_record_comes_back_as_it_was_saved(make_cell):
@@ -54,6 +55,9 @@ def test_a_torn_record_is_read_as_failed(make_cell, torn):
         ({"finished": 3}, "finished is of type int"),
         ({"peak_memory_gib": "1"}, "peak_memory_gib is of type str"),
         ({"metrics": {"mad": float("nan")}}, "NaN is no JSON"),
+        ({"data": {"parts": 3}}, "data.fingerprint is of type NoneType"),
+        ({"data": {"fingerprint": "a", "files": "x", "bytes": 1, "parts": {}}}, "data.files is of type str"),
+        ({"data": {"fingerprint": "a", "files": 1, "bytes": 1, "parts": {"set": 1}}}, "data.parts.set.digest is of"),
         ({"seed": 2**64}, "has more than 64 bits"),
         ({"cell": "\ud800"}, "surrogates not allowed"),
     ],
@@ -140,6 +144,18 @@ def test_a_bad_file_of_a_record_without_checksums_is_named(make_cell, name, kind
         assert found.status == "failed"
         assert str(record.folder / name) in found.error
         assert "\n" not in found.error
+
+
+def test_a_flipped_byte_in_a_table_is_noticed_without_a_record(tmp_path):
+    path = tmp_path / "table.parquet"
+    row = {"clip": "a", "scene": "b", "stratum": "c", "frame": range(50), "mse": 0.1, "dtssd": 0.0}
+    write_table(path, pd.DataFrame(row | {"mad": np.random.default_rng(0).random(50)}))
+    written, mad = path.read_bytes(), np.random.default_rng(0).random(50)
+    assert len(read_table(path)) == 50
+    place = written.index(mad[25].tobytes()) + 6
+    path.write_bytes(written[:place] + bytes([written[place] ^ 1]) + written[place + 1 :])
+    with pytest.raises(ValueError, match=r"table\.parquet cannot be read"):
+        read_table(path)
 
 
 @pytest.mark.parametrize("column", ["mad", "frame", "coverage"])

@@ -319,6 +319,19 @@ def test_a_search_goes_on_where_it_was_cut_off_and_is_shared(
     assert len(set(weights)) == 6
 
 
+@pytest.mark.parametrize(
+    "line",
+    ['{"seed": 0}', '{"seed": 0, "weight": "a"}', '{"seed": 0, "weight": 1e9}', "[1]", "null", 9999 * "[", "\\xff"],
+)
+def test_a_journal_with_other_than_points_of_its_search_is_named(
+    write_sweep: Callable[..., SweepFile], tmp_path: Path, line: str
+) -> None:
+    search = Search(bayes(write_sweep), tmp_path, 0, lambda point: 1.0)
+    search.journal.write_text(line + "\n")
+    with pytest.raises(ValueError, match=r"\.jsonl is no journal of this search: move it away to begin anew"):
+        search.next()
+
+
 def test_the_score_of_a_cell_is_the_best_of_its_history(tmp_path: Path) -> None:
     (tmp_path / "history_matting.csv").write_text("step,loss,val/mad\n1,3.0,\n2,2.0,40.0\n3,2.5,50.0\n")
     record = CellRecord(tmp_path, metrics={"mad": 45.0}, status="complete")

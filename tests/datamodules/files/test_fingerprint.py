@@ -1,5 +1,6 @@
 """Data are the same or not by their content and their names, wherever they lie and whenever they were written."""
 
+import json
 import os
 import shutil
 import time
@@ -77,8 +78,11 @@ def test_a_file_is_read_once_while_it_is_not_changed(folder: Path, monkeypatch: 
     for _ in range(2):
         assert fingerprint(contents(folder), cache) == first
     assert sorted(read) == sorted(["0.png", "1.png", "2.png", "alone.png"] * 2)
-    (cache / CACHE).write_bytes(b'{"half')
-    assert fingerprint(contents(folder), cache) == first
+    written = (cache / CACHE).read_bytes()
+    digest = json.loads(written)["files"][str(folder / "alone.png")][3].encode()
+    for damaged in (b'{"half', 100_000 * b"[", written.replace(digest, digest[::-1]), b"[]"):
+        (cache / CACHE).write_bytes(damaged)
+        assert fingerprint(contents(folder), cache) == first
     assert [path.name for path in cache.iterdir()] == [CACHE]
 
 

@@ -60,3 +60,22 @@ def test_a_record_of_an_earlier_version_has_no_checksum_and_its_net_is_read(cell
     saved(cell.folder / "model.pt", seed=1)
     net, _ = load_net(cell.folder / "model.pt", "modnet")
     assert isinstance(net, torch.nn.Module)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"model": {}, "state_dict": {"a": torch.zeros(1)}}, "its model has no name"),
+        ({"model": {"name": ["modnet"]}, "state_dict": {"a": torch.zeros(1)}}, "its model has no name"),
+        ({"model": {"name": "modnet", 3: 4}, "state_dict": {"a": torch.zeros(1)}}, "its model has no name"),
+        ({"model": {"name": "modnet"}, "state_dict": [1]}, "it holds one object of type list"),
+        ({"model": {"name": "modnet"}, "state_dict": {1: torch.zeros(1)}}, "its key 1 is no name"),
+        ({"model": {"name": "modnet"}, "state_dict": {"a": "x"}}, "its 'a' is of type str"),
+    ],
+)
+def test_a_file_that_only_looks_like_a_saved_net_is_refused(content: object, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(content, path)
+    for read in (saved_name, lambda path: load_net(path, "modnet")):
+        with pytest.raises(ValueError, match=rf"model\.pt is no saved net: {told}"):
+            read(path)

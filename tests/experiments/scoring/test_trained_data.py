@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.command import CONFIGS
+from experiments.records import CellRecord
 from experiments.scoring.trained_data import as_value, data_overrides, take_data, trained_config
 
 
@@ -154,3 +155,10 @@ def test_the_command_scores_own_people_and_says_so(
     assert by_code.data["files"] == 0
     assert "of the run that left" not in out
     assert "data: procedural; made by code" in out
+
+
+def test_a_config_that_was_changed_beside_its_record_is_refused(make_cell: Callable[..., CellRecord]) -> None:
+    folder = make_cell({"model.brm": True}, 0, strata=("static",), clips=1, frames=2).folder
+    (folder / "config.yaml").write_text("data: {evaluation_seed: 1}")
+    with pytest.raises(ValueError, match=r"config\.yaml is damaged or was changed"):
+        trained_config({"checkpoint": str(folder / "model.pt")})

@@ -250,6 +250,10 @@ def test_a_choice_that_makes_no_sense_is_told_in_one_line(make: Any, word: str) 
         (lambda video: video - 0.5, "target", r"target must lie in \[0, 1\] .* from -0\.4"),
         (lambda video: video * torch.nan, "target", "target .* from nan to nan"),
         (lambda video: video * 255, "trimap", "trimap must lie in"),
+        (lambda video: video.numpy(), "pred", "pred must be a torch tensor, got a ndarray"),
+        (lambda video: [1], "target", "target must be a torch tensor, got a list"),
+        (lambda video: "unknown", "trimap", "trimap must be a torch tensor, got a str"),
+        (lambda video: video.to(torch.complex64), "pred", r"pred must be of real numbers, got torch\.complex64"),
     ],
 )
 def test_what_is_no_matte_has_no_score(name: str, change: Any, role: str, told: str, quantise: str | None) -> None:
@@ -261,6 +265,12 @@ def test_what_is_no_matte_has_no_score(name: str, change: Any, role: str, told: 
         metric.update(**given | {role: change(given[role])})
     assert metric.quantity in str(refused.value)
     assert metric.compute().isnan()  # nothing was added
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, torch.nan, torch.inf, None, True, "rmv", [1]])
+def test_a_scale_that_is_none_is_refused(scale: Any) -> None:
+    with pytest.raises(ValueError, match="scale of mad must be a number above 0 or one of"):
+        MAD(scale=scale)
 
 
 @pytest.mark.parametrize(

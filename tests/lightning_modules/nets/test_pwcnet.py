@@ -93,7 +93,7 @@ def test_pretrained_reads_the_file_it_is_given_after_the_start_weights_are_drawn
     assert torch.equal(flow.net.context[6].weight, net.context[6].weight)
     matting = build_net("context_motion", backbone="mobilenetv2", width=0.5, flow_options=options)
     assert not torch.equal(matting.flow.net.context[6].weight, net.context[6].weight)
-    with pytest.warns(UserWarning, match="pwcnet keeps random weights"):
+    with pytest.raises(ValueError, match=r"give model\.flow_options\.weights=FILE"):
         build_flow("pwcnet").load_pretrained()
 
 
