@@ -95,7 +95,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_file_and_nothing_else(
     def broken(_: int) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(writing.os, "fsync", broken)
+    monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(OSError, match="disk full"):
         write_file(path, b"new")
     assert path.read_bytes() == b"old"
