@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
+VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv",
+                  ".flv", ".3gp", ".ogv", ".gif"}  # fmt: skip
 # What operating systems, network stores and editors leave behind, besides names that begin with a dot.
 SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "@recycle", "lost+found",
                 "$recycle.bin", "system volume information", "icon\r"}  # fmt: skip
