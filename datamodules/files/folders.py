@@ -39,8 +39,14 @@ def name_of(path: Path) -> str:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What lies in a folder, in natural order, without hidden and system files and folders."""
-    paths = (path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in SYSTEM_NAMES)
+    """What lies in a folder, in natural order, without hidden and system files and folders.
+
+    Raises:
+        ValueError: a link leads nowhere or in circles.
+    """
+    paths = [path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in SYSTEM_NAMES]
+    if lost := next((path for path in paths if path.is_symlink() and not path.exists()), None):
+        raise ValueError(f"{lost}: a link that leads nowhere; fetch what it leads to, or remove it")
     return sorted(paths, key=lambda path: (natural_key(path.name), path.name))
 
 
