@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
+VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv",
+                  ".flv", ".3gp", ".ogv", ".gif"}  # fmt: skip
 # What operating systems, network stores and editors leave behind, besides names that begin with a dot.
 SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "@recycle", "lost+found",
                 "$recycle.bin", "system volume information", "icon\r"}  # fmt: skip
@@ -43,8 +44,14 @@ def name_of(path: Path) -> str:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What lies in a folder, in natural order, without hidden and system files and folders."""
-    paths = (path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in SYSTEM_NAMES)
+    """What lies in a folder, in natural order, without hidden and system files and folders.
+
+    Raises:
+        ValueError: a link leads nowhere or in circles.
+    """
+    paths = [path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in SYSTEM_NAMES]
+    if lost := next((path for path in paths if path.is_symlink() and not path.exists()), None):
+        raise ValueError(f"{lost}: a link that leads nowhere; fetch what it leads to, or remove it")
     return sorted(paths, key=lambda path: (natural_key(path.name), path.name))
 
 

@@ -17,6 +17,9 @@ from datamodules.video import probe, read_frames
 
 # Levels of 255 by which the channels of a grey picture may differ: what JPEG and video codecs do to grey.
 CHROMA_NOISE = 8
+# The largest value of 255 up to which masks are numbers of classes (person is 1 in many, 15 in VOC, 24 in Cityscapes)
+# or 12 bits in files of 16.
+FAINT = 31
 # Channels of RGB to brightness (BT.601, as JPEG and Pillow), in thousandths.
 BRIGHTNESS = (299, 587, 114)
 
@@ -55,7 +58,7 @@ def read_matte(file: Path, turned: bool = True) -> Tensor:
     """The matte (1, H, W) uint8 of a single picture.
 
     Raises:
-        ValueError: see `read_pixels` and `matte_of`; or it holds nothing above 1, as masks of 0 and 1 do.
+        ValueError: see `read_pixels` and `matte_of`; or it holds nothing above `FAINT`.
     """
     matte = matte_of(read_pixels(file, turned), file)
     refuse_faint([matte], file)
@@ -67,10 +70,10 @@ def read_mattes(path: Path, indices: Sequence[int], height: int, width: int) -> 
 
     Raises:
         ValueError: the video is missing or broken, or has not so many frames; a frame is no matte or of another
-            size; or no frame of the video holds anything above 1, as masks of 0 and 1 do.
+            size; or no frame of the video holds anything above `FAINT`.
     """
     mattes = _read(path, list(indices), height, width)
-    if int(mattes.max()) == 1:  # the noise of an empty frame, or a mask of 0 and 1: the other frames tell
+    if 0 < int(mattes.max()) <= FAINT:  # the noise of an empty frame, or a mask of 0 and 1: the other frames tell
         refuse_faint((_read(path, [i], height, width) for i in range(probe(path).num_frames)), path)
     return mattes
 
@@ -79,22 +82,24 @@ def refuse_faint(mattes: Iterable[Tensor], where: Path) -> None:
     """Check mattes of one clip, no more of them than it takes.
 
     Raises:
-        ValueError: their largest value is 1 of 255.
+        ValueError: their largest value is 1 to `FAINT`, of 255.
     """
     largest = 0
     for matte in mattes:
         largest = max(largest, int(matte.max()))
-        if largest > 1:
+        if largest > FAINT:
             return
-    if largest == 1:
-        raise ValueError(f"{where}: nothing exceeds 1 of 255, as in masks of 0 and 1; scale them to 0 and 255")
+    if largest:
+        kinds = "masks of 0 and 1 or of class numbers"
+        raise ValueError(f"{where}: nothing exceeds {largest} of 255, as in {kinds}; save 255 where the person is")
 
 
 def doubts(mattes: Tensor) -> str:
     """What makes the mattes (T, 1, H, W) uint8 of a clip look wrong, all of them together; "" if nothing does.
 
     A matte is taken for inverted if it is opaque along the upper border and the upper halves of the sides, where
-    people seldom are, and transparent elsewhere.
+    people seldom are, and transparent elsewhere; for a trimap if most of what is neither opaque nor transparent has
+    one value in the middle.
     """
     opaque = (mattes >= 128).float()
     height, width = opaque.shape[-2:]
@@ -105,6 +110,9 @@ def doubts(mattes: Tensor) -> str:
         return "alpha is 0 everywhere: nobody is in it"
     if bool((mattes == 255).all()):
         return "alpha is opaque everywhere: it cuts nobody out"
+    soft = mattes[(mattes > 8) & (mattes < 247)]
+    if len(soft) > mattes.numel() / 500 and float(((soft >= 126) & (soft <= 130)).float().mean()) > 0.5:
+        return "alpha is 0, 128 and 255 with little between: a trimap? Its grey says unknown, not half transparent"
     if float(opaque[..., border].mean()) > 0.85 and float(opaque[..., ~border].mean()) < 0.85:
         return "alpha is opaque along the borders and transparent inside: inverted? 255 is the person, 0 the background"
     return ""

@@ -45,7 +45,8 @@ def read_image(path: Path, with_alpha: bool = False, turned: bool = True) -> Ten
 def read_pixels(path: Path, turned: bool = True) -> Tensor:
     """The channels of a picture (C, H, W) uint8 as they are in its file: grey, grey and alpha, RGB, or RGBA.
 
-    Palettes are looked up, CMYK becomes RGB, 16 bits are rounded to 8. `turned`: as the EXIF tag says.
+    Palettes are looked up, with their alpha; one colour called transparent (tRNS) is no alpha channel. CMYK becomes
+    RGB, 16 bits are rounded to 8. `turned`: as the EXIF tag says.
 
     Raises:
         ValueError: the file is missing, is no picture or only half of one, holds several, or numbers that are
@@ -122,7 +123,8 @@ def _eight_bits(image: Image.Image, turned: bool) -> np.ndarray:
     if image.mode not in MODES:
         raise ValueError(f"its pixels are of kind {image.mode}; save it with 8 or 16 bits a channel")
     mode = MODES[image.mode]
-    if "transparency" in image.info and len(mode) in (1, 3):
+    # Of a palette each entry has an alpha of its own; elsewhere one colour is called transparent, which is no channel.
+    if image.mode == "P" and "transparency" in image.info:
         mode += "A"
     pixels = np.array(image if image.mode == mode else image.convert(mode))
     return pixels.reshape(*pixels.shape[:2], -1)
@@ -133,4 +135,6 @@ def _from_sixteen_bits(image: Image.Image) -> np.ndarray:
     bits = image.tag_v2.get(258, (16,)) if image.format == "TIFF" else (16,)  # type: ignore[attr-defined]
     if tuple(bits) != (16,):
         raise ValueError(f"it has {bits[0]} bits a channel; save it with 8 or 16")
+    if 0 < values.max() < 128:
+        return (values > 0).astype(np.uint8)[:, :, None]  # not nothing: masks of 0 and 1 are to be told from empty ones
     return ((values + 128) // 257).astype(np.uint8)[:, :, None]

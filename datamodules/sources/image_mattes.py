@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datamodules.files.fingerprint import Contents
 from datamodules.files.folders import by_name, name_of, pairs, pictures_in
-from datamodules.files.mattes import read_matte
+from datamodules.files.mattes import read_matte, refuse_faint
 from datamodules.files.pictures import picture_size, read_image
 from datamodules.images import cover_size, crop_person, estimate_foreground, resize, resize_cutout
 from datamodules.sources.interface import ForegroundClip
@@ -95,6 +95,7 @@ class ImageMattes:
         if alpha is None:
             rgba = read_image(picture, with_alpha=True)[None]
             fgr, pha = rgba[:, :3], rgba[:, 3:]
+            refuse_faint([pha], picture)
         else:
             fgr, pha = read_image(picture)[None], read_matte(alpha)[None]
         if fgr.shape[-2:] != pha.shape[-2:]:

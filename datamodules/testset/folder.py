@@ -17,7 +17,7 @@ from torch import Tensor
 from datamodules.batch import MattingBatch
 from datamodules.files.fingerprint import Contents
 from datamodules.files.folders import frame_files, frame_key, visible
-from datamodules.files.mattes import matte_of, refuse_faint
+from datamodules.files.mattes import FAINT, matte_of, refuse_faint
 from datamodules.files.pictures import picture_size, read_image, read_pixels, refuse_other_size
 from datamodules.testset.frames import Frames, checked_range
 
@@ -150,7 +150,7 @@ class FolderClip:
         unique = {file.resolve(): (file, layer) for layer, files in wanted.items() for file in files}
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             pixels = dict(zip(unique, threads.map(lambda each: self._pixels(*each), unique.values()), strict=True))
-        if max(int(pixels[file.resolve()].max()) for file in wanted["pha"]) == 1:  # empty, or masks of 0 and 1
+        if 0 < max(int(pixels[file.resolve()].max()) for file in wanted["pha"]) <= FAINT:  # or masks of 0 and 1
             refuse_faint((_matte(file) for file in self.layers["pha"]), self.layers["pha"][0].parent)
         stacked = {layer: torch.stack([pixels[file.resolve()] for file in files]) for layer, files in wanted.items()}
         return Frames(stacked["com"], stacked["pha"], stacked.get("fgr"), stacked.get("bgr")).to_batch(self)

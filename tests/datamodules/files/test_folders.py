@@ -78,3 +78,10 @@ def test_who_has_no_partner_is_named(tmp_path: Path, lost: int) -> None:
     del sides[lost]["b"]
     with pytest.raises(ValueError, match=f"b.{('png', 'jpg')[lost]}: no {('picture', 'mask')[lost]} for it"):
         pairs(sides[0], sides[1], ("picture", "mask"), (tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize("target", ["nowhere", "a_rgb"])
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, target: str) -> None:
+    (tmp_path / "a_rgb").symlink_to(target)
+    with pytest.raises(ValueError, match="a_rgb: a link that leads nowhere"):
+        visible(tmp_path)

@@ -71,6 +71,13 @@ def test_one_bit_is_transparent_or_opaque(tmp_path: Path) -> None:
     assert (read_matte(tmp_path / "x.png")[0].numpy() == 255 * (person() > 127)).all()
 
 
+@pytest.mark.parametrize("form", [as_grey, as_rgb])
+def test_a_colour_called_transparent_is_no_alpha(tmp_path: Path, form: object) -> None:
+    image = form(person())  # type: ignore[operator]
+    image.save(tmp_path / "x.png", transparency=0 if image.mode == "L" else (255, 255, 255))
+    assert (read_matte(tmp_path / "x.png")[0].numpy() == person()).all()
+
+
 def red(alpha: np.ndarray) -> Image.Image:
     return Image.fromarray(np.dstack([alpha, 0 * alpha, 0 * alpha]))
 
@@ -93,8 +100,21 @@ def small_sixteen_bits(alpha: np.ndarray) -> Image.Image:
     return Image.fromarray(alpha.astype(np.uint16))
 
 
+def class_numbers(alpha: np.ndarray) -> Image.Image:
+    return Image.fromarray(15 * (alpha > 127).astype(np.uint8))
+
+
+def sixteen_bit_numbers(alpha: np.ndarray) -> Image.Image:
+    return Image.fromarray((alpha > 127).astype(np.uint16))
+
+
+def twelve_of_sixteen_bits(alpha: np.ndarray) -> Image.Image:
+    return Image.fromarray(alpha.astype(np.uint16) * 16)
+
+
 BAD = {red: "has colours", coloured_palette: "has colours", photo: "has colours", numbers: "nothing exceeds 1 of 255",
-       small_sixteen_bits: "nothing exceeds 1 of 255"}  # fmt: skip
+       small_sixteen_bits: "nothing exceeds 1 of 255", sixteen_bit_numbers: "nothing exceeds 1 of 255",
+       class_numbers: "nothing exceeds 15 of 255", twelve_of_sixteen_bits: "nothing exceeds 16 of 255"}  # fmt: skip
 
 
 @pytest.mark.parametrize("form", BAD)
@@ -155,6 +175,7 @@ def test_a_video_with_an_alpha_channel_is_refused_with_the_remedy(tmp_path: Path
         (0 * person(), "nobody"),
         (0 * person() + 255, "opaque everywhere"),
         (0 * person() + 120, ""),
+        (np.where(person() % 255 > 0, 128, person()).astype(np.uint8), "trimap"),
         (np.maximum(person(), person().T.repeat(2, 0)[:40, :40].repeat(2, 1)[:, :60]), ""),
     ],
 )

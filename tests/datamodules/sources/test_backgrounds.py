@@ -71,3 +71,11 @@ def test_two_scenes_of_one_name_are_refused(tmp_path: Path, images: Write) -> No
         images(path, np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r"x\.png and .*x\.jpg have one name, 'rooms/x'"):
         FolderBackgrounds([tmp_path / "a" / "rooms", tmp_path / "b" / "rooms"], "train", shares=ALL)
+
+
+@pytest.mark.parametrize("ending", ["MTS", "mpg", "wmv", "3gp"])
+def test_films_of_cameras_and_screens_are_not_passed_over(mixed: Path, ending: str) -> None:
+    (mixed / "film.mp4").rename(mixed / f"film.{ending}")
+    source = FolderBackgrounds(mixed, "train", size=(24, 30), shares=ALL, kinds="videos")
+    assert [source.name(i) for i in range(len(source))] == ["mixed/film", "mixed/frames"]
+    assert source.num_frames(0) == 8

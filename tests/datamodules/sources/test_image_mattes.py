@@ -100,3 +100,11 @@ def test_two_pictures_of_one_name_are_refused(tmp_path: Path, images: Write) -> 
     images(tmp_path / "x.tif", rgba())
     with pytest.raises(ValueError, match=r"x\.png and .*x\.tif have one name, 'x'"):
         ImageMattes(tmp_path, "train", shares=ALL)
+
+
+def test_a_cut_out_whose_alpha_is_0_and_1_is_refused(tmp_path: Path, images: Write) -> None:
+    pixels = rgba()
+    pixels[..., 3] //= 255
+    images(tmp_path / "x.png", pixels)
+    with pytest.raises(ValueError, match=r"x\.png: nothing exceeds 1 of 255"):
+        ImageMattes(tmp_path, "train", size=40, shares=ALL).read(0, [0])
