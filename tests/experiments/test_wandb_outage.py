@@ -69,7 +69,7 @@ def rows_of(record: CellRecord) -> list[dict[str, float]]:
 
 
 def wait_for(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not ready():
         assert time.monotonic() < deadline
         time.sleep(0.05)
