@@ -238,6 +238,9 @@ class Named:
     def name(self, i: int) -> str:
         return self.names[i]
 
+    def read(self, *_: object) -> None:
+        raise NotImplementedError
+
     def prepare(self, report: object = None) -> None:
         self.prepared += 1
 

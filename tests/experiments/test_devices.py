@@ -32,6 +32,7 @@ def config(tmp_path: Path) -> dict[str, Any]:
 def test_full_memory_is_told_with_what_to_change_and_training_goes_on_later(
     config: dict[str, Any], tmp_path: Path, fill_memory: Callable[..., Iterator[int]]
 ) -> None:
+    config["trainer"]["calibration_batches"] = 0  # which are calls of the objective too
     steps = fill_memory(MODNetVObjective, 4)
     with pytest.raises(MemoryExhaustedError) as raised:
         train(config, tmp_path, None)

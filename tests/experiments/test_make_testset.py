@@ -35,7 +35,7 @@ def test_it_writes_a_set_skips_what_is_there_and_refuses_another_one(make: Comma
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[:2] == [
         "static: 2 clips of 3 frames, 48×32",
-        "motion: 2 clips of 3 frames, 48×32",
+        "motion: 2 clips of 3 frames, 48×32, a camera moves over stills",
     ]
     assert "motion/0001 (4 of 4)" in result.stdout
     test_set = FolderTestSet(tmp_path / "set")

@@ -171,12 +171,12 @@ def test_foreground_errors_equal_the_reference(seed: int, height: int, width: in
 
 @pytest.mark.parametrize(
     ("picture", "squares"),
-    [("slope", 9.68383**2 * 31), ("dot", 2.0)],
+    [("slope", (9.68383 / 30) ** 2 * 31), ("dot", 2.0)],
 )
 def test_gradient_has_the_published_gain(picture: str, squares: float) -> None:
     frame = torch.zeros(1, 1, 1, 31, 31)
-    if picture == "slope":  # 1 per pixel, without a bend inside the filter's reach of the middle column
-        frame = torch.arange(31.0).view(1, 1, 1, 1, 31).expand(1, 1, 1, 31, 31)
+    if picture == "slope":  # a thirtieth per pixel, without a bend inside the filter's reach of the middle column
+        frame = (torch.arange(31.0) / 30).view(1, 1, 1, 1, 31).expand(1, 1, 1, 31, 31)
         trimap = torch.zeros(1, 1, 1, 31, 31, dtype=torch.bool)
         trimap[..., 15] = True
         ours = score_frames(frame, torch.zeros_like(frame), trimap=trimap, metrics=("grad_nonorm",))
