@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -90,10 +90,15 @@ def assist(config: dict[str, Any], folder: Path) -> int:
     try:
         train(config, folder, None)
     except Exception:
-        with (folder / "log.txt").open("a", encoding="utf-8") as log:
-            traceback.print_exc(file=log)
+        log_error(folder)
         return 1
     return 0
+
+
+def log_error(folder: Path) -> None:
+    """Add the traceback of the error that is handled to the cell's log, if the disk has room for it."""
+    with suppress(OSError), (folder / "log.txt").open("a", encoding="utf-8") as log:
+        traceback.print_exc(file=log)
 
 
 def run_cell(config: dict[str, Any], record: CellRecord) -> int:
@@ -116,8 +121,7 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
             _train_and_test(config, record, logger)
             record.status = "complete"
         except Exception as error:
-            with (record.folder / "log.txt").open("a", encoding="utf-8") as log:
-                traceback.print_exc(file=log)
+            log_error(record.folder)
             record.status = "failed"
             record.error = f"{type(error).__name__}: {cause(error)}"[:500]
             print(f"{record.cell}: {record.error}", file=sys.stderr)

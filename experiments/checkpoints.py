@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import traceback
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
         full = getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(path.parent).free < 1 << 20
         why = os.strerror(errno.ENOSPC) if full else reason(error)
+        traceback.clear_frames(error.__traceback__)  # torch's writer holds the file that was removed, and its room
         raise OSError(
             f"the checkpoint of step {trainer.global_step} cannot be written to {path.parent}: {why}; "
             "nothing earlier is lost; make room and run the same command again"

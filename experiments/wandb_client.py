@@ -18,6 +18,7 @@ def client_settings(options: Mapping[str, Any]) -> Any:
     import wandb
 
     strip_key()
+    os.environ.pop("WANDB_SERVICE", None)  # of the process that started this one: it may end first
     return wandb.Settings(
         silent=True,
         console="off",

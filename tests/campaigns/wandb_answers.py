@@ -120,6 +120,7 @@ def _project(name: str, **parts: Any) -> Answer:
 def _run(run: Run) -> Answer:
     """A run as every query wants it."""
     rows = [json.dumps(row) for row in run.history]
+    client = run.config.get("_wandb", {}).get("value", {})  # a client that resumes a run looks for its "t"
     keys = {key: {"typeCounts": [{"type": "number", "count": 1}]} for row in run.history for key in row}
     shared = ("displayName", "description", "notes", "tags", "commit", "jobType", "groupName")
     return {
@@ -127,7 +128,11 @@ def _run(run: Run) -> Answer:
         **{"id": run.name, "name": run.name, "sweepName": run.sweep, "state": run.state, "readOnly": False},
         **{"project": _project(run.project), "projectId": "1", "user": PERSON, "group": run.settings.get("groupName")},
         **{"createdAt": WHEN, "heartbeatAt": WHEN, "tags": run.settings.get("tags") or [], "systemMetrics": "{}"},
-        **{"config": json.dumps(run.config), "summaryMetrics": json.dumps(run.summary), "wandbConfig": "{}"},
+        **{
+            "config": json.dumps(run.config),
+            "summaryMetrics": json.dumps(run.summary),
+            "wandbConfig": json.dumps(client),
+        },
         **{"historyLineCount": len(rows), "eventsLineCount": len(run.events), "logLineCount": 0},
         **{
             "historyTail": json.dumps(rows[-1:]),

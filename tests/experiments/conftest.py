@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import wandb
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
@@ -44,6 +46,17 @@ def pictures(tmp_path: Path) -> Path:
             pixels = draw.integers(0, 256, (48, 48, channels), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
     return tmp_path
+
+
+@pytest.fixture
+def no_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """W&B as on a new machine; its client's process ends with the test, and no later one is told of it."""
+    wandb.teardown()
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    yield
+    wandb.teardown()
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from experiments.wandb_client import client_settings
 from experiments.wandb_records import download_records
 from experiments.wandb_runs import WandbCellLogger, clip_table, flatten, start_wandb
 
+pytestmark = pytest.mark.usefixtures("no_account")
 SECRETS = {"WANDB_API_KEY": "a1b2c3d4" * 5, "AWS_SECRET_ACCESS_KEY": "very-secret-key", "HF_TOKEN": "hf_secret_token"}
 CONFIG: dict[str, Any] = {
     "model": {"name": "modnet_v", "brm": True},
@@ -38,13 +39,6 @@ CONFIG: dict[str, Any] = {
         **{"init_timeout": 30, "finish_timeout": 20},
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def no_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
 
 
 @pytest.fixture
@@ -249,6 +243,15 @@ def test_a_key_with_a_line_end_is_taken_without_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40 + "\r\n")
     client_settings(CONFIG["logger"])
     assert os.environ["WANDB_API_KEY"] == "0" * 40
+
+
+def test_the_service_of_a_process_that_has_ended_is_not_asked(
+    record: CellRecord, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_SERVICE", "3-1-tcp-localhost-9")
+    start_wandb(CONFIG, record).close(record)
+    assert list(record.folder.glob("wandb/offline-run-*/run-*.wandb"))
+    assert capsys.readouterr().err == ""
 
 
 def test_a_client_that_dies_stops_the_logging_alone(

@@ -43,15 +43,13 @@ os.kill(os.getpid(), 9)
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbServer]:
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
+def server(no_account: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbServer]:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     with WandbServer() as server:
         for name, value in (server.variables | {"WANDB_DATA_DIR": str(tmp_path / "data")}).items():
             monkeypatch.setenv(name, value)
         yield server
-        wandb.teardown()
+        wandb.teardown()  # while it still answers
 
 
 @pytest.fixture

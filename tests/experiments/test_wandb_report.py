@@ -15,13 +15,8 @@ from experiments.study import Study
 from experiments.sweep import composed
 from experiments.wandb_report import is_online, report_artifact, send_report
 
+pytestmark = pytest.mark.usefixtures("no_account")
 OPTIONS = {"name": "wandb", "mode": "offline"}
-
-
-@pytest.fixture(autouse=True)
-def no_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WANDB_MODE", "WANDB_SWEEP_ID"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
