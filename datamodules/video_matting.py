@@ -20,12 +20,9 @@ from datamodules.samples import (
     make_loader,
     training_position,
 )
-from datamodules.sources import build_backgrounds, build_foregrounds
 from datamodules.sources.interface import BackgroundSource, ForegroundSource
+from datamodules.sources.parts import SourceSpec, open_parts
 from datamodules.sources.splits import PARTS
-
-SourceSpec = str | Mapping[str, Any]
-"""A name; or {name, options…}; or one of these, or a ready source, for each of train, val, test."""
 
 
 class VideoMattingDataModule(LightningDataModule):
@@ -192,21 +189,7 @@ class VideoMattingDataModule(LightningDataModule):
             ValueError: two parts share a clip or a scene, or flow is asked for and backgrounds are videos.
         """
         if not self._sources:
-            side = min(self.size)
-            opened = {
-                part: (
-                    _build(self.source, part, build_foregrounds, round(4 / 3 * side)),
-                    _build(self.backgrounds, part, build_backgrounds, 2 * side),
-                )
-                for part in PARTS
-            }
-            if self.flow and any(getattr(pair[1], "has_videos", False) for pair in opened.values()):
-                raise ValueError(
-                    "flow=True needs still backgrounds and cut_share 0: set kinds=stills for the backgrounds"
-                )
-            _refuse_shared_names("clip", {part: pair[0] for part, pair in opened.items()})
-            _refuse_shared_names("scene", {part: pair[1] for part, pair in opened.items()})
-            self._sources = opened
+            self._sources = open_parts(self.source, self.backgrounds, min(self.size), self.flow)
         return self._sources
 
 
@@ -220,27 +203,3 @@ def _pair(name: str, value: Any) -> tuple[int, int]:
     if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(map(_is_count, pair)):
         raise ValueError(f"{name} must be a whole number from 1 on, or two of them, got {value!r}")
     return pair[0], pair[1]
-
-
-def _build(spec: Any, part: str, build: Any, canvas: int) -> Any:
-    """The source of one part that a spec describes."""
-    if isinstance(spec, Mapping) and "name" not in spec:
-        if missing := [each for each in PARTS if each not in spec]:
-            raise ValueError(f"a source needs a name, or a source for each part; {', '.join(missing)} missing")
-        return _build(spec[part], part, build, canvas)
-    if isinstance(spec, str):
-        spec = {"name": spec}
-    if isinstance(spec, Mapping):
-        return build(**{"size": canvas, "part": part, **spec})
-    if not hasattr(spec, "read") or not hasattr(spec, "name"):
-        raise ValueError(f"a source must be a name, a mapping {{name: …, options}} or a source itself, got {spec!r}")
-    return spec
-
-
-def _refuse_shared_names(what: str, sources: Mapping[str, Any]) -> None:
-    owners: dict[str, str] = {}
-    for part, source in sources.items():
-        for name in {source.name(i) for i in range(len(source))}:
-            if name in owners:
-                raise ValueError(f"{what} {name!r} is in {owners[name]} and in {part}: split the source anew")
-            owners[name] = part

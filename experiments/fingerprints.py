@@ -35,11 +35,13 @@ def describe_cell_data(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a source is not usable, or a file cannot be read.
     """
-    # Here: they import torch, which other uses of this file need not wait for.
-    from datamodules.segmentation import build_segmentation
-    from experiments.data import make_data
+    # Here: it imports torch, which other uses of this file need not wait for.
+    from datamodules.sources.parts import open_parts
 
-    sources = make_data(config, stage=None).sources()
+    data = config["data"]
+    size = data["test_size"]
+    side = size if isinstance(size, int) else min(size)
+    sources = open_parts(data["source"], data["backgrounds"], side, data["flow"])
     parts = {
         f"{what} of {part}": contents_of(source)
         for part, pair in sources.items()
@@ -49,6 +51,8 @@ def describe_cell_data(config: dict[str, Any]) -> dict[str, Any]:
         for options in filter(None, stage.get("passes", {}).values()):
             kind = str(options.get("data"))
             if kind.startswith("segmentation."):
+                from datamodules.segmentation import build_segmentation  # here: it imports Lightning
+
                 named = config["segmentation"][kind.removeprefix("segmentation.")]
                 parts[kind] = contents_of(build_segmentation(named, options["size"]))
     return describe_data(parts, config["data"]["cache_dir"])

@@ -23,7 +23,7 @@ from experiments.command import ends_with_one_line, one_line, quote_texts, run_h
 from experiments.launch import BUSY, CellPool, count_gpus, end, end_with_parent, spawn_cell, what_it_scored, why_ended
 from experiments.launchers import CellFailedError, launcher_of, run_launched, wait_for_first
 from experiments.processes import leads, started_by_srun, started_by_torchrun
-from experiments.settings import check_machine
+from experiments.settings import check_machine, check_model
 from experiments.slurm import TimeIsUp, heed_warning, requeue
 from experiments.study import CellBusyError, Study, prepared_cell
 
@@ -60,6 +60,7 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
             run_launched(config, hydra, axes)
         else:
             study = Study(config, hydra, axes)
+            check_model(study.config)
             if not pools:
                 pools.append(make_pool(config))
             start_in(pools[0], study, config.trainer.threads)

@@ -17,16 +17,12 @@ PRECISIONS = ("16", "16-true", "16-mixed", "bf16", "bf16-true", "bf16-mixed", "3
 
 
 def check_settings(config: Mapping[str, Any]) -> None:
-    """Check what a cell's resolved config says of seed, net, trainer and stages; data are checked where they are read.
+    """Check what a cell's resolved config says of seed, trainer and stages; data are checked where they are read.
 
     Raises:
         ValueError: a setting is of another type or out of its range; names it.
     """
-    from lightning_modules.nets import check_net  # here: it imports torch, which a command's help can do without
-
     _check_number("seed", config["seed"], 0)
-    options = {name: value for name, value in config["model"].items() if name not in ("name", "pretrained")}
-    check_net(config["model"]["name"], options)
     trainer = config["trainer"]
     for name, lowest in LOWEST.items():
         _check_number(f"trainer.{name}", trainer.get(name), lowest)
@@ -37,6 +33,18 @@ def check_settings(config: Mapping[str, Any]) -> None:
     for name, stage in config["recipe"]["stages"].items():
         if stage is not None:
             check_stage(f"recipe.stages.{name}", stage)
+
+
+def check_model(config: Mapping[str, Any]) -> None:
+    """Check the net that a cell's resolved config names, and its options' names and types.
+
+    Raises:
+        ValueError: there is no such net, or it takes no such option.
+    """
+    from lightning_modules.nets import check_net  # here: it takes seconds, and a cell that starts at once does it too
+
+    options = {name: value for name, value in config["model"].items() if name not in ("name", "pretrained")}
+    check_net(config["model"]["name"], options)
 
 
 def check_stage(place: str, stage: Any) -> None:

@@ -17,7 +17,7 @@ from experiments.benchmarks.timing import synchronise
 from experiments.cell import make_net
 from experiments.command import CONFIGS, quoted, refuse_missing_settings
 from experiments.data import make_data
-from experiments.settings import check_settings
+from experiments.settings import check_model, check_settings
 from experiments.stages import make_recipe, prepare_net
 from lightning_modules.module import Recipe
 from lightning_modules.nets.interface import MattingNet
@@ -56,6 +56,7 @@ def compose_cell(overrides: Sequence[str]) -> dict[str, Any]:
     refuse_missing_settings(composed)
     config: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
     check_settings(config)
+    check_model(config)
     if config["trainer"]["precision"] not in ("32-true", *PRECISIONS):
         raise ValueError(
             f"trainer.precision must be one of 32-true, {', '.join(PRECISIONS)} to be timed, "
