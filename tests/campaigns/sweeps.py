@@ -7,7 +7,8 @@
 Each file: two runs at least, exit status 0, history and summary on the server, records complete. The first file: two
 agents at once, which must take different points, and a report from what the server has, which is that of the disk and
 comes to the server as an artifact. With the server of its own also: a second sweep over complete cells, and an outage
-in the middle of a run after which `wandb sync` brings every row.
+in the middle of a run after which `wandb sync` brings every row. All files: also a sweep without W&B, by one worker
+and by two.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from typing import Any
 
 import yaml
 
+from experiments.faults import cell_difference
+from experiments.records import CellRecord
 from tests.campaigns.wandb_answers import Run
 from tests.campaigns.wandb_server import WandbServer
 
@@ -56,6 +59,8 @@ def main() -> int:
         if not options.server:  # which may give another point first, and must not die
             failed += run_all([partial(check_rerun, names[0], url, folder)], 1)
             failed += run_all([partial(check_outage, server, folder)], 1)
+        if not options.files:
+            failed += run_all([partial(check_workers, folder)], 1)
         if server.unknown:
             failed += 1
             print(f"FAILED  the server has no answer to {', '.join(sorted(set(server.unknown)))}")
@@ -164,6 +169,25 @@ def check_outage(server: WandbServer, folder: Path) -> str:
     return (
         f"outage: run ended with 0; the server had {sum(before)} of 40 steps before and {len(steps)} after wandb sync"
     )
+
+
+def check_workers(folder: Path) -> str:
+    """`experiments.sweep` leaves the records and the table of one worker with two; needs no server."""
+    for workers in (1, 2):
+        of_these = folder / f"workers{workers}"
+        command = [sys.executable, "-m", "experiments.sweep", "sweeps/brm_ablation.yaml", "--workers", str(workers)]
+        process = spawn([*command, "--points", "0-1", *SMALL, *places(of_these, folder)], "", of_these)
+        output = process.communicate(timeout=PATIENCE)[0]
+        assert process.returncode == 0, f"{workers} workers: ended with {process.returncode}: {output[-1500:]}"
+    one, two = (sorted(folder.glob(f"workers{number}/outputs/*/*/record.json")) for number in (1, 2))
+    assert [path.parent.name for path in one] == [path.parent.name for path in two], "other cells with two workers"
+    assert len(one) == 2, f"{len(one)} cells, not 2"
+    for first, second in zip(one, two, strict=True):
+        difference = cell_difference(CellRecord.load(first.parent), CellRecord.load(second.parent))
+        assert difference == "", f"{first.parent.name}: {difference}"
+    tables = [next(folder.glob(f"workers{number}/results/*/*/scores.csv")).read_bytes() for number in (1, 2)]
+    assert tables[0] == tables[1], "another table with two workers"
+    return "two workers left the records and the table of one"
 
 
 def trains(progress: Path) -> bool:

@@ -50,7 +50,7 @@ def ablation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder.parent / "ablation.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            result = run(folder, "+exp=brm_ablation", "scale=smoke", "seed=0,1")
+            result = run(folder, "+exp=brm_ablation", "scale=smoke", "seed=0")
             assert result.returncode == 0, result.stderr
     return folder
 
@@ -58,7 +58,7 @@ def ablation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_whole_ablation_leaves_complete_records_and_a_report(ablation: Path) -> None:
     records = cells(ablation)
-    assert len(records) == 4
+    assert len(records) == 2
     for name, record in records.items():
         folder = ablation / "outputs" / "brm_ablation" / name
         assert record["status"] == "complete"
@@ -86,16 +86,16 @@ def test_a_saved_model_rebuilds_its_net(ablation: Path) -> None:
 @pytest.mark.slow
 def test_wandb_has_the_run_offline_without_an_account(ablation: Path) -> None:
     runs = list((ablation / "outputs" / "brm_ablation").glob("*/wandb/offline-run-*/run-*.wandb"))
-    assert len(runs) == 4
+    assert len(runs) == 2
     assert all(path.stat().st_size > 1000 for path in runs)
 
 
 @pytest.mark.slow
 def test_complete_cells_are_skipped_and_a_changed_config_is_not_taken_for_complete(ablation: Path, root: Path) -> None:
     shutil.copytree(ablation, root / "again")
-    again = run(root / "again", "+exp=brm_ablation", "scale=smoke", "seed=0,1")
+    again = run(root / "again", "+exp=brm_ablation", "scale=smoke", "seed=0")
     assert again.returncode == 0
-    assert again.stdout.count("skip ") == 4
+    assert again.stdout.count("skip ") == 2
     assert "start " not in again.stdout
     folder = next((root / "again/outputs/brm_ablation").glob("model.brm=true*seed=0"))
     record = json.loads((folder / "record.json").read_text()) | {"config_hash": "0123456789ab"}
@@ -108,70 +108,48 @@ def test_complete_cells_are_skipped_and_a_changed_config_is_not_taken_for_comple
 
 
 @pytest.mark.slow
-def test_when_the_command_is_killed_its_cells_end_too(root: Path) -> None:
-    (root / "orphan").mkdir()
-    process = subprocess.Popen(command(root / "orphan", "+exp=brm_ablation", "seed=0", *SMOKE, "scale.steps=5000"))
-    outputs = root / "orphan/outputs/brm_ablation"
+def test_a_cell_is_one_commands_and_ends_with_it(root: Path) -> None:
+    (root / "twice").mkdir()
+    arms = ["+exp=brm_ablation", "seed=0", *SMOKE, "scale.steps=5000"]
+    first = subprocess.Popen(command(root / "twice", *arms))
+    outputs = root / "twice/outputs/brm_ablation"
     deadline = time.monotonic() + 120
     while len(list(outputs.glob("*/progress"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
+    second = run(root / "twice", *arms, "hydra.mode=RUN", "model.brm=true")
+    assert second.returncode == 75
+    assert re.search(r"process \d+ on \S+ since [-\d: ]+ works on this cell; wait for it or stop it", second.stderr)
     children = [int((path.parent / "lock").read_text().split()[1]) for path in outputs.glob("*/progress")]
-    process.kill()  # the command alone, not its group
-    process.wait()
+    first.kill()  # the command alone, not its group
+    first.wait()
     time.sleep(3)
     assert len(children) == 2
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
 
 
 @pytest.mark.slow
-def test_a_failing_cell_is_reported_and_stops_no_other(root: Path) -> None:
-    result = run(root / "failing", "+exp=brm_update", "model.brm_update=nonsense,average", "seed=0", *SMOKE)
+def test_a_failing_cell_and_an_impossible_one_are_told_and_stop_no_other(root: Path) -> None:
+    arms = "model.brm_update=3,nonsense,average"  # the first is refused before it starts
+    result = run(root / "failing", "+exp=brm_update", arms, "seed=0", *SMOKE, "logger=wandb")
     assert result.returncode == 1
+    assert "error: net 'modnet_v': brm_update must be" in result.stderr
     assert "brm_update must be one of" in result.stdout
     status = {record["arm"]["model.brm_update"]: record for record in cells(root / "failing", "brm_update").values()}
-    assert status["average"]["status"] == "complete"
-    assert status["nonsense"]["status"] == "failed"
+    assert {arm: record["status"] for arm, record in status.items()} == {"nonsense": "failed", "average": "complete"}
     assert "brm_update must be one of" in str(status["nonsense"]["error"])
     assert "nonsense" in next((root / "failing/results/brm_update").glob("*/report.md")).read_text()
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_cell_together(root: Path) -> None:
-    ddp = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
-    result = run(root / "ddp", "+exp=brm_ablation", "hydra.mode=RUN", "model.brm=true", *SMOKE, *ddp)
-    assert result.returncode == 0, result.stderr
-    (record,) = cells(root / "ddp").values()
-    assert record["status"] == "complete"
-
-
-@pytest.mark.slow
 def test_reports_of_two_comparisons_do_not_mix(ablation: Path, root: Path) -> None:
     shutil.copytree(ablation, root / "mixed")
-    other = ["model.hidden=4", "recipe.stages.matting.learning_rate=1e-3", "seed=0"]
+    other = ["model.hidden=4", "recipe.stages.matting.learning_rate=1e-3", "seed=0", "model.brm=true"]
     result = run(root / "mixed", "+exp=brm_ablation", *SMOKE, *other)
     assert result.returncode == 0, result.stderr
     reports = list((root / "mixed/results/brm_ablation").glob("smoke*/report.md"))
     assert len(reports) == 2
     (narrow,) = (path.read_text() for path in reports if "hidden" in str(path))
     assert "1 seed" in narrow
-
-
-@pytest.mark.slow
-def test_one_bad_job_stops_no_other_and_is_told(root: Path) -> None:
-    result = run(root / "job", "+exp=brm_ablation", "data=procedural,video_mattes", "seed=0", *SMOKE)
-    assert result.returncode == 1
-    assert "data.root" in result.stderr
-    assert {record["status"] for record in cells(root / "job").values()} == {"complete"}
-    assert len(cells(root / "job")) == 2
-
-
-@pytest.mark.slow
-def test_a_failure_is_told_with_the_default_logger_too(root: Path) -> None:
-    rate = ["recipe.stages.matting.learning_rate=1e30", "recipe.stages.matting.gradient_clip_norm=null"]
-    result = run(root / "nan", "+exp=brm_ablation", "seed=0", "scale=smoke", "scale.steps=20", *rate)
-    assert result.returncode == 1
-    told = r"FAILED .*NonFiniteLossError: the loss became \S+ at step \d+ \(.*clips: person"
-    assert len(re.findall(told, result.stdout)) == 2
 
 
 def save_pair(folder: Path, name: str, alpha_size: tuple[int, int] = (64, 64)) -> None:
@@ -188,7 +166,6 @@ def bad_inputs(folder: Path) -> dict[str, list[str]]:
         Image.fromarray(np.full((80, 80, 3), 20 * index, np.uint8)).save(scenes / f"place{index}.png")
     for index in range(8):
         save_pair(folder / "other_size", f"person{index}", alpha_size=(32, 64))
-    save_pair(folder / "one_person", "person0")
     broken = folder / "broken"
     broken.mkdir()
     for index in range(8):
@@ -201,7 +178,6 @@ def bad_inputs(folder: Path) -> dict[str, list[str]]:
         "missing folder": [images, f"data.root={folder}/nowhere", f"data.scenes={scenes}", "nowhere"],
         "broken video": [videos, f"data.root={broken}", f"data.scenes={scenes}", "person"],
         "alpha of another size": [images, f"data.root={folder}/other_size", f"data.scenes={scenes}", "person"],
-        "empty split": [images, f"data.root={folder}/one_person", f"data.scenes={scenes}", "no names for"],
         "nan loss": [
             "recipe.stages.matting.learning_rate=1e30",
             "recipe.stages.matting.gradient_clip_norm=null",
@@ -213,7 +189,7 @@ def bad_inputs(folder: Path) -> dict[str, list[str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
-    ["no workers", "unknown key", "missing folder", "broken video", "alpha of another size", "empty split", "nan loss"],
+    ["no workers", "unknown key", "missing folder", "broken video", "alpha of another size", "nan loss"],
 )
 def test_bad_input_ends_with_one_clear_line(tmp_path: Path, root: Path, case: str) -> None:
     *overrides, named = bad_inputs(tmp_path / "data")[case]
@@ -224,21 +200,6 @@ def test_bad_input_ends_with_one_clear_line(tmp_path: Path, root: Path, case: st
     assert len(lines) == 1, result.stderr
     assert named in lines[0]
     assert "Traceback" not in result.stdout
-
-
-@pytest.mark.slow
-def test_two_processes_do_not_work_on_one_cell(root: Path) -> None:
-    (root / "twice").mkdir()
-    one_cell = command(root / "twice", "+exp=brm_ablation", "hydra.mode=RUN", *SMOKE, "scale.steps=5000")
-    first = subprocess.Popen(one_cell)
-    deadline = time.monotonic() + 120
-    while not list((root / "twice/outputs/brm_ablation").glob("*/progress")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    second = subprocess.run(one_cell, capture_output=True, text=True, timeout=100, check=False)
-    first.kill()
-    first.wait()
-    assert second.returncode == 75
-    assert re.search(r"process \d+ on \S+ since [-\d: ]+ works on this cell; wait for it or stop it", second.stderr)
 
 
 def test_help_says_what_the_command_does() -> None:

@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from experiments import sweep
-from experiments.faults import cell_difference
 from experiments.launch import BUSY, CellPool
 from experiments.locks import lock_cell
 from experiments.records import CellRecord, write_table
@@ -340,25 +339,6 @@ def test_the_score_of_a_cell_is_the_best_of_its_history(tmp_path: Path) -> None:
     assert read_score(record, "train/loss") == 2.0
     assert read_score(record, "test/mad") == 45.0
     assert read_score(CellRecord(tmp_path, status="running"), "val/mad") is None
-
-
-@pytest.mark.slow
-def test_two_workers_leave_the_records_of_one(tmp_path: Path) -> None:
-    file = ROOT / "sweeps/brm_ablation.yaml"
-    for workers in (1, 2):
-        folder = tmp_path / str(workers)
-        places = [f"output_dir={folder}/outputs", f"results_dir={folder}/results", f"data.cache_dir={tmp_path}/cache"]
-        small = ["scale=smoke", "scale.test_clips=1", "scale.val_clips=1", "--points", "0-1"]
-        command = [sys.executable, "-m", "experiments.sweep", str(file), "--workers", str(workers), *small, *places]
-        subprocess.run(command, check=True, cwd=ROOT, timeout=300, stdout=subprocess.DEVNULL)
-    one, two = (sorted((tmp_path / str(workers)).glob("outputs/brm_ablation/*/record.json")) for workers in (1, 2))
-    assert [path.parent.name for path in one] == [path.parent.name for path in two]
-    assert len(one) == 2
-    for first, second in zip(one, two, strict=True):  # all but times, machine and command (faults.NOT_COMPARED)
-        assert cell_difference(CellRecord.load(first.parent), CellRecord.load(second.parent)) == ""
-    scores = [tmp_path / str(workers) / "results/brm_ablation/smoke/scores.csv" for workers in (1, 2)]
-    assert scores[0].read_bytes() == scores[1].read_bytes()
-    assert (tmp_path / "2/results/brm_ablation/smoke/report.html").is_file()
 
 
 def test_the_slurm_example_runs_one_point_a_task(tmp_path: Path) -> None:
