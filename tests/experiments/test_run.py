@@ -143,7 +143,7 @@ def test_a_failing_cell_and_an_impossible_one_are_told_and_stop_no_other(root: P
 @pytest.mark.slow
 def test_reports_of_two_comparisons_do_not_mix(ablation: Path, root: Path) -> None:
     shutil.copytree(ablation, root / "mixed")
-    other = ["model.hidden=4", "recipe.stages.matting.learning_rate=1e-3", "seed=0", "model.brm=true"]
+    other = ["model.hidden=4", "recipe.stages.matting.learning_rate=1e-3", "seed=0"]
     result = run(root / "mixed", "+exp=brm_ablation", *SMOKE, *other)
     assert result.returncode == 0, result.stderr
     reports = list((root / "mixed/results/brm_ablation").glob("smoke*/report.md"))
@@ -204,7 +204,7 @@ def test_bad_input_ends_with_one_clear_line(tmp_path: Path, root: Path, case: st
 
 def test_help_says_what_the_command_does() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "experiments.run", "--help"], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "experiments.run", "--help"], capture_output=True, text=True, timeout=300, check=False
     )
     assert result.returncode == 0
     assert "+exp=brm_ablation" in result.stdout
