@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import experiments
-from experiments.stages import OBJECTIVES
+from experiments.training.stages import OBJECTIVES
 from lightning_modules.nets import build_net
 
 CONFIGS = Path(experiments.__file__).parent / "configs"
