@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
-from datamodules.draw_layers import seed_of
+from datamodules.dice import seed_of
 from datamodules.interleaved import InterleavedDataModule, TrainingPass
 from datamodules.segmentation import SegmentationDataModule
 from datamodules.video_matting import VideoMattingDataModule

@@ -16,7 +16,7 @@ from lightning.pytorch.plugins import LayerSync
 
 from experiments.records.cell_record import last_words
 from experiments.training.processes import num_processes, started_by_srun, started_by_torchrun
-from lightning_modules.module import Objective
+from lightning_modules.objectives.interface import Objective
 from lightning_modules.synchronised_norms import SynchronisedNorms
 
 STRATEGIES = ("auto", "ddp")

@@ -25,27 +25,12 @@ from experiments.training.checkpoints import (
     remove_checkpoint,
 )
 from experiments.training.devices import choose_plugins, choose_strategy, explain
-from lightning_modules.background_matting import BackgroundMattingBaseObjective, BackgroundMattingObjective
 from lightning_modules.calibration import Calibration
-from lightning_modules.context_motion import ContextMotionObjective
-from lightning_modules.modnet import MODNetObjective, SOCObjective
-from lightning_modules.modnet_v import MODNetVObjective, PatchRefinementObjective
-from lightning_modules.module import MattingModule, Objective, Recipe
+from lightning_modules.module import MattingModule, Recipe
 from lightning_modules.nets.interface import MattingNet
-from lightning_modules.rvm import RVMObjective
-from lightning_modules.segmentation import SegmentationObjective
+from lightning_modules.objectives import OBJECTIVES
+from lightning_modules.objectives.interface import Objective
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    "modnet": MODNetObjective,
-    "soc": SOCObjective,
-    "modnet_v": MODNetVObjective,
-    "patch_refinement": PatchRefinementObjective,
-    "rvm": RVMObjective,
-    "background_matting_base": BackgroundMattingBaseObjective,
-    "background_matting_refine": BackgroundMattingObjective,
-    "segmentation": SegmentationObjective,
-    "context_motion": ContextMotionObjective,
-}
 RECIPE_KEYS = ("optimizer", "learning_rate", "momentum", "weight_decay", "schedule", "milestones", "gamma", "warmup")
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from experiments.logging.cell_logger import CellLogger
 from experiments.records.cell_record import CellRecord, write_config, write_table
-from lightning_modules.module import Objective
+from lightning_modules.objectives.interface import Objective
 
 STRATA = ("static", "pan", "handheld", "dynamic", "cut", "light")
 

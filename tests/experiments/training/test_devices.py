@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 import experiments
 from experiments.cells.work import train
 from experiments.training.devices import MemoryExhaustedError, choose_plugins, choose_strategy, describe_step
-from lightning_modules.modnet_v import MODNetVObjective
-from lightning_modules.module import Objective
+from lightning_modules.objectives.interface import Objective
+from lightning_modules.objectives.modnet_v import MODNetVObjective
 from lightning_modules.synchronised_norms import SynchronisedNorms
 
 CPU = torch.device("cpu")

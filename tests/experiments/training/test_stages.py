@@ -20,7 +20,7 @@ from experiments.training.data import make_data
 from experiments.training.devices import MemoryExhaustedError
 from experiments.training.stages import history_every
 from lightning_modules.nets.interface import MattingNet
-from lightning_modules.rvm import RVMObjective
+from lightning_modules.objectives.rvm import RVMObjective
 
 
 @pytest.mark.parametrize("passes", [0, 2, 4, 6])

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from datamodules.batch import MattingBatch
 from lightning_modules import losses
-from lightning_modules.modnet import MODNetObjective
-from lightning_modules.module import Objective, Rate
 from lightning_modules.nets.blocks import frozen_statistics
 from lightning_modules.nets.brm import BackgroundDecoder
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet_v import Memory, MODNetV
+from lightning_modules.objectives.interface import Objective, Rate
+from lightning_modules.objectives.modnet import MODNetObjective
 
 
 class MODNetVObjective(Objective):

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from datamodules.batch import MattingBatch, SegmentationBatch
 from lightning_modules import losses
-from lightning_modules.module import Objective
 from lightning_modules.nets.rvm import RVM
+from lightning_modules.objectives.interface import Objective
 
 
 class RVMObjective(Objective):

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from datamodules.batch import MattingBatch
 from lightning_modules import losses
-from lightning_modules.module import Objective, Rate
 from lightning_modules.nets.blocks import fold_time
 from lightning_modules.nets.context_motion import ContextMotion
 from lightning_modules.nets.interface import MattingNet
+from lightning_modules.objectives.interface import Objective, Rate
 
 
 class ContextMotionObjective(Objective):

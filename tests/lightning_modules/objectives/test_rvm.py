@@ -7,7 +7,7 @@ from datamodules.batch import MattingBatch, SegmentationBatch
 from lightning_modules import losses
 from lightning_modules.nets import build_net
 from lightning_modules.nets.rvm import RVM
-from lightning_modules.rvm import RVMObjective
+from lightning_modules.objectives.rvm import RVMObjective
 
 DRAWS = torch.Generator()
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from datamodules.batch import MattingBatch
 from lightning_modules import losses
-from lightning_modules.module import Objective, Rate
 from lightning_modules.nets.background_matting import CELL, BackgroundMattingV2
 from lightning_modules.nets.blocks import fold_time, resize
 from lightning_modules.nets.interface import MattingNet
-from lightning_modules.plates import PlateAugmentation, perturbed_plate, shadowed_frames
+from lightning_modules.objectives.interface import Objective, Rate
+from lightning_modules.objectives.plates import PlateAugmentation, perturbed_plate, shadowed_frames
 from lightning_modules.ranks import generator_of_rank
 
 PLATES = ("true", "first", "perturbed")

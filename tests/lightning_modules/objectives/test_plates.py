@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_modules.plates import (
+from lightning_modules.objectives.plates import (
     PlateAugmentation,
     _moved,
     cast_shadow,

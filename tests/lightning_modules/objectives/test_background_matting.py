@@ -7,11 +7,11 @@ from torch import Tensor
 
 from datamodules.batch import MattingBatch
 from lightning_modules import losses
-from lightning_modules.background_matting import BackgroundMattingBaseObjective, BackgroundMattingObjective
 from lightning_modules.module import MattingModule, Recipe
 from lightning_modules.nets import build_net
 from lightning_modules.nets.background_matting import BackgroundMattingV2
-from lightning_modules.segmentation import SegmentationObjective
+from lightning_modules.objectives.background_matting import BackgroundMattingBaseObjective, BackgroundMattingObjective
+from lightning_modules.objectives.segmentation import SegmentationObjective
 
 RATES = {"backbone": 1e-4, "aspp": 5e-4, "decoder": 5e-4}
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datamodules.batch import MattingBatch
-from lightning_modules.module import Objective
 from lightning_modules.nets.interface import MattingNet
+from lightning_modules.objectives.interface import Objective
 
 
 class SegmentationObjective(Objective):

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.batch import MattingBatch
-from lightning_modules.modnet import MODNetObjective, SOCObjective
-from lightning_modules.modnet_v import MODNetVObjective, PatchRefinementObjective
 from lightning_modules.nets import build_net
 from lightning_modules.nets.modnet_v import MODNetV
+from lightning_modules.objectives.modnet import MODNetObjective, SOCObjective
+from lightning_modules.objectives.modnet_v import MODNetVObjective, PatchRefinementObjective
 
 
 def clip_batch(num_frames: int, size: int = 64, num_clips: int = 2) -> MattingBatch:

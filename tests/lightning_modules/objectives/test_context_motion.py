@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader
 
 from datamodules.batch import MattingBatch
 from datamodules.video_matting import VideoMattingDataModule
-from lightning_modules.context_motion import ContextMotionObjective
 from lightning_modules.losses import laplacian_loss
 from lightning_modules.module import MattingModule, Recipe
 from lightning_modules.nets import build_net
 from lightning_modules.nets.context_motion import ContextMotion
+from lightning_modules.objectives.context_motion import ContextMotionObjective
 
 
 def small(flow: str = "none", **options: object) -> ContextMotion:
