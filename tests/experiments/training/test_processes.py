@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.training.processes import leads, num_processes
+from experiments.training.processes import count_gpus, leads, num_processes
 
 ONE = {"devices": 1, "num_nodes": 1, "accelerator": "cpu"}
 FOUR = {"devices": 2, "num_nodes": 2, "accelerator": "cpu"}
@@ -39,3 +39,9 @@ def test_one_process_of_a_cell_leads(
         monkeypatch.setenv(name, value)
     assert leads(FOUR) is expected
     assert leads(ONE)  # a cell on one device is its process's own, whatever its number
+
+
+def test_visible_devices_are_counted_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for visible, count in (("0,2,5", 3), ("", 0), ("-1", 0)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert count_gpus() == count
