@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from datamodules.augment.resolution import at_size, random_size
 from datamodules.batch import Layers, MattingBatch
 from datamodules.composite import collate_layers, composite
+from datamodules.dice import Draws, seed_of
 from datamodules.difficulty import Difficulty
-from datamodules.draw_layers import Draws, draw_layers, seed_of
+from datamodules.draw_layers import draw_layers
 from datamodules.sources.interface import BackgroundSource, ForegroundSource
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.augment.segmentation import OF_PICTURES, OF_VIDEOS, change_colours, view
 from datamodules.batch import SegmentationBatch
-from datamodules.draw_layers import Draws
+from datamodules.dice import Draws
 from datamodules.resample import resample
 from datamodules.samples import SampleKey, TrainingBatches, make_loader, shuffled, training_position
 from datamodules.sources import build_source

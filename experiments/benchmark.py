@@ -27,7 +27,7 @@ from experiments.benchmarks import nets, official, output, prm, roofline, train
 from experiments.benchmarks.inputs import parse_size
 from experiments.benchmarks.subjects import parse_subject
 from experiments.benchmarks.variants import MODES, PRECISIONS, default_modes, runnable_precisions
-from experiments.command import ends_with_one_line
+from experiments.command.errors import ends_with_one_line
 from lightning_modules.nets import NETS
 
 

@@ -6,53 +6,21 @@ python -m experiments.cell outputs/EXP/CELL/config.yaml
 from __future__ import annotations
 
 import logging
-import resource
 import sys
-import time
-import traceback
 import warnings
-from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
-from torch import nn
 
-from datamodules.video_matting import VideoMattingDataModule
-from experiments.callbacks import beat
-from experiments.cell_logger import CellLogger
-from experiments.command import print_on_any_terminal
-from experiments.data import make_data
-from experiments.devices import describe_step, step_line
-from experiments.fingerprints import describe_cell_data, what_changed
-from experiments.launch import BUSY, end_with_parent
-from experiments.locks import lock_cell, lock_owner
-from experiments.loggers import log_again, make_logger
-from experiments.processes import leads
-from experiments.records import (
-    BASELINES,
-    WEIGHTS,
-    CellRecord,
-    describe_hardware,
-    describe_versions,
-    git_commit,
-    remove_torn,
-    write_table,
-)
-from experiments.scoring.cost import measure_cost
-from experiments.scoring.evaluation import evaluate, evaluate_constant, summarise
-from experiments.scoring.saved_nets import save_net
-from experiments.scoring.sets import condition_test_set
-from experiments.scoring.streaming import Streaming
-from experiments.slurm import ignore_warning
-from experiments.stages import make_recipe, pick_device, train_stage
-from experiments.study import settings_hash
-from lightning_modules.nets import build_net
-from lightning_modules.nets.interface import MattingNet
-from lightning_modules.nets.official import start_from_deeplabv3
+from experiments.cells.launch import BUSY, end_with_parent
+from experiments.cells.slurm import ignore_warning
+from experiments.cells.work import assist, run_cell
+from experiments.command.errors import print_on_any_terminal
+from experiments.logging.loggers import log_again
+from experiments.records.cell_record import CellRecord, remove_torn
+from experiments.records.locks import lock_cell, lock_owner
+from experiments.training.processes import leads
 
 
 def main() -> int:
@@ -83,171 +51,6 @@ def main() -> int:
             return 0
         remove_torn(folder)
         return run_cell(config, record)
-
-
-def assist(config: dict[str, Any], folder: Path) -> int:
-    """Train as a further process of a cell on several devices; an error goes to the log, the first process tells it."""
-    try:
-        train(config, folder, None)
-    except Exception:
-        log_error(folder)
-        return 1
-    return 0
-
-
-def log_error(folder: Path) -> None:
-    """Add the traceback of the error that is handled to the cell's log, if the disk has room for it."""
-    with suppress(OSError), (folder / "log.txt").open("a", encoding="utf-8") as log:
-        traceback.print_exc(file=log)
-
-
-def run_cell(config: dict[str, Any], record: CellRecord) -> int:
-    """Bring one cell to a complete record, or to a failed one with its error in a line.
-
-    Args:
-        config: resolved and plain.
-        record: who this cell is; is filled and saved.
-    """
-    record.started = record.started or now()
-    record.versions, record.git_commit = describe_versions(), git_commit()
-    record.save()
-    with ExitStack() as ending:
-        try:
-            torch.set_num_threads(config["trainer"]["threads"])
-            record.hardware = describe_hardware()
-            logger = make_logger(config, record)
-            if logger:
-                ending.callback(logger.close, record)  # last, when the record is written, and however the cell ends
-            _train_and_test(config, record, logger)
-            record.status = "complete"
-        except Exception as error:
-            log_error(record.folder)
-            record.status = "failed"
-            record.error = f"{type(error).__name__}: {cause(error)}"[:500]
-            print(f"{record.cell}: {record.error}", file=sys.stderr)
-        record.finished = now()
-        record.save()
-    return 0 if record.status == "complete" else 1
-
-
-def train(
-    config: dict[str, Any], folder: Path, logger: CellLogger | None
-) -> tuple[MattingNet, nn.Module | None, float]:
-    """The trained net, the decoder of restored backgrounds if there is one, and seconds; resumes what was cut off."""
-    torch.set_num_threads(config["trainer"]["threads"])
-    net = make_net(config)
-    decoder, seconds, cell = None, 0.0, settings_hash(config)
-    for name, stage in config["recipe"]["stages"].items():
-        if stage is not None:
-            recipe = make_recipe(stage, net, config["seed"])
-            data = make_data(config, stage, name)
-            seconds += train_stage(name, net, recipe, data, stage, config["trainer"], folder, logger, cell)
-            decoder = getattr(recipe.objective, "background_decoder", None) or decoder
-            if logger:
-                logger.first_step += stage["steps"]
-    return net, decoder, seconds
-
-
-def make_net(config: dict[str, Any]) -> MattingNet:
-    """The untrained net; its weights depend on the seed and on their names alone, but for pretrained parts."""
-    options = dict(config["model"])
-    pretrained = options.pop("pretrained", False)
-    net = build_net(options.pop("name"), **options)
-    net.reset_parameters(config["seed"])
-    if isinstance(pretrained, str):
-        start_from_deeplabv3(net, pretrained)
-    elif pretrained:
-        net.load_pretrained()
-    return net
-
-
-def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogger | None) -> None:
-    folder = record.folder
-    device = pick_device(config["trainer"]["accelerator"])
-    untrained = make_net(config)
-    if untrained.needs_flow and not config["data"]["flow"]:
-        raise ValueError("this net is given the true flow of its clips: set data.flow=true")
-    data = make_data(config, stage=None)
-    data.prepare_data(lambda part, done, total: beat(folder / "progress", f"render {part}", done, total))
-    data.setup("test")
-    if not _has_baselines(record):
-        _score_baselines(untrained, data, device, folder)
-        record.note_checksums(BASELINES)
-
-    for name, stage in config["recipe"]["stages"].items():
-        if stage is not None:
-            record.steps[name] = describe_step(stage, config["trainer"])
-            print(f"stage {name}: {step_line(record.steps[name])}", flush=True)
-    record.save()
-    net, decoder, seconds = train(config, folder, logger)
-    save_net(folder / WEIGHTS, net, config["model"])
-
-    begin = time.monotonic()
-    clips = condition_test_set(data)
-    how = Streaming.of(config["test"])
-    beats = _Beats(folder / "progress", "test", len(clips))
-    frames = evaluate(net, clips, device, how, decoder=decoder, media=folder / "media", progress=beats)
-    write_table(folder / "metrics.parquet", frames)
-    record.metrics = dict(summarise(frames))
-    record.cost = measure_cost(net, clips[0].read(0, 1).frames.to(device))
-    record.durations = {"train_seconds": seconds, "test_seconds": time.monotonic() - begin}
-    record.peak_memory_gib = peak_memory_gib(device)
-    if record.data and (changed := what_changed(record.data, describe_cell_data(config))):
-        raise ValueError(f"data changed while the cell ran: {changed}; the same command starts it anew")
-
-
-def _has_baselines(record: CellRecord) -> bool:
-    """Whether an earlier process has scored them and they are as it wrote them."""
-    try:
-        return BASELINES in record.checksums and record.read_baselines() is not None
-    except ValueError as error:
-        print(f"{error}; they are scored anew", flush=True)
-        return False
-
-
-def _score_baselines(net: MattingNet, data: VideoMattingDataModule, device: torch.device, folder: Path) -> None:
-    """What a constant matte and the untrained net score: the scale on which a trained net is read."""
-    import pandas as pd
-
-    mean_alpha = float(torch.stack([batch.alpha.mean() for batch in data.val_dataloader()]).mean())
-    clips = condition_test_set(data)
-    constant = evaluate_constant(clips, mean_alpha).assign(method="constant alpha")
-    untrained = evaluate(net, clips, device).assign(method="untrained")
-    write_table(folder / BASELINES, pd.concat([constant, untrained]))
-
-
-class _Beats:
-    """Counts test clips into the cell's progress file."""
-
-    def __init__(self, path: Path, stage: str, total: int) -> None:
-        self.path, self.stage, self.total, self.done = path, stage, total, 0
-
-    def __call__(self, clips: int) -> None:
-        self.done += clips
-        beat(self.path, self.stage, self.done, self.total)
-
-
-def cause(error: Exception) -> str:
-    r"""What is wrong in one line; of an error in a loading process its last line, after that process's traceback.
-
-    >>> cause(ValueError("Caught ValueError in DataLoader worker process 0.\nOriginal Traceback …\nValueError: a.mp4"))
-    'ValueError: a.mp4'
-    """
-    text = str(error).strip()
-    return " ".join((text.rpartition("\n")[2] if "Original Traceback" in text else text).split())
-
-
-def peak_memory_gib(device: torch.device) -> float:
-    """The most memory that this process held at once, of the GPU if it computes there."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**30
-    unit = 1 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-
-
-def now() -> str:
-    """The time in UTC, in ISO's form, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

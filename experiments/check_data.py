@@ -22,10 +22,11 @@ from datamodules.files.mattes import doubts
 from datamodules.sources.interface import BackgroundSource, ForegroundSource, FromFiles, VideoBackgrounds
 from datamodules.sources.splits import BUT_FOR_NUMBER, shared_stems
 from datamodules.video_matting import VideoMattingDataModule
-from experiments.command import ends_with_one_line, run_hydra
-from experiments.data import data_options
-from experiments.messages import reason
+from experiments.command.composing import run_hydra
+from experiments.command.errors import ends_with_one_line
+from experiments.command.messages import reason
 from experiments.scoring.pictures import strip, write_picture
+from experiments.training.data import data_options
 
 NUM_TRAINING_CLIPS = 6
 NUM_FRAMES = 4

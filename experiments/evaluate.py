@@ -28,34 +28,24 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from datamodules.files.writing import write_file
-from experiments.cell import now, peak_memory_gib
-from experiments.command import ends_with_one_line, quote_texts, run_hydra
-from experiments.fingerprints import size_text, what_changed
-from experiments.locks import lock_cell, lock_owner
-from experiments.messages import reason
-from experiments.record_tables import read_table
-from experiments.records import (
-    CellRecord,
-    describe_hardware,
-    write_config,
-    write_table,
-)
-from experiments.scoring.cost import measure_cost
-from experiments.scoring.evaluation import (
-    DTSSD_LATER,
-    WIDEST_WITH_CONN,
-    evaluate_clip,
-    shown_scale,
-    stratum_means,
-    summarise,
-)
+from experiments.benchmarks.cost import measure_cost
+from experiments.cells.study import move_aside
+from experiments.command.composing import run_hydra
+from experiments.command.errors import ends_with_one_line
+from experiments.command.messages import reason
+from experiments.command.quoting import quote_texts
+from experiments.inference.saved_nets import saved_name
+from experiments.inference.streaming import run_frames
+from experiments.records.cell_record import CellRecord, write_config, write_table
+from experiments.records.fingerprints import size_text, what_changed
+from experiments.records.locks import lock_cell, lock_owner
+from experiments.records.tables import read_table
+from experiments.records.world import describe_hardware, now, peak_memory_gib
+from experiments.scoring.evaluation import WIDEST_WITH_CONN, evaluate_clip, stratum_means, summarise
 from experiments.scoring.plan import Plan
 from experiments.scoring.progress import ClipProgress
-from experiments.scoring.saved_nets import saved_name
-from experiments.scoring.streaming import run_frames
 from experiments.scoring.trained_data import data_overrides, take_data, trained_config
-from experiments.study import move_aside
-from lightning_modules.metrics.scores import METRICS
+from lightning_modules.metrics.scores import DTSSD_LATER, METRICS, shown_scale
 from lightning_modules.nets.interface import MattingOutput
 
 

@@ -10,19 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from math import ceil
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import MofNCompleteColumn, Progress
 
-from datamodules.sources import build_backgrounds, build_foregrounds
 from datamodules.testset import CompositeTestSet, TestClip
-from datamodules.testset.composite import CAMERA_ROOM
 from datamodules.testset.plans import longest
 from datamodules.testset.writing import write_test_set
-from experiments.command import ends_with_one_line, run_hydra
-from experiments.records import describe_versions
+from experiments.command.composing import run_hydra
+from experiments.command.errors import ends_with_one_line
+from experiments.records.world import describe_versions
+from experiments.scoring.sets import composite_test_set, source_of_test
 
 
 def main() -> int:
@@ -47,36 +46,6 @@ def main() -> int:
     return 0
 
 
-def composite_test_set(data: dict[str, Any], options: dict[str, Any]) -> CompositeTestSet:
-    """The test set that config group `data` (its sources) and the options `testset` describe.
-
-    Clips are as long as the shortest video, if that has fewer frames than asked for: `options` then say so.
-
-    Raises:
-        ValueError: a source or an option is not usable.
-    """
-    size = options["size"]
-    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) and side >= 32 for side in size):
-        raise ValueError(f"testset.size must be [height, width] in pixels from 32 on, got {size!r}")
-    height, width = size
-    people = _source(data["source"], build_foregrounds, min(height, width))
-    room = (ceil(CAMERA_ROOM * height), ceil(CAMERA_ROOM * width))
-    scenes = _source(data["backgrounds"], build_backgrounds, room)
-    shortest = longest(people, scenes, options["strata"], options["moving_camera"])
-    if shortest is not None and isinstance(options["frames"], int):
-        options["frames"] = min(options["frames"], shortest[0])
-    return CompositeTestSet(
-        people,
-        scenes,
-        (height, width),
-        options["clips"],
-        options["frames"],
-        options["seed"],
-        strata=options["strata"],
-        moving_camera=options["moving_camera"],
-    )
-
-
 def _shortest(test_set: CompositeTestSet, options: dict[str, Any]) -> str:
     shortest = longest(test_set.foregrounds, test_set.backgrounds, options["strata"], options["moving_camera"])
     return "" if shortest is None else shortest[1]
@@ -94,17 +63,6 @@ def manifest_of(test_set: CompositeTestSet, config: dict[str, Any]) -> dict[str,
         "versions": describe_versions(),
         "clips": [asdict(plan) for plan in test_set.plans],
     }
-
-
-def _source(spec: dict[str, Any], build: Callable[..., Any], size: int | tuple[int, int]) -> Any:
-    """The test part of a source: files at their own size, what is made by code at `size`."""
-    spec = source_of_test(spec)
-    return build(**{"part": "test", "size": size if spec["name"] == "procedural" else None, **spec})
-
-
-def source_of_test(spec: dict[str, Any]) -> dict[str, Any]:
-    """The options of a source's test part, whether they are given for all parts or for each."""
-    return dict(spec if "name" in spec else spec["test"])
 
 
 @contextmanager

@@ -26,8 +26,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from datamodules.files.writing import write_file
-from experiments.command import ends_with_one_line, quote_texts, run_hydra, swept
-from experiments.records import CellRecord, read_cells
+from experiments.cells.study import Study
+from experiments.command.composing import run_hydra, swept
+from experiments.command.errors import ends_with_one_line
+from experiments.command.quoting import quote_texts
+from experiments.records.cell_record import CellRecord, read_cells
+from experiments.records.identity import short_name
 from experiments.reporting import plots, provenance, tables
 from experiments.reporting.analysis import Analysis, analyse
 from experiments.reporting.arms import value_text
@@ -36,8 +40,7 @@ from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.reporting.panels import matte_panels
 from experiments.reporting.training import training_table
 from experiments.reporting.verdicts import headline
-from experiments.study import Study, short_name
-from experiments.wandb_report import is_online, send_report
+from experiments.reporting.wandb_report import is_online, send_report
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 MAX_IMAGE_BYTES = 2_000_000  # of all images together; in base64 they fill 2.7 MB of the page
@@ -218,7 +221,7 @@ def main() -> int:
         study = Study(config, HydraConfig.get(), axes)
         folder = study.folder.parent
         if project:
-            from experiments.wandb_records import download_records  # here: a report needs no W&B
+            from experiments.logging.wandb_records import download_records  # here: a report needs no W&B
 
             folder = folder.parent / "from_wandb" / folder.name
             download_records(project, study.experiment["name"], folder)

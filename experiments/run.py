@@ -19,13 +19,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from experiments.command import ends_with_one_line, one_line, quote_texts, run_hydra, swept
-from experiments.launch import BUSY, CellPool, count_gpus, end, end_with_parent, spawn_cell, what_it_scored, why_ended
-from experiments.launchers import CellFailedError, launcher_of, run_launched, wait_for_first
-from experiments.processes import leads, started_by_srun, started_by_torchrun
-from experiments.settings import check_machine, check_model
-from experiments.slurm import TimeIsUp, heed_warning, requeue
-from experiments.study import CellBusyError, Study, prepared_cell
+from experiments.cells.launch import BUSY, CellPool, end, end_with_parent, spawn_cell, what_it_scored, why_ended
+from experiments.cells.launchers import CellFailedError, launcher_of, run_launched, wait_for_first
+from experiments.cells.slurm import TimeIsUp, heed_warning, requeue
+from experiments.cells.study import CellBusyError, Study, prepared_cell
+from experiments.command.composing import run_hydra, swept
+from experiments.command.errors import ends_with_one_line, one_line
+from experiments.command.quoting import quote_texts
+from experiments.training.processes import count_gpus, leads, started_by_srun, started_by_torchrun
+from experiments.training.settings import check_machine, check_model
 
 
 def main() -> int:

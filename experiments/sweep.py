@@ -25,13 +25,15 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.command import BAD_INPUT, CONFIGS, ends_with_one_line, one_line, quoted, refuse_secret_settings
-from experiments.launch import CellPool, end_with_parent, spawn
-from experiments.records import CellRecord
+from experiments.cells.launch import CellPool, end_with_parent, spawn
+from experiments.cells.search import Search, read_score
+from experiments.cells.study import CellBusyError, Study, prepared_cell
+from experiments.cells.sweep_files import Point, SweepFile, read_sweep
+from experiments.command.composing import CONFIGS, refuse_secret_settings
+from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
+from experiments.command.quoting import quoted
+from experiments.records.cell_record import CellRecord
 from experiments.run import make_pool
-from experiments.search import Search, read_score
-from experiments.study import CellBusyError, Study, prepared_cell
-from experiments.sweep_files import Point, SweepFile, read_sweep
 
 ENTRY = "experiments.run"
 

@@ -14,6 +14,18 @@ MODULES = {
 }
 
 
+# Floors of experiments/, from the ground up; commands, which are files, stand on top of them.
+FLOORS = (
+    {"command", "statistics"},
+    {"records"},
+    {"inference", "logging"},
+    {"training"},
+    {"scoring", "benchmarks"},
+    {"cells"},
+    {"reporting"},
+)
+
+
 def imports(module: str) -> set[str]:
     """Modules of this project that a module imports, in functions too."""
     found: set[str] = set()
@@ -67,6 +79,26 @@ def test_nets_are_plain_torch(module: str) -> None:
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("experiments")])
 def test_configs_are_read_in_experiments_only(module: str) -> None:
     assert not {name for name in anywhere(module) if name.split(".")[0] in ("hydra", "omegaconf")}
+
+
+def floor_of(module: str) -> int:
+    """Of a module of experiments/."""
+    room = module.split(".")[1]
+    return next((number for number, rooms in enumerate(FLOORS) if room in rooms), len(FLOORS))
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if name.count(".") == 2 and name.startswith("experiments")]
+)
+def test_a_room_of_experiments_imports_only_those_below(module: str) -> None:
+    room = module.rpartition(".")[0]
+    others = {name for name in anywhere(module) if name.startswith("experiments.") and not name.startswith(room)}
+    assert not {name for name in others if floor_of(name) >= floor_of(module)}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("lightning_modules.objectives")])
+def test_objectives_know_no_training_loop(module: str) -> None:
+    assert "lightning_modules.module" not in anywhere(module)
 
 
 def test_optional_packages_are_imported_where_they_are_used() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from datamodules.sources.procedural import _Store
-from experiments.scoring.saved_nets import load_net
+from experiments.inference.saved_nets import load_net
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [path for room in ("lightning_modules", "datamodules", "experiments", "sweeps")

@@ -10,8 +10,8 @@ import torchvision.transforms.functional as TF
 from torch import Tensor
 
 from datamodules.augment.resolution import to_square
+from datamodules.dice import Draws
 from datamodules.difficulty import Range
-from datamodules.draw_layers import Draws
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import torch
 
 from datamodules.batch import Layers
 from datamodules.composite import collate_layers, composite
+from datamodules.dice import Draws
 from datamodules.difficulty import Difficulty
-from datamodules.draw_layers import Draws, draw_layers
+from datamodules.draw_layers import draw_layers
 from datamodules.files.fingerprint import Contents, contents_of
 from datamodules.sources.interface import SegmentationSource, SegmentedClip
 from datamodules.sources.procedural import ProceduralPeople, ProceduralRooms

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import torch
 
-from datamodules.draw_layers import Draws, seed_of
+from datamodules.dice import Draws, seed_of
 from datamodules.sources.interface import BackgroundSource, ForegroundSource, VideoBackgrounds
 
 STRATA = ("static", "motion")

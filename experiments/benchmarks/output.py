@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from datamodules.files.writing import write_file
 from experiments.benchmarks.timing import load_average
-from experiments.records import describe_hardware, read_cells
+from experiments.records.cell_record import read_cells
+from experiments.records.world import describe_hardware
 
 # Column of a table → its heading and how a figure is written.
 Columns = Mapping[str, tuple[str, str]]

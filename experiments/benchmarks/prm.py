@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments.benchmarks.inputs import portrait
 from experiments.benchmarks.output import Columns
 from experiments.benchmarks.timing import interleave, ratio_interval
-from experiments.scoring.saved_nets import load_net
+from experiments.inference.saved_nets import load_net
 from lightning_modules.nets.modnet_v import MODNetV
 from lightning_modules.nets.prm import PatchRefinement
 

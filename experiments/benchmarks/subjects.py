@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import yaml
 
-from experiments.scoring.saved_nets import all_options, load_net, saved_name
+from experiments.inference.saved_nets import all_options, load_net, saved_name
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet
 

@@ -14,11 +14,12 @@ from lightning.pytorch import LightningDataModule
 from datamodules.batch import MattingBatch, SegmentationBatch
 from experiments.benchmarks.output import Columns
 from experiments.benchmarks.timing import synchronise
-from experiments.cell import make_net
-from experiments.command import CONFIGS, quoted, refuse_missing_settings
-from experiments.data import make_data
-from experiments.settings import check_model, check_settings
-from experiments.stages import make_recipe, prepare_net
+from experiments.command.composing import CONFIGS, refuse_missing_settings
+from experiments.command.quoting import quoted
+from experiments.training.data import make_data
+from experiments.training.nets import make_net
+from experiments.training.settings import check_model, check_settings
+from experiments.training.stages import make_recipe, prepare_net
 from lightning_modules.module import Recipe
 from lightning_modules.nets.interface import MattingNet
 

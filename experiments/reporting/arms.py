@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.bootstrap import FloatArray
-from experiments.records import CellRecord
+from experiments.records.cell_record import CellRecord
 from experiments.reporting.averages import Metric, curve_table, score_table
+from experiments.statistics.bootstrap import FloatArray
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from experiments.bootstrap import FloatArray
+from experiments.statistics.bootstrap import FloatArray
 from lightning_modules.metrics.scores import METRICS as COLUMNS
 
 CLIP_COLUMNS = ["stratum", "clip", "scene"]

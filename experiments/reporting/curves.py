@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.bootstrap import Clips, Estimate, FloatArray, Resamples, Statistic, estimate
-from experiments.statistics import mean_of
+from experiments.statistics.bootstrap import Clips, Estimate, FloatArray, Resamples, Statistic, estimate
+from experiments.statistics.comparisons import mean_of
 
 DRAWS = 1000  # for each point of a curve: they decide only how unequal the arms of its interval are
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from experiments.bootstrap import Estimate
+from experiments.statistics.bootstrap import Estimate
 
 LONG_TABLE = 20
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.bootstrap import Clips, FloatArray
-from experiments.records import CellRecord
+from experiments.records.cell_record import CellRecord
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
 from experiments.reporting.averages import CLIP_COLUMNS, METRICS, Metric, mark_broken, score_table
-from experiments.statistics import overall_mean
+from experiments.statistics.bootstrap import Clips, FloatArray
+from experiments.statistics.comparisons import overall_mean
 from lightning_modules.metrics.scores import FLOW_METRICS
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from experiments.bootstrap import FloatArray
 from experiments.reporting.arms import Arm
 from experiments.reporting.matrix import Matrix
 from experiments.reporting.plots import WIDTH_INCHES, figure_of_height, plain
+from experiments.statistics.bootstrap import FloatArray
 
 MAX_PANELS = 8
 STRIPS = {

@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from experiments.bootstrap import Estimate, FloatArray
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.averages import Metric
 from experiments.reporting.matrix import Matrix, seed_means
+from experiments.statistics.bootstrap import Estimate, FloatArray
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import yaml
 
-from experiments.fingerprints import size_text
-from experiments.records import CellRecord
+from experiments.records.cell_record import CellRecord
+from experiments.records.fingerprints import size_text
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.formatting import Table, number
 from experiments.reporting.matrix import Matrix
@@ -27,7 +27,7 @@ INTERVALS = (
     "95 %, as wide as Student's t with the error from leaving out each seed, each foreground and both (degrees of "
     "freedom by Satterthwaite), as lopsided as the percentile bootstrap with {resamples} resamples, generator seed "
     "{seed}: seeds whole, then foregrounds, then clips of each foreground, within strata; a table of how often they "
-    "hold the truth: python -m experiments.coverage"
+    "hold the truth: python -m tests.campaigns.coverage"
 )
 
 

@@ -14,7 +14,7 @@ from experiments.reporting.averages import METRICS, Metric, Order, aggregate
 from experiments.reporting.curves import settling
 from experiments.reporting.formatting import Table, decimals_for, number, p_text, percent, with_interval
 from experiments.reporting.matrix import Matrix, reference_means, seed_means
-from experiments.statistics import Comparison
+from experiments.statistics.comparisons import Comparison
 
 ORDERS = {"strata": "Mean of strata", "by_frame": "By frame index (RVM)", "clip_mean": "Mean of clips",
           "frame_pool": "All frames"}  # fmt: skip

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from experiments.bootstrap import Estimate, FloatArray
-from experiments.records import CellRecord
+from experiments.records.cell_record import CellRecord
 from experiments.reporting.formatting import Table, number, percent
 from experiments.reporting.matrix import Matrix
+from experiments.statistics.bootstrap import Estimate, FloatArray
 
 NOTE = (
     "Means over the first and the last quarter of a stage's steps and over seeds; “all passes”: of all steps, of any "

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from experiments.bootstrap import can_resample
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.arms import Arm
 from experiments.reporting.averages import Metric
 from experiments.reporting.formatting import percent, with_interval
 from experiments.reporting.matrix import Matrix
 from experiments.reporting.tables import verdict_text
-from experiments.statistics import Comparison
+from experiments.statistics.bootstrap import can_resample
+from experiments.statistics.comparisons import Comparison
 
 MAX_ARMS_TOLD_ALONE = 3
 SEEDS_FOR_A_CLAIM = 5

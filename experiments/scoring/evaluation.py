@@ -13,12 +13,19 @@ from torch import Tensor, nn
 
 from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
-from experiments.movies import Movie
+from experiments.inference.streaming import Piece, Streaming, run_clip
+from experiments.scoring.movies import Movie
 from experiments.scoring.pictures import Strips
-from experiments.scoring.streaming import Piece, Streaming, run_clip
 from lightning_modules.metrics.background import background_psnr
 from lightning_modules.metrics.frames import quantise
-from lightning_modules.metrics.scores import FLOW_METRICS, FOREGROUND_METRICS, METRICS, score_frames
+from lightning_modules.metrics.scores import (
+    DTSSD_LATER,
+    FLOW_METRICS,
+    FOREGROUND_METRICS,
+    METRICS,
+    score_frames,
+    shown_scale,
+)
 from lightning_modules.metrics.trimap import closed_trimap
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.warp import resize_flow
@@ -27,7 +34,6 @@ QUANTISE = ("none", "round", "truncate")
 REGIONS = ("full", "unknown")
 WIDEST_WITH_CONN = 1280  # pixels; Conn labels every frame ten times, and the papers leave it out at HD
 ALWAYS = ("mad", "mse", "dtssd")  # what every record holds
-DTSSD_LATER = "dtssd_later"  # dtSSD without the zero of frame 0; a figure of a set, not of a frame
 
 
 @dataclass(frozen=True)
@@ -233,11 +239,6 @@ def stratum_means(frames: pd.DataFrame) -> pd.DataFrame:
             table[DTSSD_LATER] = frames[name].where(frames["frame"] > 0)
     means = table.groupby(["stratum", "clip", "scene"], sort=False).mean()
     return means.groupby("stratum", sort=False).mean()
-
-
-def shown_scale(name: str) -> float:
-    """Factor from a raw figure to the papers' one."""
-    return METRICS["dtssd" if name == DTSSD_LATER else name].scale
 
 
 def summarise(frames: pd.DataFrame) -> dict[str, float]:

@@ -16,15 +16,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from datamodules.files.fingerprint import stamps
 from datamodules.testset import TestClip, TestSet
-from experiments.cell import make_net
-from experiments.fingerprints import describe_data, describe_weights, what_changed
-from experiments.records import CellRecord, config_hash, describe_versions, git_commit
+from experiments.inference.saved_nets import all_options, load_net
+from experiments.inference.streaming import Streaming
+from experiments.records.cell_record import CellRecord
+from experiments.records.fingerprints import describe_data, describe_weights, what_changed
+from experiments.records.identity import WITHOUT_EFFECT, config_hash, short_name
+from experiments.records.world import describe_versions, git_commit
 from experiments.scoring.evaluation import Scoring
-from experiments.scoring.saved_nets import all_options, load_net
 from experiments.scoring.sets import PROTOCOL, open_test_set, parts_of
-from experiments.scoring.streaming import Streaming
-from experiments.stages import pick_device
-from experiments.study import WITHOUT_EFFECT, short_name
+from experiments.training.nets import make_net
+from experiments.training.stages import pick_device
 
 PRM_MODES = {"full": "all", "threshold": "threshold", "off": "none"}
 DEVICES = ("auto", "cpu", "cuda")

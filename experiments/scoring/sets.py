@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import torch.nn.functional as F
@@ -12,10 +13,12 @@ from torch import Tensor
 
 from datamodules.batch import MattingBatch
 from datamodules.files.fingerprint import Contents, contents_of
-from datamodules.testset import ConditionTestSet, FolderTestSet, TestClip, TestSet
+from datamodules.sources import build_backgrounds, build_foregrounds
+from datamodules.testset import CompositeTestSet, ConditionTestSet, FolderTestSet, TestClip, TestSet
+from datamodules.testset.composite import CAMERA_ROOM
+from datamodules.testset.plans import longest
 from datamodules.video_matting import VideoMattingDataModule
-from experiments.data import data_options
-from experiments.make_testset import composite_test_set, source_of_test
+from experiments.training.data import data_options
 
 PROTOCOL = "rvm"  # in place of a folder: composited in memory
 CONDITIONS = ("test_size", "test_clips", "test_clip_length", "evaluation_seed", "difficulty", "test_strata")
@@ -111,3 +114,44 @@ def _size(size: Any) -> tuple[int, int]:
     if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(each, int) and each >= 32 for each in pair):
         raise ValueError(f"size must be a number of pixels from 32 on, or [height, width], got {size!r}")
     return pair[0], pair[1]
+
+
+def composite_test_set(data: dict[str, Any], options: dict[str, Any]) -> CompositeTestSet:
+    """The test set that config group `data` (its sources) and the options `testset` describe.
+
+    Clips are as long as the shortest video, if that has fewer frames than asked for: `options` then say so.
+
+    Raises:
+        ValueError: a source or an option is not usable.
+    """
+    size = options["size"]
+    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) and side >= 32 for side in size):
+        raise ValueError(f"testset.size must be [height, width] in pixels from 32 on, got {size!r}")
+    height, width = size
+    people = _source(data["source"], build_foregrounds, min(height, width))
+    room = (ceil(CAMERA_ROOM * height), ceil(CAMERA_ROOM * width))
+    scenes = _source(data["backgrounds"], build_backgrounds, room)
+    shortest = longest(people, scenes, options["strata"], options["moving_camera"])
+    if shortest is not None and isinstance(options["frames"], int):
+        options["frames"] = min(options["frames"], shortest[0])
+    return CompositeTestSet(
+        people,
+        scenes,
+        (height, width),
+        options["clips"],
+        options["frames"],
+        options["seed"],
+        strata=options["strata"],
+        moving_camera=options["moving_camera"],
+    )
+
+
+def _source(spec: dict[str, Any], build: Callable[..., Any], size: int | tuple[int, int]) -> Any:
+    """The test part of a source: files at their own size, what is made by code at `size`."""
+    spec = source_of_test(spec)
+    return build(**{"part": "test", "size": size if spec["name"] == "procedural" else None, **spec})
+
+
+def source_of_test(spec: dict[str, Any]) -> dict[str, Any]:
+    """The options of a source's test part, whether they are given for all parts or for each."""
+    return dict(spec if "name" in spec else spec["test"])

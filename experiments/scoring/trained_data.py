@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from experiments.command import CONFIGS, in_quotes
-from experiments.scoring.saved_nets import check_beside_record
+from experiments.command.composing import CONFIGS
+from experiments.command.quoting import in_quotes
+from experiments.inference.saved_nets import check_beside_record
 from experiments.scoring.sets import PROTOCOL
 
 REQUIRED = ("root", "scenes")  # settings of a data group that have no default

@@ -48,6 +48,7 @@ METRICS: dict[str, MetricInfo] = {
 }
 FOREGROUND_METRICS = ("fgr_mse", "fgr_mad")
 FLOW_METRICS = ("epe",)
+DTSSD_LATER = "dtssd_later"  # dtSSD without the zero of frame 0; a figure of a set, not of a frame
 
 
 def score_frames(
@@ -121,3 +122,8 @@ def _flow_error(flow: Tensor | None, true_flow: Tensor | None, starts: bool) -> 
     error = end_point_error(flow, true_flow)
     error[:, : int(starts)] = torch.nan
     return error
+
+
+def shown_scale(name: str) -> float:
+    """Factor from a raw figure to the papers' one."""
+    return METRICS["dtssd" if name == DTSSD_LATER else name].scale

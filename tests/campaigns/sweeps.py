@@ -29,8 +29,8 @@ from typing import Any
 
 import yaml
 
-from experiments.faults import cell_difference
-from experiments.records import CellRecord
+from experiments.records.cell_record import CellRecord
+from tests.campaigns.kills import cell_difference
 from tests.campaigns.wandb_answers import Run
 from tests.campaigns.wandb_server import WandbServer
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 import yaml
 
-from experiments.sweep_files import DRAWS, distribution
+from experiments.cells.sweep_files import DRAWS, distribution
 
 Answer = dict[str, Any]
 ENTITY = "tests"

@@ -6,8 +6,9 @@ import torch
 
 from datamodules.augment.codec import NO_H264, NO_JPEG
 from datamodules.batch import Layers
+from datamodules.dice import Draws
 from datamodules.difficulty import Difficulty
-from datamodules.draw_layers import Draws, draw_layers
+from datamodules.draw_layers import draw_layers
 from datamodules.sources.interface import ForegroundClip, Scene
 
 

@@ -16,9 +16,9 @@ import wandb
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
-from experiments.cell_logger import CellLogger
-from experiments.records import CellRecord, write_config, write_table
-from lightning_modules.module import Objective
+from experiments.logging.cell_logger import CellLogger
+from experiments.records.cell_record import CellRecord, write_config, write_table
+from lightning_modules.objectives.interface import Objective
 
 STRATA = ("static", "pan", "handheld", "dynamic", "cut", "light")
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from experiments.cell import _has_baselines
-from experiments.records import BASELINES, CellRecord
+from experiments.cells.work import _has_baselines
+from experiments.records.cell_record import BASELINES, CellRecord
 
 
 @pytest.mark.parametrize("damage", ["none", "flipped", "torn", "missing", "never noted"])

@@ -11,9 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 import experiments
-from experiments.cell import run_cell
-from experiments.records import CellRecord, write_table
-from experiments.study import Study, move_stale_aside
+from experiments.cells.study import Study, move_stale_aside
+from experiments.cells.work import run_cell
+from experiments.records.cell_record import CellRecord, write_table
 
 CONFIGS = Path(experiments.__file__).parent / "configs"
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "exp").glob("*.yaml"))

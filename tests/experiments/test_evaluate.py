@@ -21,8 +21,8 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from experiments import evaluate
-from experiments.records import CellRecord, read_cells
-from experiments.scoring.saved_nets import save_net
+from experiments.inference.saved_nets import save_net
+from experiments.records.cell_record import CellRecord, read_cells
 from lightning_modules.nets import build_net
 from lightning_modules.nets.official import OFFICIAL
 

@@ -14,7 +14,7 @@ from PIL import Image
 from datamodules.testset import FolderTestSet
 from datamodules.testset.plans import ClipPlan
 from datamodules.video import write_video
-from experiments.make_testset import composite_test_set
+from experiments.scoring.sets import composite_test_set
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ["testset.clips=2", "testset.frames=3", "testset.size=[32,48]"]

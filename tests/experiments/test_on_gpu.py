@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.records import CellRecord, read_cells
+from experiments.records.cell_record import CellRecord, read_cells
 
 pytestmark = pytest.mark.gpu
 

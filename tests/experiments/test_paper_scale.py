@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import experiments
-from experiments.stages import OBJECTIVES
 from lightning_modules.nets import build_net
+from lightning_modules.objectives import OBJECTIVES
 
 CONFIGS = Path(experiments.__file__).parent / "configs"
 MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiments import report
-from experiments.records import CellRecord, read_cells, write_table
+from experiments.records.cell_record import CellRecord, read_cells, write_table
 from experiments.report import write_report
 from experiments.reporting import plots
 

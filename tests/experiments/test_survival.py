@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.faults import cell_difference
-from experiments.records import CellRecord
-from experiments.stages import pick_device
+from experiments.records.cell_record import CellRecord
+from experiments.training.stages import pick_device
+from tests.campaigns.kills import cell_difference
 from tests.experiments.one_cell import OneCell
 
 pytestmark = pytest.mark.slow

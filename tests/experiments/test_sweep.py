@@ -14,12 +14,12 @@ from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from experiments import sweep
-from experiments.launch import BUSY, CellPool
-from experiments.locks import lock_cell
-from experiments.records import CellRecord, write_table
-from experiments.search import Search, read_score
+from experiments.cells.launch import BUSY, CellPool
+from experiments.cells.search import Search, read_score
+from experiments.cells.sweep_files import Point, SweepFile, read_sweep
+from experiments.records.cell_record import CellRecord, write_table
+from experiments.records.locks import lock_cell
 from experiments.sweep import Runner, composed, numbered
-from experiments.sweep_files import Point, SweepFile, read_sweep
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))

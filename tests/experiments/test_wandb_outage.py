@@ -15,9 +15,9 @@ import torch
 import wandb
 
 from datamodules.video import write_video
-from experiments.cell_logger import read_rows
-from experiments.records import CellRecord
-from experiments.wandb_runs import start_wandb
+from experiments.logging.cell_logger import read_rows
+from experiments.logging.wandb_runs import start_wandb
+from experiments.records.cell_record import CellRecord
 from tests.campaigns.wandb_answers import Run
 from tests.campaigns.wandb_server import WandbServer
 
@@ -31,9 +31,9 @@ CONFIG: dict[str, Any] = {
 KILLED = """
 import os, sys
 from pathlib import Path
-from experiments.cell_logger import read_rows
-from experiments.records import CellRecord
-from experiments.wandb_runs import start_wandb
+from experiments.logging.cell_logger import read_rows
+from experiments.records.cell_record import CellRecord
+from experiments.logging.wandb_runs import start_wandb
 record = CellRecord.load(Path(sys.argv[1]))
 logger = start_wandb(eval(sys.argv[2]), record)
 logger.log_history(read_rows(record.folder / "history_matting.csv")[:13])

@@ -7,10 +7,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.batch import MattingBatch
-from lightning_modules.modnet_v import MODNetVObjective
-from lightning_modules.module import MattingModule, NonFiniteLossError, Objective, Recipe
+from lightning_modules.module import MattingModule, NonFiniteLossError, Recipe
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet
+from lightning_modules.objectives.interface import Objective
+from lightning_modules.objectives.modnet_v import MODNetVObjective
 
 
 def clip(seed: int, num_frames: int = 3, size: int = 64) -> MattingBatch:

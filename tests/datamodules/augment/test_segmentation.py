@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datamodules.augment.segmentation import OF_PICTURES, OF_VIDEOS, change_colours, view
-from datamodules.draw_layers import Draws
+from datamodules.dice import Draws
 
 STILL = replace(OF_PICTURES, degrees=0, shear_degrees=0, shift=0, crop_area=(1, 1), crop_aspect=(1, 1), flip_share=0)
 

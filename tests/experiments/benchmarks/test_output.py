@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from experiments.benchmarks.output import describe_machine, markdown, plot_quality, read_quality, write_csv
-from experiments.records import CellRecord, write_config
+from experiments.records.cell_record import CellRecord, write_config
 
 
 def test_a_table_leaves_out_empty_columns_and_marks_missing_cells() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from experiments.benchmarks import prm
 from experiments.benchmarks.prm import benchmark_prm, load_prm
-from experiments.scoring.saved_nets import save_net
+from experiments.inference.saved_nets import save_net
 from lightning_modules.nets import build_net
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from experiments.benchmarks.subjects import parse_subject
-from experiments.scoring.saved_nets import save_net
+from experiments.inference.saved_nets import save_net
 from lightning_modules.nets import build_net
 
 

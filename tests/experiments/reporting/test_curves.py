@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from experiments.bootstrap import Clips, Resamples
 from experiments.reporting.curves import curve_over_time, performance_profile, profile_thresholds, settling
+from experiments.statistics.bootstrap import Clips, Resamples
 
 
 def clips_of(strata=2, foregrounds=8):

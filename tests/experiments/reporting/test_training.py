@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from experiments.records import CellRecord
+from experiments.records.cell_record import CellRecord
 from experiments.reporting.matrix import build_matrix
 from experiments.reporting.training import training_table
 

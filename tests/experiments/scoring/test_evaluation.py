@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.batch import MattingBatch
+from experiments.inference.streaming import Streaming
 from experiments.scoring.evaluation import Scoring, evaluate, evaluate_constant, stratum_means, summarise
-from experiments.scoring.streaming import Streaming
 from lightning_modules.metrics.frames import quantise
 from lightning_modules.metrics.scores import METRICS, score_frames
 from lightning_modules.metrics.trimap import closed_trimap

@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.command import CONFIGS
-from experiments.records import CellRecord
+from experiments.command.composing import CONFIGS
+from experiments.records.cell_record import CellRecord
 from experiments.scoring.trained_data import as_value, data_overrides, take_data, trained_config
 
 
@@ -120,8 +120,8 @@ def test_the_command_scores_own_people_and_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from experiments import evaluate
-    from experiments.records import CellRecord
-    from experiments.scoring.saved_nets import save_net
+    from experiments.inference.saved_nets import save_net
+    from experiments.records.cell_record import CellRecord
     from lightning_modules.nets import build_net
 
     own = ("data=image_mattes", f"data.root={pictures}/people", f"data.scenes={pictures}/places")

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from datamodules.batch import MattingBatch
-from lightning_modules.modnet import MODNetObjective
 from lightning_modules.nets import build_net
 from lightning_modules.nets.modnet_flow import FlowState, consistent, looks_alike
+from lightning_modules.objectives.modnet import MODNetObjective
 
 SMALL = {"width": 0.25, "hidden": 8}
 

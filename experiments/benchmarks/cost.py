@@ -1,0 +1,55 @@
+"""What a net costs: the few figures that every run record holds. `experiments.benchmark` measures more of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.benchmarks.inputs import Stream
+from experiments.benchmarks.roofline import count_demand
+from experiments.benchmarks.timing import interleave
+from experiments.inference.ratio import known_flow, no_motion
+from lightning_modules.nets.interface import MattingNet, MattingOutput
+
+_WARM_UP_CALLS = 3
+
+
+@torch.inference_mode()
+def measure_cost(
+    net: MattingNet,
+    frame: Tensor,
+    repetitions: int = 20,
+    run: Callable[[Tensor, Any], MattingOutput] | None = None,
+) -> dict[str, Any]:
+    """Parameters, GMACs and streaming milliseconds per frame, state carried.
+
+    Args:
+        net: any net; measured in eval mode on the device it is on.
+        frame: (1, 1, 3, H, W) on that device.
+        repetitions: timed frames after warm-up; the median counts.
+        run: (frame, state) → output, where the net is not simply called with the frame as its background.
+    MACs count convolutions and matrix products; resizing, norms and warping count as none. A net that needs the true
+    flow is given one of zeros.
+    """
+    net.eval()
+    still = known_flow(net, no_motion(frame))
+
+    def step(frame: Tensor, state: Any) -> tuple[Tensor, Any]:
+        output = net(frame, state=state, background=frame, **still) if run is None else run(frame, state)
+        return output.alpha, output.state
+
+    stream = Stream(step, [frame])
+    stream()
+    macs = count_demand(stream).macs
+    for _ in range(_WARM_UP_CALLS):
+        stream()
+    (times,) = interleave([stream], frame.device, seconds=0, min_rounds=repetitions)
+    return {
+        "parameters": sum(parameter.numel() for parameter in net.parameters()),
+        "gmacs_per_frame": macs / 1e9,
+        "milliseconds_per_frame": times.median,
+        "frame": f"{frame.shape[-2]}×{frame.shape[-1]}",
+    }

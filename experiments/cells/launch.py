@@ -1,0 +1,216 @@
+"""Starting cells as child processes, several at once, and showing how far each is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from experiments.records.cell_record import CellRecord, last_words
+from experiments.records.locks import LOCK_VARIABLE
+
+MAIN_SCORES = {"mad": "MAD", "dtssd": "dtSSD"}  # named here: metrics import torch, which the command waits for
+BUSY = 75  # exit status of a cell: another process works on it
+
+
+@dataclass
+class Running:
+    """A cell whose process runs."""
+
+    cell: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+    slot: int
+    task: TaskID
+
+
+class CellPool:
+    """Runs at most `workers` cells at once, each in its own process with its own log file.
+
+    A cell that fails does not stop the others. When this process dies, however it dies, its cells end too
+    and go on from their last checkpoint at the next start.
+    """
+
+    def __init__(self, workers: int, gpus: int) -> None:
+        self.workers = workers
+        self.gpus = gpus
+        self.running: list[Running] = []
+        self.failed: list[str] = []
+        self.busy: list[str] = []
+        self.console = Console(highlight=False)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+
+    def start(self, cell: str, folder: Path, config: Path, threads: int, lock: int | None = None) -> None:
+        """Start a cell as soon as a place is free; it takes over its lock."""
+        self.start_process(cell, folder, lambda gpu, log: spawn_cell(config, threads, gpu, log, lock))
+
+    def start_process(
+        self, cell: str, folder: Path, spawn: Callable[[int | None, object], subprocess.Popen[bytes]]
+    ) -> None:
+        """Start what works on a cell as soon as a place is free; `spawn` gets a GPU, or None, and the log file."""
+        self.wait_for_place()
+        slot = min(set(range(self.workers)) - {item.slot for item in self.running})
+        with (folder / "log.txt").open("ab") as log:
+            process = spawn(slot % self.gpus if self.gpus else None, log)
+        self.progress.start()
+        self.say(f"start     {cell}")
+        task = self.progress.add_task(cell, total=None, note="starting")
+        self.running.append(Running(cell, folder, process, slot, task))
+
+    def wait_for_place(self) -> None:
+        """Wait until fewer cells run than there are workers."""
+        while len(self.running) >= self.workers:
+            self.wait()
+
+    def finish(self) -> list[str]:
+        """Wait for all cells; the names of those that failed."""
+        while self.running:
+            self.wait()
+        self.progress.stop()
+        return self.failed
+
+    def stop(self) -> None:
+        """End all cells; each writes a checkpoint first if it is given the time."""
+        end([item.process for item in self.running])
+        self.progress.stop()
+
+    def say(self, line: str) -> None:
+        """Print one line above the bars."""
+        self.progress.console.print(line, markup=False, soft_wrap=True)
+
+    def say_busy(self, cell: str) -> None:
+        """Keep and tell the name of a cell that another process works on."""
+        self.busy.append(cell)
+        self.say(f"busy      {cell}: another process works on it")
+
+    def wait(self) -> None:
+        """Look once, after a moment, how far the cells are and which have ended."""
+        time.sleep(0.2)
+        for item in list(self.running):
+            self._show(item)
+            status = item.process.poll()
+            if status is None:
+                continue
+            self.running.remove(item)
+            self.progress.remove_task(item.task)
+            if status == 0:
+                self.say(f"complete  {item.cell}{what_it_scored(item.folder)}")
+            elif status == BUSY:
+                self.say_busy(item.cell)
+            else:
+                self.failed.append(item.cell)
+                self.say(f"FAILED    {item.cell}: {why_ended(item.folder, status)}")
+
+    def _show(self, item: Running) -> None:
+        try:
+            stage, done, total, note = (item.folder / "progress").read_text(encoding="utf-8").split("\t")
+        except (OSError, ValueError):
+            return
+        note = f"{stage} {done}/{total} {note}"
+        self.progress.update(item.task, completed=int(done), total=int(total), note=note)
+
+
+def spawn_cell(config: Path, threads: int, gpu: int | None, log: object, lock: int | None) -> subprocess.Popen[bytes]:
+    """Start `python -m experiments.cell` with the cell's lock; it ends when the pipe to its standard input closes."""
+    command = [sys.executable, "-m", "experiments.cell", str(config)]
+    return spawn(command, gpu, log, lock, OMP_NUM_THREADS=str(threads))
+
+
+def spawn(
+    command: list[str], gpu: int | None, log: object, lock: int | None = None, **variables: str
+) -> subprocess.Popen[bytes]:
+    """Start a command that sees one GPU, or all, and ends when the pipe to its standard input closes.
+
+    Args:
+        command: its words.
+        gpu: its number; None for all.
+        log: the file that takes its output; None for that of this process.
+        lock: of `lock_cell`, which the command then shares; None for none.
+        variables: of its environment.
+    """
+    environment = os.environ | {
+        **variables,
+        "MATTING_PARENT_PIPE": "1",
+        "NO_ALBUMENTATIONS_UPDATE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if gpu is not None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible != [""] else str(gpu)
+    if log is not None:
+        environment["PYTHONIOENCODING"] = "utf-8"  # whatever the terminal's
+    if lock is not None:
+        environment[LOCK_VARIABLE] = str(lock)
+    return subprocess.Popen(  # type: ignore[call-overload]
+        command,
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        pass_fds=() if lock is None else (lock,),
+    )
+
+
+def end_with_parent(exit_now: Callable[[int], None] = os._exit) -> None:
+    """End this process when the one that started it is gone, if that one asked for it (MATTING_PARENT_PIPE)."""
+
+    def watch() -> None:
+        # Not through sys.stdin: its lock would be held when the interpreter shuts down.
+        while os.read(0, 1):
+            pass
+        exit_now(143)
+
+    if os.environ.get("MATTING_PARENT_PIPE"):
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def end(processes: list[subprocess.Popen[bytes]], patience: float = 30.0) -> None:
+    """Ask processes to end, and kill those that do not within `patience` seconds."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + patience
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def what_it_scored(folder: Path) -> str:
+    """The main scores of a complete cell's record in the report's units, ": MAD 71.18, dtSSD 12.49", or ""."""
+    try:
+        scores = CellRecord.load(folder).metrics
+    except ValueError:
+        return ""
+    shown = [f"{label} {scores[name]:.2f}" for name, label in MAIN_SCORES.items() if scores.get(name) is not None]
+    return f": {', '.join(shown)}" if shown else ""
+
+
+def why_ended(folder: Path, status: int) -> str:
+    """Why a cell ended: the error in its record, the signal that ended it, or its last words."""
+    log = folder / "log.txt"
+    try:
+        record = CellRecord.load(folder)
+    except ValueError:
+        record = CellRecord(folder)
+    if status < 0 and record.status != "failed":  # else it was stopped after it had told
+        hint = "the system sends it when memory is full; " if status == -signal.SIGKILL else ""
+        return f"ended by signal {-status}; the same command resumes it ({hint}log: {log})"
+    return f"{record.error or last_words(folder) or f'exit status {status}'} (log: {log})"

@@ -1,0 +1,1 @@
+"""What the commands share: composing a config, quoting words, telling errors."""

@@ -1,0 +1,1 @@
+"""A net on a stream: ratio, chunks, precision; nets loaded by file."""

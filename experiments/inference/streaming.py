@@ -1,0 +1,164 @@
+"""Running a net over a test clip as it would run on a video: a few frames at a time, its state carried on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from datamodules.batch import MattingBatch
+from datamodules.testset import TestClip
+from experiments.inference.ratio import UPSAMPLERS, known_flow, run_at_ratio
+from lightning_modules.nets.interface import MattingNet, MattingOutput
+from lightning_modules.nets.modnet import one_frame_delay
+
+PLATES = ("first", "true", "none")
+PRECISIONS: dict[str, torch.dtype | None] = {"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+# Frames of a piece hold about this many pixels unless it is told: 14 frames of 512 × 288, one of 1920 × 1080.
+PIXELS_AT_ONCE = 8 * 512**2
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """How a net is run over a clip.
+
+    Attributes:
+        chunk: frames at once; None for as many as hold `PIXELS_AT_ONCE`, one at least.
+        recurrence: whether the state is carried from frame to frame; a number n empties it every n frames.
+        one_frame_delay: MODNet's smoothing (OFD), aligned with the frames; across the borders of chunks too.
+        downsample_ratio: side of the frame that the net works on / side of the frame, in (0, 1]; "auto" brings
+            the longer side to 512 pixels (RVM's rule); None leaves the frame, and the net's own ratio, alone.
+        upsampler: how alpha is enlarged where the net does not do it: see `inference.run_at_ratio`.
+        plate: the true background that the net is given: the "first" frame's, the "true" one of every frame, "none".
+        precision: of the net: "32", "16-mixed" or "bf16-mixed".
+
+    Raises:
+        ValueError: one of them is none of these.
+    """
+
+    chunk: int | None = None
+    recurrence: bool | int = True
+    one_frame_delay: bool = False
+    downsample_ratio: float | str | None = None
+    upsampler: str = "fast_guided_filter"
+    plate: str = "true"
+    precision: str = "32"
+
+    def __post_init__(self) -> None:
+        if self.chunk is not None and (not isinstance(self.chunk, int) or self.chunk < 1):
+            raise ValueError(f"chunk must be a number of frames from 1 on, or null, got {self.chunk!r}")
+        if not isinstance(self.recurrence, int) or (self.recurrence < 1 and self.recurrence is not False):
+            raise ValueError(f"recurrence must be true, false or a number of frames from 1 on, got {self.recurrence!r}")
+        if not isinstance(self.one_frame_delay, bool):
+            raise ValueError(f"one_frame_delay must be true or false, got {self.one_frame_delay!r}")
+        ratio = self.downsample_ratio
+        if ratio not in (None, "auto") and not (isinstance(ratio, int | float) and 0 < ratio <= 1):
+            raise ValueError(f"downsample_ratio must be above 0 and at most 1, auto or null, got {ratio!r}")
+        choices = (("upsampler", UPSAMPLERS), ("plate", PLATES), ("precision", tuple(PRECISIONS)))
+        for name, known in choices:
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """From a config, in which YAML has read `plate: true` as a truth value and `precision: 32` as a number."""
+        plate, precision = options.get("plate", "true"), str(options.get("precision", "32"))
+        plate = {True: "true", False: "none", None: "none"}.get(plate, plate)
+        return cls(**{**options, "plate": plate, "precision": "32" if precision == "32-true" else precision})
+
+    def ratio_for(self, size: tuple[int, int]) -> float | None:
+        """The ratio for frames of (height, width)."""
+        ratio = self.downsample_ratio
+        return min(1.0, 512 / max(size)) if ratio == "auto" else None if ratio is None else float(ratio)
+
+    def pieces(self, clip: TestClip) -> Iterator[tuple[int, int]]:
+        """(start, stop) of the pieces of a clip; where the state is emptied a new one begins."""
+        height, width = clip.size
+        chunk = self.chunk or max(1, PIXELS_AT_ONCE // (height * width))
+        start = 0
+        while start < clip.num_frames:
+            left = self.reset_every - start % self.reset_every if self.reset_every else chunk
+            stop = min(start + chunk, start + left, clip.num_frames)
+            yield start, stop
+            start = stop
+
+    @property
+    def reset_every(self) -> int:
+        """Frames after which the state is emptied, 0 for never."""
+        return 0 if self.recurrence is True else int(self.recurrence) or 1
+
+
+@dataclass
+class Piece:
+    """Some frames of a clip and what the net gave for them, in float32 and in [0, 1]; `start` is the first one."""
+
+    start: int
+    batch: MattingBatch
+    output: MattingOutput
+
+
+def run_clip(net: MattingNet, clip: TestClip, how: Streaming, device: torch.device) -> Iterator[Piece]:
+    """The clip in pieces with their mattes, from an empty state; one or two pieces are in memory.
+
+    Args:
+        net: in eval mode, on `device`.
+        clip: is read piece by piece.
+        how: see `Streaming`.
+        device: where to compute.
+    """
+    pieces = _run_pieces(net, clip, how, device)
+    return _delay(pieces) if how.one_frame_delay else pieces
+
+
+def _run_pieces(net: MattingNet, clip: TestClip, how: Streaming, device: torch.device) -> Iterator[Piece]:
+    state: Any = None
+    first_plate: Tensor | None = None
+    for start, stop in how.pieces(clip):
+        batch = clip.read(start, stop).to(device)
+        plate = None
+        if how.plate != "none" and clip.has_background:
+            first_plate = batch.background[:, :1] if first_plate is None else first_plate
+            plate = first_plate if how.plate == "first" else batch.background
+        if how.reset_every and start % how.reset_every == 0:
+            state = None
+        output = run_frames(net, batch.frames, state, plate, how, batch.flow)
+        state = output.state
+        yield Piece(start, batch, output)
+
+
+def run_frames(
+    net: MattingNet, frames: Tensor, state: Any, plate: Tensor | None, how: Streaming, flow: Tensor | None = None
+) -> MattingOutput:
+    """One call of the net at the precision and ratio of `how`; alpha and foreground are float32 in [0, 1].
+
+    The true flow goes to nets that need it.
+    """
+    dtype = PRECISIONS[how.precision]
+    ratio = how.ratio_for((frames.shape[-2], frames.shape[-1]))
+    with torch.inference_mode(), torch.autocast(frames.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+        if ratio is None:
+            output = net(frames, state=state, background=plate, **known_flow(net, flow))
+        else:
+            output = run_at_ratio(net, frames, state, plate, ratio, how.upsampler, flow)
+    output.alpha = output.alpha.float().clamp(0, 1)
+    if output.foreground is not None:
+        output.foreground = output.foreground.float().clamp(0, 1)
+    return output
+
+
+def _delay(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Pieces with one-frame delay: each waits for the next one, whose first matte its last one is compared with."""
+    before: Tensor | None = None  # the last matte of the piece before, unsmoothed
+    for piece, after in pairwise(chain(pieces, [None])):
+        assert piece is not None
+        alpha = piece.output.alpha
+        known = [alpha] if before is None else [before, alpha]
+        smooth = one_frame_delay(torch.cat(known if after is None else [*known, after.output.alpha[:, :1]], dim=1))
+        first = len(known) - 1
+        piece.output.alpha = smooth[:, first : first + alpha.shape[1]]
+        before = alpha[:, -1:]
+        yield piece

@@ -1,0 +1,290 @@
+"""Intervals of figures that trained models (seeds) score on clips: what is resampled, and how wide an interval is.
+
+Scores are arrays `(seeds, clips)`: one value is the mean of one clip under one trained model. A seed is one model
+that is scored on all clips, so seeds are left out and drawn whole; clips of one foreground are alike, so foregrounds
+are, and the same foregrounds in several strata together. Frames are never the unit, for neighbouring frames are alike.
+
+Any figure that can be written with a weight for each seed and one for each clip has an interval here. Its width is
+that of Student's t: the standard error comes from leaving out each seed, each foreground and each pair of both, its
+degrees of freedom from Satterthwaite's rule. Its two arms are as unequal as those of the hierarchical percentile
+bootstrap (seeds whole; foregrounds, then clips of each, within strata). The bootstrap alone is too narrow for few
+seeds (75 % coverage at three) and too wide where seeds and clips interact, which it counts three times (Owen, "The
+pigeonhole bootstrap", 2007). Simulated 95 % intervals hold the truth in 93 to 97 % of cases from 3 seeds × 20 clips
+on, but in about 92 % with two seeds or with at most eight people whose differences are skewed, and in 98 to 99 % where
+models differ on single clips and in nothing else: `python -m tests.campaigns.coverage` prints the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.sparse.csgraph import connected_components
+
+FloatArray = NDArray[np.float64]
+# From weights of seeds (draws, seeds) and of clips (draws, clips), whose rows sum to 1, to (draws,).
+Statistic = Callable[[FloatArray, FloatArray], FloatArray]
+
+
+class Estimate(NamedTuple):
+    """A figure with the ends of its interval; NaN ends where no interval can be had."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Spread(NamedTuple):
+    """How uncertain a figure is.
+
+    Attributes:
+        error: its standard error.
+        degrees: of freedom of `error`.
+        seeds: standard error from training alone, NaN with one seed.
+        clips: standard error from the choice of clips alone, NaN where none can be left out.
+    """
+
+    error: float
+    degrees: float
+    seeds: float
+    clips: float
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What the columns of a `(seeds, clips)` array are.
+
+    Attributes:
+        foreground: (clips,) name of the foreground clip: clips that share it are one cluster.
+        stratum: (clips,) name of the condition.
+    """
+
+    foreground: NDArray[np.str_]
+    stratum: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.foreground)
+
+    @property
+    def strata(self) -> list[str]:
+        """Names of the strata, sorted."""
+        return sorted(set(self.stratum.tolist()))
+
+    @property
+    def num_foregrounds(self) -> int:
+        """How many clusters there are."""
+        return len(set(self.foreground.tolist()))
+
+    @property
+    def weights(self) -> FloatArray:
+        """(clips,), sum 1: clips of a stratum weigh the same, strata weigh the same."""
+        _, member, size = np.unique(self.stratum, return_inverse=True, return_counts=True)
+        return 1.0 / (len(size) * size[member])
+
+    def take(self, columns: NDArray[np.bool_]) -> Clips:
+        """The clips of some columns."""
+        return Clips(self.foreground[columns], self.stratum[columns])
+
+    @cached_property
+    def units(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """What is left out as one: (units, clips) which clips, (units,) the group of strata that it lies in.
+
+        A unit is a foreground with all its clips. Strata that share foregrounds form one group. Where a stratum
+        shows one foreground alone, its clips are the units, and nothing is said about other people.
+        """
+        foregrounds, column = np.unique(self.foreground, return_inverse=True)
+        strata, row = np.unique(self.stratum, return_inverse=True)
+        shown = np.zeros((len(strata), len(foregrounds)), dtype=int)
+        shown[row, column] = 1
+        _, group = connected_components(shown @ shown.T, directed=False)
+        units: list[NDArray[np.bool_]] = []
+        groups: list[int] = []
+        for place in range(len(strata)):
+            members = np.flatnonzero(group == place)
+            inside = np.isin(row, members)
+            if len(members) and shown[members].sum(axis=1).min() > 1:
+                found = [inside & (column == one) for one in np.unique(column[inside])]
+                units, groups = units + found, groups + [place] * len(found)
+                continue
+            for member in members:
+                clips = np.flatnonzero(row == member)
+                if len(clips) > 1:
+                    units += [np.arange(len(self)) == clip for clip in clips]
+                    groups += [len(strata) + int(member)] * len(clips)
+        return np.array(units, dtype=bool).reshape(-1, len(self)), np.array(groups, dtype=np.int64)
+
+    @cached_property
+    def without_each(self) -> FloatArray:
+        """(1 + units, clips): `weights`, and those without each unit, strata weighing the same as before."""
+        found = [self.weights]
+        for unit in self.units[0]:
+            weights = np.where(unit, 0.0, self.weights)
+            for stratum in set(self.stratum[unit].tolist()):
+                inside = self.stratum == stratum
+                weights[inside] *= self.weights[inside].sum() / weights[inside].sum()
+            found.append(weights)
+        return np.array(found)
+
+
+def can_resample(num_seeds: int, clips: Clips) -> bool:
+    """Whether an interval can be had: not from one seed where every stratum has one clip, nor from nothing."""
+    return len(clips) > 0 and num_seeds > 0 and (num_seeds > 1 or len(clips.units[0]) > 0)
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Hierarchical bootstrap draws, kept as weights, so that every statistic is taken over the same draws.
+
+    Attributes:
+        layout: what the clips are.
+        seeds: (resamples, seeds), each row sums to 1.
+        clips: (resamples, clips), each row sums to 1, each stratum holds the same share of it.
+    """
+
+    layout: Clips
+    seeds: FloatArray
+    clips: FloatArray
+
+    @classmethod
+    def draw(cls, num_seeds: int, clips: Clips, resamples: int, generator: np.random.Generator) -> Self:
+        """Draw seeds whole, foregrounds within each stratum, clips within each foreground.
+
+        Strata that show the same foregrounds share the draw of foregrounds: a person that is hard to cut out is
+        hard in all of them.
+
+        Raises:
+            ValueError: one seed and one clip in each stratum, from which no interval can be had.
+        """
+        _check(num_seeds, clips)
+        picked = generator.integers(num_seeds, size=(resamples, num_seeds))
+        seeds = (picked[:, :, None] == np.arange(num_seeds)).mean(axis=1)
+        return cls(clips, seeds, _draw_clips(clips, resamples, generator))
+
+    def take(self, columns: NDArray[np.bool_]) -> Resamples:
+        """The same draws on some whole strata.
+
+        Raises:
+            ValueError: one seed and one clip in each stratum are left.
+        """
+        layout, clips = self.layout.take(columns), self.clips[:, columns]
+        _check(self.seeds.shape[1], layout)
+        return Resamples(layout, self.seeds, clips / clips.sum(axis=1, keepdims=True))
+
+    def first(self, count: int) -> Resamples:
+        """Some of the draws: they decide how unequal an interval's arms are, and not how wide it is."""
+        return Resamples(self.layout, self.seeds[:count], self.clips[:count])
+
+    def estimate(self, statistic: Statistic, level: float = 0.95) -> Estimate:
+        """A figure with its interval; all NaN if the figure is, NaN ends if its error cannot be had."""
+        num_seeds = self.seeds.shape[1]
+        value = _value(statistic, num_seeds, self.layout)
+        if not np.isfinite(value):
+            return Estimate(value, np.nan, np.nan)
+        error, degrees, _, _ = jackknife(statistic, num_seeds, self.layout)
+        width = 2 * error * float(stats.t.ppf((1 + level) / 2, degrees)) if error > 0 else error
+        draws = statistic(self.seeds, self.clips)
+        below, above = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
+        arms = np.maximum([value - below, above - value], 0.0)
+        share = arms / arms.sum() if arms.sum() > 0 else np.array([0.5, 0.5])
+        return Estimate(value, value - width * float(share[0]), value + width * float(share[1]))
+
+
+def jackknife(statistic: Statistic, num_seeds: int, clips: Clips) -> Spread:
+    """Standard error of a figure over seeds × clips, from leaving out one seed, one unit of clips, and both.
+
+    For the mean of a full table it is that of the two-way random-effects model, σ²(seeds)/S + σ²(clips)/C +
+    σ²(both)/SC, a component that comes out below zero being zero. The degrees of freedom are Satterthwaite's, no
+    fewer than those of the scarcer of the two.
+    """
+    seed_weights = [np.full(num_seeds, 1 / num_seeds)]
+    if num_seeds > 1:
+        seed_weights += list((1 - np.eye(num_seeds)) / (num_seeds - 1))
+    clip_weights = clips.without_each
+    row, column = np.divmod(np.arange(len(seed_weights) * len(clip_weights)), len(clip_weights))
+    found = statistic(np.array(seed_weights)[row], clip_weights[column])
+    return _spread(found.reshape(len(seed_weights), len(clip_weights)), clips.units[1])
+
+
+def _spread(found: FloatArray, group: NDArray[np.int64]) -> Spread:
+    """From (1 + seeds, 1 + units) figures, the first of each axis with none left out, and the units' groups."""
+    num_seeds, num_units = max(1, len(found) - 1), found.shape[1] - 1
+    by_seed, by_unit = found[1:, 0], found[0, 1:]
+    both = found[1:, 1:] - found[1:, :1] - found[:1, 1:] + found[0, 0]
+    seeds = (num_seeds - 1) / num_seeds * float(((by_seed - by_seed.mean()) ** 2).sum()) if num_seeds > 1 else 0.0
+    clips, interaction, squares = 0.0, 0.0, 0.0
+    for one in np.unique(group):
+        inside = group == one
+        size = int(inside.sum())
+        part = (size - 1) / size * float(((by_unit[inside] - by_unit[inside].mean()) ** 2).sum())
+        clips, squares = clips + part, squares + part**2 / (size - 1)
+        if num_seeds > 1:
+            factor = (num_seeds - 1) * (size - 1) / (num_seeds * size)
+            interaction += factor * float((both[:, inside] ** 2).sum())
+    total = interaction + max(0.0, seeds - interaction) + max(0.0, clips - interaction)
+    clip_degrees = clips**2 / squares if squares > 0 else np.inf
+    seed_degrees = num_seeds - 1 if num_seeds > 1 else np.inf
+    return Spread(
+        error=float(np.sqrt(total)),
+        degrees=_degrees(total, (seeds, clips, interaction), (seed_degrees, clip_degrees)),
+        seeds=float(np.sqrt(seeds)) if num_seeds > 1 else np.nan,
+        clips=float(np.sqrt(clips)) if num_units else np.nan,
+    )
+
+
+def _degrees(total: float, parts: tuple[float, float, float], degrees: tuple[float, float]) -> float:
+    """Satterthwaite's degrees of freedom of a total variance that is made of the parts' mean squares."""
+    seeds, clips, interaction = parts
+    kept = 1.0 - (seeds > interaction) - (clips > interaction)  # how often the interaction enters the total
+    squares = [
+        (seeds if seeds > interaction else 0.0, degrees[0]),
+        (clips if clips > interaction else 0.0, degrees[1]),
+        (kept * interaction, degrees[0] * degrees[1]),
+    ]
+    below = sum(part**2 / free for part, free in squares)
+    return max(min(degrees), total**2 / below) if below > 0 else float(min(degrees))
+
+
+def estimate(
+    statistic: Statistic, num_seeds: int, clips: Clips, draws: Resamples | None, level: float = 0.95
+) -> Estimate:
+    """`Resamples.estimate` where there are draws, else the figure without an interval."""
+    if draws is not None:
+        return draws.estimate(statistic, level)
+    return Estimate(_value(statistic, num_seeds, clips), np.nan, np.nan)
+
+
+def _value(statistic: Statistic, num_seeds: int, clips: Clips) -> float:
+    return float(statistic(np.full((1, num_seeds), 1 / num_seeds), clips.weights[None])[0])
+
+
+def _check(num_seeds: int, clips: Clips) -> None:
+    if not can_resample(num_seeds, clips):
+        told = f"{num_seeds} seed and {len(clips)} clip" + ("" if len(clips) == 1 else "s, one a stratum")
+        raise ValueError(f"no interval from {told}; run more seeds or clips")
+
+
+def _draw_clips(clips: Clips, resamples: int, generator: np.random.Generator) -> FloatArray:
+    weights = np.zeros((resamples, len(clips)))
+    rows = np.arange(resamples)
+    shared: dict[tuple[str, ...], NDArray[np.int64]] = {}
+    for stratum in clips.strata:
+        columns = np.flatnonzero(clips.stratum == stratum)
+        names, member = np.unique(clips.foreground[columns], return_inverse=True)
+        sizes = np.bincount(member)
+        by_foreground = columns[np.argsort(member, kind="stable")]
+        starts = np.cumsum(sizes) - sizes
+        key = tuple(names.tolist())
+        if key not in shared:
+            shared[key] = generator.integers(len(names), size=(resamples, len(names)))
+        for foreground in shared[key].T:
+            size = sizes[foreground]
+            for place in range(int(sizes.max())):
+                clip = starts[foreground] + (generator.random(resamples) * size).astype(np.int64)
+                weights[rows, by_foreground[clip]] += place < size
+        weights[:, columns] /= weights[:, columns].sum(axis=1, keepdims=True) * len(clips.strata)
+    return weights

@@ -1,0 +1,1 @@
+"""A stage trained, resumed, averaged; devices; the data of a stage."""

@@ -1,0 +1,70 @@
+"""Cells as child processes: places, failures, progress lines."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.cells import launch
+from experiments.cells.launch import CellPool, why_ended
+from experiments.records.cell_record import CellRecord
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Replaces a cell's process by the script in its config file; notes the GPU of each."""
+    gpus: list[int | None] = []
+
+    def spawn(config: Path, threads: int, gpu: int | None, log: object, lock: int | None) -> subprocess.Popen[bytes]:
+        gpus.append(gpu)
+        return subprocess.Popen([sys.executable, str(config)], stdin=subprocess.PIPE, stdout=log, stderr=log)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(launch, "spawn_cell", spawn)
+    return gpus
+
+
+def script(folder: Path, name: str, text: str) -> tuple[str, Path, Path]:
+    cell = folder / name
+    cell.mkdir()
+    (cell / "script.py").write_text(text)
+    return name, cell, cell / "script.py"
+
+
+def test_a_failure_is_named_with_its_last_line_and_stops_no_other(
+    tmp_path: Path, stub: list[int | None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = CellPool(workers=2, gpus=0)
+    pool.start(*script(tmp_path, "bad", "raise ValueError('no such model')"), threads=1)
+    good = script(tmp_path, "good", "print('done')")
+    CellRecord(good[1], metrics={"mad": 71.177, "dtssd": 12.49, "iou": None}).save()
+    pool.start(*good, threads=1)
+    assert pool.finish() == ["bad"]
+    printed = capsys.readouterr().out
+    assert "FAILED    bad: ValueError: no such model" in printed
+    assert "complete  good: MAD 71.18, dtSSD 12.49" in printed
+
+
+def test_no_more_cells_run_at_once_than_there_are_places(tmp_path: Path, stub: list[int | None]) -> None:
+    pool = CellPool(workers=2, gpus=2)
+    for index in range(5):
+        pool.start(*script(tmp_path, str(index), "import time; time.sleep(0.3)"), threads=1)
+        assert len(pool.running) <= 2
+        assert len({item.slot for item in pool.running}) == len(pool.running)
+    assert pool.finish() == []
+    assert set(stub) == {0, 1}
+
+
+def test_stopping_ends_all_cells(tmp_path: Path, stub: list[int | None]) -> None:
+    pool = CellPool(workers=2, gpus=0)
+    for name in ("one", "two"):
+        pool.start(*script(tmp_path, name, "import time; time.sleep(60)"), threads=1)
+    begin = time.monotonic()
+    pool.stop()
+    assert time.monotonic() - begin < 5
+    assert all(item.process.poll() is not None for item in pool.running)
+
+
+def test_a_signal_is_told_as_one(tmp_path: Path) -> None:
+    assert "ended by signal 9; the same command resumes it" in why_ended(tmp_path, -9)

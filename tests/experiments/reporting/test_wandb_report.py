@@ -1,0 +1,86 @@
+"""A report reaches W&B where cells are logged online, and nothing keeps it from being written."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import wandb
+from hydra.core.hydra_config import HydraConfig
+
+from experiments import report
+from experiments.cells.study import Study
+from experiments.records.cell_record import CellRecord
+from experiments.reporting.wandb_report import is_online, report_artifact, send_report
+from experiments.sweep import composed
+
+pytestmark = pytest.mark.usefixtures("no_account")
+OPTIONS = {"name": "wandb", "mode": "offline"}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    places = [f"output_dir={tmp_path}/outputs", f"results_dir={tmp_path}/results"]
+    study = Study(composed(["+exp=brm_ablation", "scale=smoke", *places]), HydraConfig.get(), axes=())
+    (study.report / "figures").mkdir(parents=True)
+    (study.report / "report.html").write_text("<!DOCTYPE html><p>")
+    (study.report / "scores.csv").write_text("arm,mean\na,1.5\n")
+    (study.report / "figures" / "seeds.png").write_bytes(b"image")
+    return study
+
+
+def test_reports_are_sent_only_where_cells_are_logged_online(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_online(OPTIONS)
+    assert is_online(OPTIONS | {"mode": "online"})
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert is_online(OPTIONS)
+    assert not is_online(OPTIONS | {"name": "csv"})
+
+
+def test_the_page_its_table_and_all_files_are_sent(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, Any] = {}
+    run = SimpleNamespace(
+        log=told.update, log_artifact=lambda each: told.update(artifact=each), finish=lambda: told.update(finished=True)
+    )
+    monkeypatch.setattr(wandb, "init", lambda **options: told.update(options) or run)
+    send_report(study, "someone/elsewhere")
+    assert (told["entity"], told["project"], told["group"]) == ("someone", "elsewhere", "brm_ablation")
+    assert (told["job_type"], told["tags"], told["resume"]) == ("report", ["smoke"], "allow")
+    assert isinstance(told["report"], wandb.Html)
+    assert told["scores"].data == [["a", 1.5]]
+    assert told["artifact"].type == "report"
+    assert set(told["artifact"].manifest.entries) == {"report.html", "scores.csv", "figures/seeds.png"}
+    assert told["finished"]
+
+
+def test_a_server_that_cannot_be_reached_costs_a_line(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise wandb.errors.CommError("connection\nrefused")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    send_report(study)
+    assert capsys.readouterr().err == (
+        "warning: W&B did not take the report (connection refused); the same command sends it again\n"
+    )
+
+
+def test_an_artifact_has_a_plain_name_whatever_the_overrides(study: Study) -> None:
+    name = report_artifact("brm/../../evil,ä=1", study.report).name
+    assert name.partition(":")[0] == "report-brm-..-..-evil---1"
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_the_report_command_sends_it_if_asked(
+    make_cell: Callable[..., CellRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    sent: list[Study] = []
+    monkeypatch.setattr(report, "write_report", lambda *_: tmp_path / "report.html")
+    monkeypatch.setattr(report, "send_report", lambda study, project: sent.append(study))
+    cell = make_cell({"model.brm": True}, 0, strata=("static",), clips=1, frames=2)
+    cell.folder.parent.rename(tmp_path / "brm_ablation")
+    monkeypatch.setattr("sys.argv", ["report", "+exp=brm_ablation", f"output_dir={tmp_path}", f"logger.mode={mode}"])
+    assert report.main() == 0
+    assert len(sent) == (mode == "online")

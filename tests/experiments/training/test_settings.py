@@ -1,0 +1,71 @@
+"""What no run could use is told by one line, before a process starts."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+
+from experiments.cells.study import Study
+from experiments.sweep import composed
+from experiments.training import settings
+from experiments.training.settings import check_machine, check_model
+
+REFUSED = {
+    "scale.steps=-5": "recipe.stages.matting.steps must be a whole number from 1 on, got -5",
+    "scale.steps=0": "recipe.stages.matting.steps must be a whole number from 1 on, got 0",
+    "scale.batch_size=many": "recipe.stages.matting.batch_size must be a whole number from 1 on, got 'many'",
+    "scale.size=16": "recipe.stages.matting.size must be a whole number from 32 on, got 16",
+    "scale.average_decay=2": "recipe.stages.matting.average_decay must be null or a number from 0 to below 1, got 2",
+    "recipe.stages.matting=3": "recipe.stages.matting must be null or the settings of a stage, got 3",
+    "~recipe.stages.matting.size": "recipe.stages.matting.size must be a whole number from 32 on, got None",
+    "~trainer.threads": "trainer.threads must be a whole number from 1 on, got None",
+    "seed=abc": "seed must be a whole number from 0 on, got 'abc'",
+    "seed=-1": "seed must be a whole number from 0 on, got -1",
+    "seed=true": "seed must be a whole number from 0 on, got True",
+    "model.width=wide": "net 'modnet_v': width must be a number, got 'wide'",
+    "+model.widht=1": "net 'modnet_v' has no option widht",
+    "model.name=nothere": "no net is called 'nothere'",
+    "trainer.precision=foo": "trainer.precision must be one of 16, 16-true",
+    "trainer.accelerator=abacus": "trainer.accelerator must be one of auto, cpu, gpu, cuda, got 'abacus'",
+    "trainer.threads=0": "trainer.threads must be a whole number from 1 on, got 0",
+    "trainer.checkpoint_every=0": "trainer.checkpoint_every must be a whole number from 1 on, got 0",
+    "trainer.validate_every=1.5": "trainer.validate_every must be a whole number from 1 on, got 1.5",
+    "trainer.num_workers=-1": "trainer.num_workers must be a whole number from 0 on, got -1",
+    "trainer.compile=1": "trainer.compile must be one of True, False, got 1",
+}
+
+
+def study(*overrides: str) -> Study:
+    config = composed(["hydra.mode=RUN", *overrides])
+    return Study(config, HydraConfig.get(), axes=())
+
+
+@pytest.mark.parametrize("override", REFUSED)
+def test_a_setting_that_no_run_could_use_is_refused_by_name(override: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(REFUSED[override])):
+        check_model(study(override).config)
+
+
+@pytest.mark.parametrize("override", ["recipe=rvm model=rvm", "trainer.precision=32", "trainer=gpu", "scale=paper"])
+def test_what_a_run_can_use_is_not_refused(override: str) -> None:
+    assert study(*override.split()).seed == 0
+
+
+@pytest.mark.parametrize("override", ["trainer.accelerator=gpu", "logger=tensorboard"])
+def test_what_the_machine_lacks_is_told_before_the_start(override: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(settings, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"no CUDA device here|pip install tensorboard"):
+        check_machine(study(override).config)
+
+
+def test_of_many_cells_with_one_bad_setting_one_line_is_told_and_none_starts(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "experiments.run", "+exp=brm_ablation", "scale=smoke", "logger=none", "seed=0,1,2"]
+    command += ["scale.steps=-5", f"output_dir={tmp_path}/outputs", f"results_dir={tmp_path}/results"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == "error: recipe.stages.matting.steps must be a whole number from 1 on, got -5\n"
+    assert not list(tmp_path.glob("outputs/*/*"))
