@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,16 +106,23 @@ def _looks_like(tensors: dict[str, Tensor]) -> str:
             f"{names.get(key.rpartition('.')[0])}.{key.rpartition('.')[2]}": value.shape
             for key, value in tensors.items()
         }
-        for options in official.variants:
-            with torch.device("meta"):
-                expected = build_net(name, **options).state_dict()
-            fit = sum(key in expected and expected[key].shape == shape for key, shape in ours.items())
+        for number, options in enumerate(official.variants):
+            expected = _published_shapes(name, number)
+            fit = sum(expected.get(key) == shape for key, shape in ours.items())
             call = ", ".join([repr(name), "path", *(f"{option}={value!r}" for option, value in options.items())])
             shares[call] = fit / max(len(tensors), 1)
     call, share = max(shares.items(), key=lambda item: item[1])
     if share < 0.5:
         return f"it looks like none of the published {', '.join(OFFICIAL)}"
     return f"it looks like what load_official({call}) reads"
+
+
+@cache
+def _published_shapes(name: str, number: int) -> dict[str, torch.Size]:
+    """Shapes of all tensors of a model's variant, by our names."""
+    with torch.device("meta"):
+        net = build_net(name, **OFFICIAL[name].variants[number])
+    return {key: value.shape for key, value in net.state_dict().items()}
 
 
 def _leave_out_absent(net: MattingNet, modules: tuple[str, ...], weights: dict[str, Tensor]) -> None:
@@ -186,6 +194,7 @@ def _modnet_names() -> dict[str, str]:
     }
 
 
+@cache
 def _rvm_names() -> dict[str, str]:
     with torch.device("meta"):
         backbones = [build_net("rvm", backbone=backbone).get_submodule("backbone") for backbone in RVM_BACKBONES]
@@ -210,6 +219,7 @@ def _rvm_names() -> dict[str, str]:
     }
 
 
+@cache
 def _background_matting_names() -> dict[str, str]:
     """All names are the same on both sides."""
     with torch.device("meta"):

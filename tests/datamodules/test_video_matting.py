@@ -209,8 +209,9 @@ def trainer(folder: Path, **options: Any) -> lightning.Trainer:
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
-@pytest.mark.parametrize("options", [{}, {"num_workers": 1}, {"device_compositing": True}])
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(
+    ("options", "accumulate"), [({}, 1), ({"num_workers": 1}, 1), ({"device_compositing": True}, 1), ({}, 2)]
+)
 def test_resumed_training_goes_on_with_the_next_sample(
     make_data: MakeData, tmp_path: Path, options: dict[str, Any], accumulate: int
 ) -> None:

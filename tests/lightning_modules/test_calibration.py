@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_modules.calibration import recalibrate
 from lightning_modules.nets.blocks import IBNorm
 from lightning_modules.synchronised_norms import SynchronisedNorms
+from tests.lightning_modules.processes import in_two_processes
 
 
 class Net(nn.Module):
@@ -87,23 +88,17 @@ def test_without_a_norm_to_be_set_no_batch_is_read(net: nn.Module) -> None:
     recalibrate(net, unread(), run(net))
 
 
-def share(rank: int, folder: Path, synchronised: bool) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
-    try:
-        net = Net().train()
-        if synchronised:
-            SynchronisedNorms("cpu").apply(net)
-        recalibrate(net, [batch[rank::2] for batch in batches()], run(net))
-        torch.save(net.state_dict(), folder / f"{rank}.pt")
-    finally:
-        torch.distributed.destroy_process_group()
+def share(rank: int, synchronised: bool) -> dict[str, Tensor]:
+    net = Net().train()
+    if synchronised:
+        SynchronisedNorms("cpu").apply(net)
+    recalibrate(net, [batch[rank::2] for batch in batches()], run(net))
+    return net.state_dict()
 
 
 @pytest.mark.parametrize("synchronised", [True, False])
 def test_two_processes_take_the_batches_of_both_and_end_alike(tmp_path: Path, synchronised: bool) -> None:
-    torch.multiprocessing.spawn(share, (tmp_path, synchronised), nprocs=2)
-    one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    one, other = in_two_processes(share, tmp_path, synchronised)
     assert all(torch.equal(one[name], other[name]) for name in one)
     net = Net()
     net.load_state_dict(one)

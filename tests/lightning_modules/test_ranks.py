@@ -6,6 +6,7 @@ import torch
 
 from lightning_modules import losses
 from lightning_modules.ranks import generator_of_rank, mean_over_ranks
+from tests.lightning_modules.processes import in_two_processes
 
 
 def restored() -> tuple[torch.Tensor, ...]:
@@ -16,24 +17,16 @@ def restored() -> tuple[torch.Tensor, ...]:
     return pred, background, torch.rand(2, 1, 16, 16, generator=draw) > 0.9, where
 
 
-def share(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
-    try:
-        given = torch.Generator().manual_seed(7)
-        found = {
-            "mean": mean_over_ranks(torch.tensor([1.0 + rank, 10.0])),
-            "loss": mean_over_ranks(losses.background_loss(*(part[rank : rank + 1] for part in restored()))),
-            "draw": torch.rand(3, generator=generator_of_rank(given)),
-        }
-        torch.save(found, folder / f"{rank}.pt")
-    finally:
-        torch.distributed.destroy_process_group()
+def share(rank: int) -> dict[str, torch.Tensor]:
+    return {
+        "mean": mean_over_ranks(torch.tensor([1.0 + rank, 10.0])),
+        "loss": mean_over_ranks(losses.background_loss(*(part[rank : rank + 1] for part in restored()))),
+        "draw": torch.rand(3, generator=generator_of_rank(torch.Generator().manual_seed(7))),
+    }
 
 
 def test_two_processes_agree_on_means_and_draw_for_themselves(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(share, (tmp_path,), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    first, second = in_two_processes(share, tmp_path)
     assert first["mean"].tolist() == second["mean"].tolist() == [1.5, 10.0]
     torch.testing.assert_close(first["loss"], losses.background_loss(*restored()))
     assert torch.equal(first["draw"], torch.rand(3, generator=torch.Generator().manual_seed(7)))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lightning_modules.nets.blocks import IBNorm
 from lightning_modules.synchronised_norms import SynchronisedBatchNorm, SynchronisedNorms
+from tests.lightning_modules.processes import in_two_processes
 
 
 def make_net() -> nn.Sequential:
@@ -26,20 +27,12 @@ def step(net: nn.Module, x: Tensor) -> dict[str, Tensor]:
     return {"y": y.detach(), **gradients, **{name: b for name, b in net.named_buffers() if "num_batches" not in name}}
 
 
-def share(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
-    try:
-        net = SynchronisedNorms("cpu").apply(make_net())
-        torch.save(step(net, batch()[rank::2]), folder / f"{rank}.pt")
-    finally:
-        torch.distributed.destroy_process_group()
+def share(rank: int) -> dict[str, Tensor]:
+    return step(SynchronisedNorms("cpu").apply(make_net()), batch()[rank::2])
 
 
 def test_two_processes_normalise_as_one_with_the_whole_batch(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(share, (tmp_path,), nprocs=2)
-    whole = step(make_net(), batch())
-    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    parts, whole = in_two_processes(share, tmp_path), step(make_net(), batch())
     for name, value in whole.items():
         for rank, part in enumerate(parts):
             mean = sum(each[name] for each in parts) / 2  # as DDP takes it of gradients

@@ -45,7 +45,7 @@ def test_alpha_is_exact_inside_and_outside(number) -> None:
 def test_finer_hair_gives_more_soft_pixels() -> None:
     soft = []
     for fineness in (0.0, 0.5, 1.0):
-        pha = torch.cat([render(n, num_frames=1, hair_fineness=fineness, motion_blur=0.0).pha for n in range(8)])
+        pha = torch.cat([render(n, num_frames=1, hair_fineness=fineness, motion_blur=0.0).pha for n in range(6)])
         soft.append(((pha > 0) & (pha < 255)).float().mean().item())
     assert soft[0] < soft[1] < soft[2]
 
@@ -96,9 +96,9 @@ def test_colour_does_not_bleed_black_outside(clip) -> None:
 
 
 def test_speed_zero_stands_still_and_more_speed_moves_more() -> None:
-    # Two people: how far one moves is chance.
+    # Two people, since how far one moves is chance.
     motion = [
-        sum(render(n, num_frames=5, motion_speed=speed, motion_blur=0.0).flow.abs().mean().item() for n in range(4))
+        sum(render(n, num_frames=5, motion_speed=speed, motion_blur=0.0).flow.abs().mean().item() for n in range(2))
         for speed in (0.0, 0.7, 2.0)
     ]
     assert motion[0] < 0.3 * motion[1]
@@ -107,7 +107,7 @@ def test_speed_zero_stands_still_and_more_speed_moves_more() -> None:
 
 def test_open_shutter_softens_what_moves() -> None:
     def soft(blur: float) -> float:
-        pha = torch.cat([render(n, motion_speed=2.0, motion_blur=blur, hair_fineness=0.0).pha for n in range(3)])
+        pha = torch.cat([render(n, motion_speed=2.0, motion_blur=blur, hair_fineness=0.0).pha for n in range(2)])
         return ((pha > 0) & (pha < 255)).float().mean().item()
 
     assert soft(0.0) < soft(0.5) < soft(1.0)

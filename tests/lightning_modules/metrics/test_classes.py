@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed
-import torch.multiprocessing
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
@@ -27,6 +25,7 @@ from lightning_modules.metrics.background import background_psnr
 from lightning_modules.metrics.frames import quantise
 from lightning_modules.metrics.scores import METRICS, score_frames
 from lightning_modules.metrics.temporal import dtssd
+from tests.lightning_modules.processes import in_two_processes
 
 ALPHA_METRICS: dict[str, tuple[type[Metric], dict[str, Any]]] = {
     "MAD": (MAD, {}),
@@ -59,28 +58,20 @@ def score(numbers: list[int]) -> dict[str, Any]:
     return metrics
 
 
-def _score_a_share(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
-    try:
-        numbers = [0, 1, 2, 3, 4, 5, 6][rank::2] if rank < 2 else []
-        figures = {name: float(metric.compute()) for name, metric in score(numbers).items()}
-        none_here = MAD()  # a process may well have had no clip at all
-        if rank == 0:
-            none_here.update(*make_clip(0))
-        figures["alone"] = float(none_here.compute())
-        torch.save(figures, folder / f"{rank}.pt")
-    finally:
-        torch.distributed.destroy_process_group()
+def share(rank: int) -> dict[str, float]:
+    figures = {name: float(metric.compute()) for name, metric in score(list(range(7))[rank::2]).items()}
+    none_here = MAD()  # a process may well have had no clip at all
+    if rank == 0:
+        none_here.update(*make_clip(0))
+    return figures | {"alone": float(none_here.compute())}
 
 
 def test_two_processes_give_exactly_the_figures_of_one(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_score_a_share, (tmp_path,), nprocs=2)
     expected = {name: float(metric.compute()) for name, metric in score(list(range(7))).items()}
     alone = MAD()
     alone.update(*make_clip(0))
-    for rank in range(2):
-        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == expected | {"alone": float(alone.compute())}
+    expected["alone"] = float(alone.compute())
+    assert in_two_processes(share, tmp_path) == [expected, expected]
 
 
 def test_the_order_of_clips_does_not_show() -> None:

@@ -118,15 +118,22 @@ OFFICIAL_ERROR = [0.373359, 0.374240, 0.415537, 0.411957, 0.437227, 0.544860, 0.
 OFFICIAL_SHARE = {"full": 1.0, "sampling": 1 / 3, "thresholding": 0.3895833}
 
 
+@pytest.fixture(scope="module")
+def weight_files(tmp_path_factory):
+    """By the size of the refiner's kernel."""
+    files = {kernel: tmp_path_factory.mktemp("weights") / f"{kernel}.pth" for kernel in (1, 3)}
+    for kernel, path in files.items():
+        torch.save(official_weights(backbone="mobilenetv2", refine_kernel_size=kernel), path)
+    return files
+
+
 @pytest.mark.parametrize("dense_share", [0.0, 1.0], ids=["whole picture", "windows"])
 @pytest.mark.parametrize(("mode", "kernel"), OFFICIAL)
-def test_outputs_are_those_of_the_official_code(mode, kernel, dense_share, tmp_path, monkeypatch):
+def test_outputs_are_those_of_the_official_code(mode, kernel, dense_share, weight_files, monkeypatch):
     monkeypatch.setattr(refiner, "DENSE_SHARE", dense_share)
     options = {"backbone": "mobilenetv2", "refine_kernel_size": kernel}
-    path = tmp_path / "weights.pth"
-    torch.save(official_weights(**options), path)
     selection = {"refine_mode": mode, "refine_sample_pixels": 16 * 320, "refine_threshold": 0.45}
-    net = load_official("background_matting_v2", path, **options, **selection)
+    net = load_official("background_matting_v2", weight_files[kernel], **options, **selection)
     frames, plate = ((made_up((1, 1, 3, 96, 160), phase) + 1) / 2 for phase in (3, 4))
     with torch.no_grad():
         out = net(frames, background=plate)

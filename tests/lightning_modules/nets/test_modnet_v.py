@@ -4,6 +4,7 @@ import torch
 from lightning_modules.nets import build_net
 from lightning_modules.nets.blocks import frozen_statistics
 from lightning_modules.nets.brm import BRMState
+from tests.lightning_modules.nets.mobilenet import leave_out_repeats
 
 SMALL = {"width": 0.5, "hidden": 16, "working_size": 64}
 PRM = 27_898
@@ -38,7 +39,8 @@ def count(module):
     ids=str,
 )
 def test_parameters_are_those_of_the_plan(options, expected):
-    assert count(build_net("modnet_v", **options)) == expected
+    with torch.device("meta"):
+        assert count(build_net("modnet_v", **options)) == expected
 
 
 def test_parts_have_the_parameters_of_the_plan():
@@ -67,7 +69,7 @@ def test_working_frame_has_the_shorter_side_at_most_and_fitting_sides(height, wi
 @pytest.mark.parametrize("semantic_scale", [0.5, 0.75, 1.0])
 @pytest.mark.parametrize("last_block", ["deleted", "narrow", "full"])
 def test_every_scale_and_encoder_takes_odd_sizes(semantic_scale, last_block):
-    net = build_net("modnet_v", semantic_scale=semantic_scale, last_block=last_block, hidden=16).eval()
+    net = build_net("modnet_v", semantic_scale=semantic_scale, last_block=last_block, width=0.25, hidden=8).eval()
     with torch.no_grad():
         assert net(torch.rand(1, 2, 3, 45, 83)).alpha.shape == (1, 2, 1, 45, 83)
 
@@ -157,7 +159,8 @@ def test_state_of_other_frames_is_refused_in_one_line(shape):
 
 def test_advance_is_compiled_with_the_step_and_gives_the_same_in_training():
     net = build_net("modnet_v", **SMALL).train()
-    frames, calls = torch.rand(2, 5, 3, 64, 64), []
+    leave_out_repeats(net.backbone)
+    frames, calls = torch.rand(2, 3, 3, 64, 64), []
 
     def backend(graph, inputs):
         calls.append(graph)
@@ -175,13 +178,12 @@ def test_advance_is_compiled_with_the_step_and_gives_the_same_in_training():
 def test_half_precision_weights_refine():
     net = build_net("modnet_v", prm_mode="all", **SMALL).eval()
     torch.nn.init.normal_(net.prm.refiner.head.weight, std=0.1)
-    for size in ((64, 90), (90, 130)):
-        frames = torch.rand(1, 2, 3, *size).bfloat16()
-        with torch.no_grad():
-            exact = net.float()(frames.float())
-            out = net.bfloat16()(frames)
-        assert out.aux["flaw_map"].dtype == torch.float32
-        assert (out.alpha - exact.alpha).abs().mean() < 0.05
+    frames = torch.rand(1, 1, 3, 90, 130).bfloat16()
+    with torch.no_grad():
+        exact = net.float()(frames.float())
+        out = net.bfloat16()(frames)
+    assert out.aux["flaw_map"].dtype == torch.float32
+    assert (out.alpha - exact.alpha).abs().mean() < 0.05
 
 
 def test_feature_is_reduced_before_it_is_enlarged():
@@ -231,8 +233,7 @@ def test_no_refinement_is_the_enlarged_alpha():
     assert refined.aux["refined_share"].tolist() == [[1.0]]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [(1080, 1920), (2160, 3840), (1079, 1917)])
+@pytest.mark.parametrize("size", [(1080, 1920), (1079, 1917)])
 def test_full_size_frames_come_back_at_full_size(size):
     net = build_net("modnet_v", width=0.5, hidden=16, prm_mode="topk", prm_k=None).eval()
     with torch.inference_mode():
@@ -284,8 +285,16 @@ def test_a_moving_memory_is_the_same_in_chunks_as_whole_and_without_mattes(motio
         torch.testing.assert_close(c, b, atol=1e-5, rtol=0)
 
 
-@MOTIONS
-@pytest.mark.parametrize(("scale", "height", "width"), [(1, 64, 96), (2, 128, 192), (1, 52, 72)])
+@pytest.mark.parametrize(
+    ("motion", "scale", "height", "width"),
+    [
+        ("oracle", 1, 64, 96),
+        ("oracle", 2, 128, 192),
+        ("oracle", 1, 52, 72),
+        ("global", 1, 52, 72),
+        ("dense", 2, 128, 192),
+    ],
+)
 def test_the_memory_of_a_panned_room_moves_by_whole_cells(motion, scale, height, width):
     """A cell is 8 pixels of the working frame, which is the frame, half of it, or the frame padded."""
     net = build_net("modnet_v", motion=motion, brm_threshold=0.0, brm_update="first_sight", **SMALL).eval()

@@ -12,7 +12,7 @@ def net():
     return PWCNet().eval()
 
 
-@pytest.mark.parametrize(("height", "width", "radius"), [(5, 7, 4), (8, 8, 4), (17, 9, 2), (1, 1, 4)])
+@pytest.mark.parametrize(("height", "width", "radius"), [(5, 7, 4), (11, 9, 2), (1, 1, 4)])
 def test_cost_volume_is_the_mean_product_with_each_neighbour(height, width, radius):
     a, b = torch.randn(2, 2, 3, height, width).unbind(0)
     costs = cost_volume(a, b, radius)

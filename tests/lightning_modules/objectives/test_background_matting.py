@@ -85,10 +85,10 @@ def test_each_part_has_the_published_rate() -> None:
 @pytest.mark.parametrize("phase", [BackgroundMattingBaseObjective, BackgroundMattingObjective])
 def test_the_loss_falls_on_one_batch(phase: type) -> None:
     net = small_net(clamp_gradient="inward")
-    objective, batch = phase(net, plate="true"), clip_batch(num_clips=4)
+    objective, batch = phase(net, plate="true"), clip_batch()
     optimizer = Recipe(objective, optimizer="adamw", learning_rate=3e-3).make_optimizer(net)
     values = []
-    for _ in range(25):
+    for _ in range(10):
         loss = objective(net, batch, generator())["loss"]
         optimizer.zero_grad()
         loss.backward()
@@ -182,10 +182,10 @@ def test_foreground_counts_where_alpha_is_not_zero_but_the_mean_is_over_all() ->
 def test_segmentation_learns_a_batch(name: str, options: dict[str, str]) -> None:
     net = build_net(name, **options).train()
     net.reset_parameters(0)
-    objective, batch = SegmentationObjective(net), clip_batch(num_clips=4)
+    objective, batch = SegmentationObjective(net), clip_batch()
     optimizer = Recipe(objective, optimizer="adamw", learning_rate=2e-3).make_optimizer(net)
     values = []
-    for _ in range(8):
+    for _ in range(4):
         loss = objective(net, batch, generator())["loss"]
         optimizer.zero_grad()
         loss.backward()
