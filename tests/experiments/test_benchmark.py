@@ -10,17 +10,14 @@ import pytest
 from experiments import benchmark
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "experiments.benchmark", *arguments, "--threads", "1"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-
-
-def test_without_a_command_nets_are_measured_printed_and_written(tmp_path: Path) -> None:
+def test_without_a_command_nets_are_measured_printed_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = "--nets modnet:width=0.5 --sizes 64x64 --precisions fp32 --modes eager --seconds 0 --frames 1"
-    done = run(*arguments.split(), "--output", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert "| modnet:width=0.5 | 64x64 | fp32 | eager |" in done.stdout
-    assert "Ceilings measured in this run: copy" in done.stdout
+    assert benchmark.main([*arguments.split(), "--threads", "1", "--output", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "| modnet:width=0.5 | 64x64 | fp32 | eager |" in told
+    assert "Ceilings measured in this run: copy" in told
     assert pd.read_csv(tmp_path / "nets.csv")["net"].tolist() == ["modnet:width=0.5"]
 
 
@@ -51,7 +48,8 @@ def test_bad_input_is_named_before_anything_is_measured(arguments: str, told: st
 
 
 def test_bad_input_ends_with_one_line() -> None:
-    done = run("--nets", "modnett")
+    command = [sys.executable, "-m", "experiments.benchmark", "--nets", "modnett"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: no net is called 'modnett'")
 

@@ -12,20 +12,16 @@ import pytest
 from PIL import Image
 
 from datamodules.video_matting import VideoMattingDataModule
-from experiments.check_data import find_faults, leak
+from experiments.check_data import find_faults, leak, main
+from tests.experiments.in_process import run_here
+
+Check = Callable[..., subprocess.CompletedProcess[str]]
+SMALL = ("scale=smoke", "scale.test_clips=1", "scale.val_clips=1")
 
 
-def check(*overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "experiments.check_data",
-        "scale=smoke",
-        "scale.test_clips=1",
-        "scale.val_clips=1",
-        *overrides,
-    ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Check:
+    return lambda *overrides: run_here(main, [*SMALL, *overrides], monkeypatch, capsys)
 
 
 def write_data(folder: Path) -> list[str]:
@@ -42,7 +38,7 @@ def write_data(folder: Path) -> list[str]:
     return ["data=image_mattes", f"data.root={folder}/people", f"data.scenes={folder}/places"]
 
 
-def test_a_sound_folder_is_counted_and_drawn(tmp_path: Path) -> None:
+def test_a_sound_folder_is_counted_and_drawn(check: Check, tmp_path: Path) -> None:
     result = check(*write_data(tmp_path), f"sheet={tmp_path}/sheet.jpg")
     assert result.returncode == 0, result.stderr
     assert "train: " in result.stdout
@@ -51,7 +47,7 @@ def test_a_sound_folder_is_counted_and_drawn(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "sheet.jpg").size[0] > 200
 
 
-def test_every_unusable_file_is_named(tmp_path: Path) -> None:
+def test_every_unusable_file_is_named(check: Check, tmp_path: Path) -> None:
     data = write_data(tmp_path)
     for index in (3, 7):
         (tmp_path / f"people/person{index}.jpg").write_bytes(b"no picture")
@@ -62,7 +58,7 @@ def test_every_unusable_file_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_the_offered_expression_keeps_people_together_as_it_is_written(tmp_path: Path) -> None:
+def test_the_offered_expression_keeps_people_together_as_it_is_written(check: Check, tmp_path: Path) -> None:
     data = write_data(tmp_path)
     for index in range(12):
         for ending in (".jpg", "_pha.png"):
@@ -81,10 +77,17 @@ def test_the_offered_expression_keeps_people_together_as_it_is_written(tmp_path:
         (["data=video_mattes", "data.root=."], "data.scenes must be given: add data.scenes=…"),
     ],
 )
-def test_a_missing_folder_is_told_with_the_setting(overrides: list[str], told: str) -> None:
+def test_a_missing_folder_is_told_with_the_setting(check: Check, overrides: list[str], told: str) -> None:
     result = check(*overrides)
     assert result.returncode == 2
     assert result.stderr == f"error: {told} to the command (see --help, README)\n"
+
+
+def test_the_command_itself_ends_with_that_line() -> None:
+    command = [sys.executable, "-m", "experiments.check_data", "data=video_mattes", "data.root=."]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: data.scenes must be given: add data.scenes=…")
 
 
 def write_clips(folder: Path) -> None:

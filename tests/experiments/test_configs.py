@@ -11,8 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 import experiments
+from experiments.benchmarks.cost import measure_cost
+from experiments.cell import run_cell
+from experiments.cells import work as cells
 from experiments.cells.study import Study, move_stale_aside
-from experiments.cells.work import run_cell
 from experiments.records.cell_record import CellRecord, write_table
 
 CONFIGS = Path(experiments.__file__).parent / "configs"
@@ -21,6 +23,19 @@ PROMISED = {
     *("brm_ablation", "brm_update", "background_loss", "backbone_width", "prm_grid", "background_dynamics"),
     *("flow_network", "context_motion_operator", "context_motion_backbone"),
 }
+SMALLEST = (
+    *("scale=smoke", "logger=none", "scale.test_clips=1", "scale.test_frames=2", "scale.val_clips=1"),
+    *("scale.train_clips=2", "scale.train_scenes=2", "scale.train_clip_frames=4"),
+    *("scale.steps=2", "scale.modnet_steps=2", "trainer.calibration_batches=1"),
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The setting of a cache that cells share; each cell is trained in a folder of its own, its cost timed once."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cells, "measure_cost", lambda net, frame: measure_cost(net, frame, repetitions=1))
+    return f"data.cache_dir={tmp_path_factory.getbasetemp() / 'cache'}"
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -56,12 +71,8 @@ def test_an_experiment_asks_a_question_of_several_arms_and_seeds(name: str) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_cell_of_each_experiment_runs_to_a_complete_record(
-    name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    cell = study(f"+exp={name}", "scale=smoke", "logger=none", f"data.cache_dir={cache}", "scale.test_clips=1")
+def test_a_cell_of_each_experiment_runs_to_a_complete_record(name: str, place: str) -> None:
+    cell = study(f"+exp={name}", *SMALLEST, place)
     cell.prepare()
     assert run_cell(cell.config, cell.record()) == 0
     assert cell.is_complete()
@@ -69,17 +80,8 @@ def test_a_cell_of_each_experiment_runs_to_a_complete_record(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("flow", "error_of_flow"), [("oracle", (0, 1e-4)), ("none", (0.05, 20))])
-def test_cells_with_flow_are_scored_by_the_true_one(
-    flow: str,
-    error_of_flow: tuple[float, float],
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    smallest = ("scale=smoke", "logger=none", f"data.cache_dir={cache}", "scale.test_clips=1")
-    cell = study("+exp=flow_network", f"model.flow={flow}", *smallest)
+def test_cells_with_flow_are_scored_by_the_true_one(flow: str, error_of_flow: tuple[float, float], place: str) -> None:
+    cell = study("+exp=flow_network", f"model.flow={flow}", *SMALLEST, place)
     cell.prepare()
     record = cell.record()
     assert run_cell(cell.config, record) == 0
@@ -103,18 +105,9 @@ def test_an_oracle_without_true_flow_ends_before_anything_is_rendered(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "overrides", [(), ("model=modnet",), ("model=modnet", "recipe=modnet_soc", "test.one_frame_delay=true")]
-)
-def test_a_run_without_an_experiment_goes_through_all_stages(
-    overrides: tuple[str, ...],
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    cell = study("scale=smoke", "logger=none", f"data.cache_dir={cache}", "scale.test_clips=1", *overrides)
+@pytest.mark.parametrize("overrides", [(), ("model=modnet", "recipe=modnet_soc", "test.one_frame_delay=true")])
+def test_a_run_without_an_experiment_goes_through_all_stages(overrides: tuple[str, ...], place: str) -> None:
+    cell = study(*SMALLEST, place, *overrides)
     cell.prepare()
     assert run_cell(cell.config, cell.record()) == 0
     trained = {path.stem for path in (cell.folder / "checkpoints").iterdir()}

@@ -1,14 +1,16 @@
 """The command that scores one net on one test set: its checkpoints, test sets, options, and what interrupts it."""
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,21 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from experiments import evaluate
-from experiments.inference.saved_nets import save_net
+from experiments.benchmarks.cost import measure_cost
 from experiments.records.cell_record import CellRecord, read_cells
+from experiments.scoring.saved_nets import save_net
 from lightning_modules.nets import build_net
 from lightning_modules.nets.official import OFFICIAL
 
 SMALL = {"width": 0.25, "hidden": 8}
-LENGTHS = (5, 3, 4, 2, 3)  # frames of the clips of the folder
+LENGTHS = (4, 2, 3, 2, 2)  # frames of the clips of the folder
+FORKED = multiprocessing.get_context("fork")  # without a second import of everything
+
+
+@pytest.fixture(autouse=True)
+def _cost_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes longer than these clips; tests that read it put `measure_cost` back."""
+    monkeypatch.setattr(evaluate, "measure_cost", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +62,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for layer in ("com", "pha", "fgr", "bgr"):
             (clip / layer).mkdir(parents=True)
             for t in range(num_frames):
-                pixels = draw.integers(0, 255, (70, 100) if layer == "pha" else (70, 100, 3), dtype=np.uint8)
+                pixels = draw.integers(0, 255, (50, 70) if layer == "pha" else (50, 70, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(clip / layer / f"{t:04d}.png")
     return root
 
@@ -61,21 +71,32 @@ def evaluated(
     monkeypatch: pytest.MonkeyPatch, output: Path, *overrides: str, name: str = "it"
 ) -> tuple[CellRecord, pd.DataFrame]:
     """The command run in this process: its record and its rows."""
-    arguments = ["evaluate", *overrides, f"output_dir={output}", f"name={name}"]
-    monkeypatch.setattr(sys, "argv", arguments)
-    GlobalHydra.instance().clear()
-    assert evaluate.main() == 0
+    run(monkeypatch, *overrides, f"output_dir={output}", f"name={name}")
     record = CellRecord.load(output / "evaluate" / name)
     return record, record.read_frames()
 
 
-def command(*overrides: str) -> list[str]:
-    return [sys.executable, "-m", "experiments.evaluate", *overrides]
+def run(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate", *overrides])
+    GlobalHydra.instance().clear()
+    assert evaluate.main() == 0
+
+
+def our_mad(files: Path) -> tuple[str, ...]:
+    return f"checkpoint={files}/run/model.pt", f"testset={files}/set", "metrics=[mad]"
+
+
+@pytest.fixture(scope="module")
+def whole(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CellRecord, pd.DataFrame]:
+    """A finished evaluation of our checkpoint, called "it"; of MAD alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        return evaluated(patch, tmp_path_factory.mktemp("whole"), *our_mad(files))
 
 
 def test_our_checkpoint_on_a_folder_leaves_the_record_of_a_run(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(evaluate, "measure_cost", measure_cost)
     record, frames = evaluated(monkeypatch, tmp_path, f"checkpoint={files}/run/model.pt", f"testset={files}/set")
     assert record.status == "complete"
     assert record.experiment == "evaluate"
@@ -111,22 +132,16 @@ def test_an_official_checkpoint_is_read_with_the_options_of_the_command_line(
 
 
 def test_options_change_the_figures_they_should_and_no_others(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: Path, whole: tuple[CellRecord, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = (f"checkpoint={files}/run/model.pt", f"testset={files}/set", "metrics=[mad]")
-
     def mads(*options: str) -> Any:
-        table = evaluated(monkeypatch, tmp_path, *ours, *options, name=f"{len(list(tmp_path.glob('*/*')))}")[1]
-        first[:] = table["frame"] == 0
-        return table["mad"].to_numpy()
+        name = str(len(list(tmp_path.glob("*/*"))))
+        return evaluated(monkeypatch, tmp_path, *our_mad(files), *options, name=name)[1]["mad"].to_numpy()
 
-    first = np.zeros(sum(LENGTHS), bool)
-
-    plain = mads()
+    first = (whole[1]["frame"] == 0).to_numpy()
+    plain = whole[1]["mad"].to_numpy()
     assert np.allclose(mads("chunk=1"), plain, atol=1e-6)
-    assert np.array_equal(mads("recurrence=100"), plain)
-    without, reset = mads("recurrence=false"), mads("recurrence=1")
-    assert np.array_equal(without, reset)
+    without = mads("recurrence=false")
     assert not np.array_equal(without, plain)
     assert np.allclose(without[first], plain[first], atol=1e-6)  # the first frame of a clip has no memory yet
     assert not np.array_equal(mads("prm=full"), mads("prm=off"))
@@ -137,55 +152,60 @@ def test_the_project_s_own_conditions_are_those_of_a_training_run(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path.parent / "cache"
-    small = ("scale=smoke", "scale.test_clips=1", f"data.cache_dir={cache}")
+    small = ("scale=smoke", "scale.test_clips=1", "scale.test_frames=2", "metrics=[mad]", f"data.cache_dir={cache}")
     record, frames = evaluated(monkeypatch, tmp_path, f"checkpoint={files}/run/model.pt", *small)
     assert frames["stratum"].nunique() == 6
-    assert len(frames) == 6 * 4
+    assert len(frames) == 6 * 2
     assert record.scale == "smoke"
 
 
 def test_a_set_by_the_published_protocol_is_composited_in_memory(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = (f"checkpoint={files}/run/model.pt", "metrics=[mad]", f"data.cache_dir={tmp_path.parent}/cache")
-    protocol = ("testset=rvm", "protocol.clips=1", "protocol.frames=3", "size=[64,96]")
-    record, frames = evaluated(monkeypatch, tmp_path, *ours, *protocol)
-    assert frames["stratum"].tolist() == ["static"] * 3 + ["motion"] * 3
+    monkeypatch.setattr(evaluate, "measure_cost", measure_cost)
+    net = (f"checkpoint={files}/run/model.pt", "metrics=[mad]", f"data.cache_dir={tmp_path.parent}/cache")
+    protocol = ("testset=rvm", "protocol.clips=1", "protocol.frames=2", "size=[64,96]")
+    record, frames = evaluated(monkeypatch, tmp_path, *net, *protocol)
+    assert frames["stratum"].tolist() == ["static"] * 2 + ["motion"] * 2
     assert record.cost["frame"] == "64×96"
 
 
+@pytest.fixture
+def finished(whole: tuple[CellRecord, pd.DataFrame], tmp_path: Path) -> Path:
+    """The folder of that evaluation, copied to where the next one called "it" looks for it."""
+    return Path(shutil.copytree(whole[0].folder, tmp_path / "evaluate" / "it"))
+
+
 def test_a_finished_evaluation_is_not_repeated_unless_it_is_told(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    files: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ours = (f"checkpoint={files}/run/model.pt", f"testset={files}/set", "metrics=[mad]")
-    first, _ = evaluated(monkeypatch, tmp_path, *ours)
-    file = first.folder / "metrics.parquet"
+    file = finished / "metrics.parquet"
     written = file.stat().st_mtime_ns
-    evaluated(monkeypatch, tmp_path, *ours)
+    evaluated(monkeypatch, tmp_path, *our_mad(files))
     assert "skip" in capsys.readouterr().out
     assert file.stat().st_mtime_ns == written
     with pytest.raises(ValueError, match="other settings; give another name="):
-        evaluated(monkeypatch, tmp_path, *ours, "quantise=round")
-    evaluated(monkeypatch, tmp_path, *ours, "again=true")
+        evaluated(monkeypatch, tmp_path, *our_mad(files), "quantise=round")
+    evaluated(monkeypatch, tmp_path, *our_mad(files), "again=true")
     assert file.stat().st_mtime_ns > written
 
 
 def test_a_damaged_record_is_named_with_its_remedy(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = (f"checkpoint={files}/run/model.pt", f"testset={files}/set", "metrics=[mad]")
-    record, _ = evaluated(monkeypatch, tmp_path, *ours)
-    (record.folder / "record.json").write_text('{"half')
+    (finished / "record.json").write_text('{"half')
     with pytest.raises(ValueError, match=r"record\.json cannot be read .* with again=true"):
-        evaluated(monkeypatch, tmp_path, *ours)
-    assert evaluated(monkeypatch, tmp_path, *ours, "again=true")[0].status == "complete"
+        evaluated(monkeypatch, tmp_path, *our_mad(files))
+    assert evaluated(monkeypatch, tmp_path, *our_mad(files), "again=true")[0].status == "complete"
 
 
 def test_a_failed_clip_is_told_in_the_record_and_the_others_are_kept(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    files: Path,
+    whole: tuple[CellRecord, pd.DataFrame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    ours = (f"checkpoint={files}/run/model.pt", f"testset={files}/set", "metrics=[mad]")
-    _, expected = evaluated(monkeypatch, tmp_path, *ours, name="whole")
     whole_evaluate_clip = evaluate.evaluate_clip
 
     def breaks_on_one(net: Any, clip: Any, *options: Any, **more: Any) -> pd.DataFrame:
@@ -196,7 +216,7 @@ def test_a_failed_clip_is_told_in_the_record_and_the_others_are_kept(
     with monkeypatch.context() as patch:
         patch.setattr(evaluate, "evaluate_clip", breaks_on_one)
         with pytest.raises(ValueError, match="the file is broken"):
-            evaluated(monkeypatch, tmp_path, *ours)
+            evaluated(monkeypatch, tmp_path, *our_mad(files))
     record = CellRecord.load(tmp_path / "evaluate" / "it")
     assert (record.status, record.error) == ("failed", "ValueError: the file is broken")
     parts = sorted((record.folder / "parts").iterdir())
@@ -204,46 +224,73 @@ def test_a_failed_clip_is_told_in_the_record_and_the_others_are_kept(
     parts[0].write_bytes(written[: len(written) // 2])
     left = len(LENGTHS) - len(parts) + 1
     capsys.readouterr()
-    record, frames = evaluated(monkeypatch, tmp_path, *ours)
+    record, frames = evaluated(monkeypatch, tmp_path, *our_mad(files))
     told = capsys.readouterr().out
     assert f"damaged   {parts[0]} cannot be read" in told
     assert f"{left}/{left} clips" in told
     assert (record.status, record.error) == ("complete", "")
-    pd.testing.assert_frame_equal(frames, expected, check_exact=True)
+    pd.testing.assert_frame_equal(frames, whole[1], check_exact=True)
 
 
-@pytest.mark.slow
-def test_a_killed_evaluation_goes_on_with_the_next_clip_and_two_processes_agree_with_one(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_killed_evaluation_goes_on_with_the_next_clip(
+    files: Path, whole: tuple[CellRecord, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one test, since both are compared with the same evaluation by one process."""
-    ours = (f"checkpoint={files}/run/model.pt", f"testset={files}/set", "one_frame_delay=true")
-    whole, expected = evaluated(monkeypatch, tmp_path, *ours, name="whole")
+    whole_evaluate_clip = evaluate.evaluate_clip
+    scored: list[str] = []
 
-    killed = tmp_path / "evaluate" / "killed"
-    process = subprocess.Popen(command(*ours, f"output_dir={tmp_path}", "name=killed"), stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while not list(killed.glob("parts/*.parquet")) and time.monotonic() < deadline:
-            time.sleep(0.002)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    assert json.loads((killed / "record.json").read_text())["status"] == "running"
-    parts = {path.name: path.stat().st_mtime_ns for path in killed.glob("parts/0*.parquet")}
-    assert 0 < len(parts) < len(LENGTHS)
-    _, frames = evaluated(monkeypatch, tmp_path, *ours, name="killed")
-    pd.testing.assert_frame_equal(frames, expected, check_exact=True)
+    def killed_at_the_third(net: Any, clip: Any, *options: Any, **more: Any) -> pd.DataFrame:
+        scored.append(clip.key)
+        if len(scored) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole_evaluate_clip(net, clip, *options, **more)
 
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
-    arguments = ["experiments.evaluate", *ours, f"output_dir={tmp_path}", "name=two"]
-    result = subprocess.run([*launcher, *arguments], capture_output=True, text=True, timeout=120, check=False)
-    assert result.returncode == 0, result.stderr
-    assert "clips of process 1 of 2" in result.stdout
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "evaluate_clip", killed_at_the_third)
+        process = FORKED.Process(target=partial(run, patch, *our_mad(files), f"output_dir={tmp_path}", "name=it"))
+        process.start()
+        process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    folder = tmp_path / "evaluate" / "it"
+    assert json.loads((folder / "record.json").read_text())["status"] == "running"
+    assert sorted(path.name for path in (folder / "parts").iterdir()) == ["00000.parquet", "00001.parquet"]
+
+    def counts(net: Any, clip: Any, *options: Any, **more: Any) -> pd.DataFrame:
+        scored.append(clip.key)
+        return whole_evaluate_clip(net, clip, *options, **more)
+
+    monkeypatch.setattr(evaluate, "evaluate_clip", counts)
+    _, frames = evaluated(monkeypatch, tmp_path, *our_mad(files))
+    assert len(scored) == len(LENGTHS) - 2
+    pd.testing.assert_frame_equal(frames, whole[1], check_exact=True)
+
+
+def test_two_processes_agree_with_one(
+    files: Path, whole: tuple[CellRecord, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are told of each other as `torchrun` tells it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}.items():
+        monkeypatch.setenv(name, value)
+
+    def work(rank: int) -> None:
+        os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(rank)
+        with (tmp_path / f"told{rank}").open("w") as sys.stdout:
+            run(monkeypatch, *our_mad(files), f"output_dir={tmp_path}", "name=two")
+
+    processes = [FORKED.Process(target=work, args=(rank,)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert "3/3 clips of process 1 of 2" in (tmp_path / "told0").read_text()
+    assert (tmp_path / "told1").read_text() == ""
     two = CellRecord.load(tmp_path / "evaluate" / "two")
-    pd.testing.assert_frame_equal(two.read_frames(), expected, check_exact=True)
-    assert two.metrics == whole.metrics
-    assert two.config_hash == whole.config_hash
+    pd.testing.assert_frame_equal(two.read_frames(), whole[1], check_exact=True)
+    assert two.metrics == whole[0].metrics
+    assert two.config_hash == whole[0].config_hash
 
 
 @pytest.mark.parametrize(
@@ -280,7 +327,8 @@ def test_bad_input_is_told_in_one_line(
 
 
 def test_the_command_itself_ends_bad_input_with_one_line(tmp_path: Path) -> None:
-    result = subprocess.run(command("checkpoint=nowhere.pt"), capture_output=True, text=True, check=False, cwd=tmp_path)
+    command = [sys.executable, "-m", "experiments.evaluate", "checkpoint=nowhere.pt"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr == "error: there is no checkpoint nowhere.pt\n"
 
@@ -303,12 +351,8 @@ def scored(
 
     def score(testset: Path, *overrides: str) -> tuple[float, str, set[str]]:
         net = ("model=modnet", "model.width=0.25", "model.hidden=8", "metrics=[mad]", "threads=1")
-        monkeypatch.setattr(
-            sys, "argv", ["evaluate", *net, f"testset={testset}", f"output_dir={tmp_path}/out", *overrides]
-        )
-        GlobalHydra.instance().clear()
         capsys.readouterr()
-        assert evaluate.main() == 0
+        run(monkeypatch, *net, f"testset={testset}", f"output_dir={tmp_path}/out", *overrides)
         out = capsys.readouterr().out
         told = re.search(r"\|\s+s \|\s+([\d.]+)", out)
         assert told is not None

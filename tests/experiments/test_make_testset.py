@@ -14,20 +14,17 @@ from PIL import Image
 from datamodules.testset import FolderTestSet
 from datamodules.testset.plans import ClipPlan
 from datamodules.video import write_video
-from experiments.scoring.sets import composite_test_set
+from experiments.make_testset import composite_test_set, main
+from tests.experiments.in_process import run_here
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ["testset.clips=2", "testset.frames=3", "testset.size=[32,48]"]
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Command:
-    def run(*overrides: str, output: str = "set") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "experiments.make_testset", f"output={tmp_path / output}",
-                   f"output_dir={tmp_path}/out", *overrides]  # fmt: skip
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-    return run
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    places = (f"output={tmp_path}/set", f"output_dir={tmp_path}/out")
+    return lambda *overrides: run_here(main, [*places, *overrides], monkeypatch, capsys)
 
 
 def test_it_writes_a_set_skips_what_is_there_and_refuses_another_one(make: Command, tmp_path: Path) -> None:
@@ -97,3 +94,10 @@ def test_bad_input_ends_with_one_line(make: Command, overrides: list[str], messa
     assert result.returncode == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_the_command_itself_ends_bad_input_with_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "experiments.make_testset", f"output={tmp_path}/set", "testset.size=32"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == "error: testset.size must be [height, width] in pixels from 32 on, got 32\n"

@@ -51,7 +51,9 @@ def test_the_roofline_is_the_slower_of_computing_and_moving() -> None:
     assert ceilings.bound_ms(Demand(macs=10**6, bytes=10**8), "fp32") == pytest.approx(100)
 
 
-def test_ceilings_are_measured_for_each_precision() -> None:
+def test_ceilings_are_measured_for_each_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    mm = torch.mm  # a few rows of it, which take long enough in bfloat16
+    monkeypatch.setattr(torch, "mm", lambda left, right, out: mm(left[:64], right, out=out[:64]))
     ceilings = measure_ceilings(torch.device("cpu"), ["fp32", "bf16"], seconds=0)
     assert ceilings.bytes_per_second > 1e8
     assert ceilings.flops_per_second.keys() == {"fp32", "bf16"}

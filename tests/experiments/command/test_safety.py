@@ -1,7 +1,6 @@
 """Settings that mean harm: none is made public, and none writes outside the output folder."""
 
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,14 @@ from hydra.core.hydra_config import HydraConfig
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments import run
 from experiments.cells.study import Study
 from experiments.command.safety import refuse_secrets
 from experiments.records.cell_record import CellRecord
 from experiments.records.identity import short_name
 from experiments.report import experiments_of
 from experiments.sweep import composed
+from tests.experiments.in_process import run_here
 
 SECRET = "hf_0123456789abcdef"
 
@@ -55,12 +56,14 @@ def test_a_name_does_not_lead_out_of_the_output_folder(override: str) -> None:
         study(override)
 
 
-def test_a_command_with_a_hostile_name_writes_nothing_outside(tmp_path: Path) -> None:
+def test_a_command_with_a_hostile_name_writes_nothing_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     places = [f"{name}_dir={tmp_path}/deep/{name}" for name in ("output", "results")]
-    command = [sys.executable, "-m", "experiments.run", "+exp=brm_ablation", "seed=0", "scale=smoke", *places]
+    command = ["+exp=brm_ablation", "seed=0", "scale=smoke", *places]
     for mode in ("RUN", "MULTIRUN"):
         words = [*command, f"hydra.mode={mode}", "experiment.name=../../evil"]
-        result = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+        result = run_here(partial(run.run_cells, words, []), words, monkeypatch, capsys)
         assert result.returncode != 0
         assert "experiment.name: '../../evil' names files" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
+from experiments.cells import work as cells
 from experiments.cells.study import Study, prepared_cell
 from experiments.records.cell_record import CellRecord, write_table
 from experiments.records.fingerprints import describe_weights
 from experiments.sweep import composed
-from tests.experiments.one_cell import OneCell
 
 
 def study(folder: Path, *overrides: str) -> Study:
@@ -148,12 +148,29 @@ def test_other_weights_to_start_from_are_another_config(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_trains_anew_on_changed_data_and_a_change_under_way_is_no_complete_cell(pictures: Path) -> None:
-    own = ("data=image_mattes", f"data.root={pictures}/people", f"data.scenes={pictures}/places", "model.brm=true")
-    cell = OneCell((*own, "scale.test_clips=1"))
-    assert cell.run(pictures / "run").returncode == 0
-    assert "complete" in cell.run(pictures / "run").stdout
-    shutil.copy(pictures / "places/a.png", pictures / "places/d.png")
-    again = cell.run(pictures / "run")
-    assert again.returncode == 0, again.stderr
-    assert "the record is of other data: " in again.stdout
+def test_a_change_under_way_is_no_complete_cell_and_the_next_run_trains_anew(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ("scale.steps=1", "scale.test_clips=1", "scale.test_frames=2", "trainer.calibration_batches=1")
+    said, score = list[str](), cells.evaluate
+
+    def run() -> CellRecord:
+        cell = on_pictures(pictures, *small)
+        with prepared_cell(cell, said.append):
+            record = CellRecord.load(cell.folder)
+            cells.run_cell(cell.config, record)
+        return record
+
+    def add_a_place(*arguments: Any, **options: Any) -> pd.DataFrame:
+        shutil.copy(pictures / "places/a.png", pictures / "places/d.png")
+        return score(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells, "evaluate", add_a_place)
+        record = run()
+    assert record.status == "failed"
+    assert "data changed while the cell ran: " in record.error
+    assert run().status == "complete"
+    assert "the record is of other data: " in said.pop()
+    assert not begun(on_pictures(pictures, *small), said.append)
+    assert said.pop().endswith(": complete")

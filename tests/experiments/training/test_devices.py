@@ -24,6 +24,7 @@ TWO = {"devices": 2, "num_nodes": 1, "accelerator": "cpu", "strategy": "auto", "
 @pytest.fixture
 def config(tmp_path: Path) -> dict[str, Any]:
     few = ["+exp=brm_ablation", "scale=smoke", "scale.steps=6", "trainer.checkpoint_every=2", "trainer.accelerator=cpu"]
+    few += ["scale.train_clips=2", "scale.train_scenes=2", "scale.train_clip_frames=4", "scale.val_clips=1"]
     with initialize_config_dir(str(Path(experiments.__file__).parent / "configs"), version_base="1.3"):
         composed = compose("config", overrides=[*few, f"data.cache_dir={tmp_path}/cache"])
     return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]

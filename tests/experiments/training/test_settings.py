@@ -1,17 +1,18 @@
 """What no run could use is told by one line, before a process starts."""
 
 import re
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
+from experiments import run
 from experiments.cells.study import Study
 from experiments.sweep import composed
 from experiments.training import settings
 from experiments.training.settings import check_machine, check_model
+from tests.experiments.in_process import run_here
 
 REFUSED = {
     "scale.steps=-5": "recipe.stages.matting.steps must be a whole number from 1 on, got -5",
@@ -62,10 +63,12 @@ def test_what_the_machine_lacks_is_told_before_the_start(override: str, monkeypa
         check_machine(study(override).config)
 
 
-def test_of_many_cells_with_one_bad_setting_one_line_is_told_and_none_starts(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "experiments.run", "+exp=brm_ablation", "scale=smoke", "logger=none", "seed=0,1,2"]
-    command += ["scale.steps=-5", f"output_dir={tmp_path}/outputs", f"results_dir={tmp_path}/results"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def test_of_many_cells_with_one_bad_setting_one_line_is_told_and_none_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["+exp=brm_ablation", "scale=smoke", "logger=none", "seed=0,1,2", "scale.steps=-5"]
+    words += [f"output_dir={tmp_path}/outputs", f"results_dir={tmp_path}/results"]
+    ended = run_here(partial(run.run_cells, words, []), words, monkeypatch, capsys)
     assert ended.returncode == 2
     assert ended.stderr == "error: recipe.stages.matting.steps must be a whole number from 1 on, got -5\n"
     assert not list(tmp_path.glob("outputs/*/*"))

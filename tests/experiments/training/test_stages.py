@@ -32,7 +32,10 @@ def test_a_row_is_a_hundredth_of_the_stage_in_whole_laps_and_fifty_steps_at_most
 
 
 def config_of(folder: Path, *settings: str) -> Any:
-    settings = (*settings, "scale=smoke", "trainer.accelerator=cpu", f"data.cache_dir={folder}/cache")
+    """Of few short clips, which tests that run one after the other share."""
+    few = ["scale.train_clips=2", "scale.train_scenes=2", "scale.train_clip_frames=4", "scale.val_clips=1"]
+    few += ["scale.test_clips=1", "scale.test_frames=2", "scale.rvm.size=64", f"data.cache_dir={folder.parent}/cache"]
+    settings = ("scale=smoke", "trainer.accelerator=cpu", *few, *settings)
     with initialize_config_dir(str(Path(experiments.__file__).parent / "configs"), version_base="1.3"):
         return OmegaConf.to_container(compose("config", overrides=list(settings)), resolve=True)
 
@@ -66,10 +69,8 @@ def test_a_stage_that_is_cut_off_within_a_row_or_at_its_end_leaves_what_a_whole_
 def test_checkpoints_of_another_cell_are_not_used_and_none_stays_when_the_stage_is_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], told: Any
 ) -> None:
-    settings = ["model=modnet", "recipe=modnet", "scale=smoke", "trainer.accelerator=cpu", "model.width=0.25"]
-    settings += ["trainer.checkpoint_every=2", f"data.cache_dir={tmp_path}/cache", "scale.steps=4"]
-    with initialize_config_dir(str(Path(experiments.__file__).parent / "configs"), version_base="1.3"):
-        config: Any = OmegaConf.to_container(compose("config", overrides=settings), resolve=True)
+    settings = ("trainer.checkpoint_every=1", "trainer.calibration_batches=1", "scale.modnet_steps=2")
+    config = config_of(tmp_path, "model=modnet", "recipe=modnet", *settings)
     (stage,) = (name for name, stage in config["recipe"]["stages"].items() if stage)
     one, other = ({**config, "seed": seed} for seed in (0, 1))
     expected, _, _ = train(one, tmp_path / "one", None)
@@ -78,7 +79,7 @@ def test_checkpoints_of_another_cell_are_not_used_and_none_stays_when_the_stage_
     left.write_bytes(b"left by a kill")
     capsys.readouterr()
     train(one, tmp_path / "one", told)  # nothing is trained
-    assert [row["step"] for row in told.rows] == [1, 2, 3, 4]
+    assert [row["step"] for row in told.rows] == [1, 2]
     assert not left.exists()
     assert capsys.readouterr().out == ""
     foreign = tmp_path / "other" / "checkpoints" / f"{stage}.pt"
@@ -102,7 +103,7 @@ def recalibrated(net: MattingNet, batches: Iterable[MattingBatch]) -> MattingNet
 
 @pytest.mark.parametrize("model", ["rvm", "lraspp"])
 def test_an_averaged_net_is_the_same_net_recalibrated_by_hand(tmp_path: Path, model: str) -> None:
-    settings = [f"model={model}", "scale.steps=6", "scale.rvm.short_steps=6", "trainer.calibration_batches=3"]
+    settings = [f"model={model}", "scale.steps=4", "scale.rvm.short_steps=4", "trainer.calibration_batches=2"]
     settings += ["recipe=rvm_without_segmentation_short"] if model == "rvm" else []
     config = config_of(tmp_path, *settings)
     assert config["recipe"]["stages"]["matting"]["average_decay"] == 0.5
@@ -112,7 +113,7 @@ def test_an_averaged_net_is_the_same_net_recalibrated_by_hand(tmp_path: Path, mo
     frames = torch.rand(1, 3, 3, 64, 64)
     before = averaged.eval()(frames).alpha
     data: Any = make_data(config, config["recipe"]["stages"]["matting"], "matting")
-    batches = data.calibration_loader(3)
+    batches = data.calibration_loader(2)
     by_hand = recalibrated(averaged, (data.on_after_batch_transfer(batch, 0) for batch in batches))
     for name, value in delivered.state_dict().items():
         if not name.endswith("num_batches_tracked"):
