@@ -3,6 +3,7 @@
     python -m experiments.benchmark                                   every net at 512 × 288, as `nets` does
     python -m experiments.benchmark nets --nets rvm modnet_v --sizes 512x288 1920x1080
     python -m experiments.benchmark nets --nets rvm:backbone=resnet50 outputs/brm_ablation/CELL/model.pt
+    python -m experiments.benchmark nets weights=rvm_mobilenetv3      published weights by name
     python -m experiments.benchmark official --net rvm --code ~/RobustVideoMatting
     python -m experiments.benchmark prm                               what patch refinement saves
     python -m experiments.benchmark metrics --code ~/RobustVideoMatting
@@ -64,7 +65,8 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     add = commands.add_parser("nets", parents=[shared], help=nets.__doc__, description=nets.__doc__)
-    add.add_argument("--nets", nargs="+", default=list(NETS), metavar="NET", help=_NETS_HELP)
+    add.add_argument("weights", nargs="*", metavar="weights=NAME", help="published weights (README lists them)")
+    add.add_argument("--nets", nargs="+", default=[], metavar="NET", help=_NETS_HELP)
     add.add_argument("--sizes", nargs="+", metavar="WxH[@RATIO]", help="default: 512x288, on CUDA also HD and 4K")
     add.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: those that the device computes")
     add.add_argument("--modes", nargs="+", choices=MODES, help="default: eager channels_last, on CUDA more")
@@ -94,7 +96,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-_NETS_HELP = f"{', '.join(NETS)}; NAME:option=value,option=value; or a model.pt (default: all, with default options)"
+_NETS_HELP = (
+    f"{', '.join(NETS)}; NAME:option=value,option=value; a model.pt; weights=NAME (default: all, with default options)"
+)
 _METRICS_HELP = "Our metrics beside those of RVM's evaluation scripts, on the same frames in the same run."
 
 
@@ -102,7 +106,7 @@ def run_nets(options: argparse.Namespace) -> None:
     """The command `nets`."""
     device = options.device
     on_cuda = device.type == "cuda"
-    subjects = [parse_subject(text) for text in options.nets]
+    subjects = [parse_subject(text) for text in [*options.nets, *options.weights] or NETS]
     quality = output.read_quality(options.records) if options.records else {}
     default = ["512x288", "1920x1080", "3840x2160"] if on_cuda else ["512x288"]
     sizes = [parse_size(text) for text in options.sizes or default]

@@ -2,6 +2,7 @@
 
     python -m experiments.evaluate checkpoint=outputs/brm_ablation/CELL/model.pt
     python -m experiments.evaluate model=modnet checkpoint=modnet.ckpt testset=VM_1920x1080 downsample_ratio=0.25
+    python -m experiments.evaluate weights=rvm_mobilenetv3 testset=VM_512x288
     torchrun --nproc_per_node 2 -m experiments.evaluate checkpoint=…    clips are shared out, same figures
 
 Run the same command again after an interruption: it goes on with the next clip.
@@ -47,6 +48,7 @@ from experiments.scoring.progress import ClipProgress
 from experiments.scoring.trained_data import data_overrides, take_data, trained_config
 from lightning_modules.metrics.scores import DTSSD_LATER, METRICS, shown_scale
 from lightning_modules.nets.interface import MattingOutput
+from lightning_modules.nets.published import published
 
 
 def main() -> int:
@@ -57,7 +59,7 @@ def main() -> int:
     if not any(argument in asked for argument in sys.argv[1:]):
         given = _settings(sys.argv[1:])
         trained = trained_config(given)
-        sys.argv += [*_named_by_checkpoint(given), *(data_overrides(trained, given) if trained else [])]
+        sys.argv += [*_named_by_file(given), *(data_overrides(trained, given) if trained else [])]
 
     def evaluate(config: DictConfig) -> None:
         if not isinstance(config.again, bool):
@@ -257,6 +259,9 @@ def describe_scores(plan: Plan, frames: pd.DataFrame, scores: pd.DataFrame) -> s
         f"{len(plan.clips)} clips of {people} people, {len(frames)} frames, {width} × {height} pixels",
         f"scoring {plan.scoring.mode}, region {plan.scoring.region}; frame → clip → stratum → mean of strata",
     ]
+    if weights := plan.config.get("published"):
+        sha256 = plan.config["checkpoint_sha256"]
+        facts.append(f"weights {weights['name']}: {weights['licence']}, {weights['source']}, SHA-256 {sha256}")
     if "dtssd" in frames:
         facts.append("dtSSD counts frame 0 as 0, as published")
     if "foreground_predicted" in frames and not frames["foreground_predicted"].all():
@@ -316,8 +321,18 @@ def _settings(arguments: Sequence[str]) -> dict[str, Any]:
     return {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(overrides)}
 
 
-def _named_by_checkpoint(given: Mapping[str, Any]) -> list[str]:
-    """`model=NAME` where the command line leaves it out and its checkpoint, one of ours, says it."""
+def _named_by_file(given: Mapping[str, Any]) -> list[str]:
+    """`model=NAME` where the command line leaves it out and its checkpoint, one of ours, or its weights say it.
+
+    Raises:
+        ValueError: weights are given beside another net or file, or none are known by that name.
+    """
+    if given.get("weights") is not None:
+        if others := [f"{name}=" for name in ("model", "checkpoint") if given.get(name) is not None]:
+            raise ValueError(
+                f"weights={given['weights']} says which net it is and where it lies; leave {' and '.join(others)} out"
+            )
+        return [f"model={published(str(given['weights'])).net}"]
     if "model" in given or given.get("checkpoint") is None:
         return []
     name = saved_name(Path(str(given["checkpoint"])))

@@ -6,8 +6,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+
+from tests.file_server import FileServer, running_server
 
 torch.set_num_threads(1)
 
@@ -22,3 +26,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_every_order() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with running_server() as running:
+        yield running

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from lightning_modules.nets.published import PUBLISHED
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGS = ROOT / "experiments" / "configs"
@@ -34,6 +36,15 @@ def test_its_scales_have_the_sizes_that_it_says() -> None:
     for name, size, steps in rows:
         scale = yaml.safe_load((CONFIGS / "scale" / f"{name}.yaml").read_text(encoding="utf-8"))
         assert (scale["size"], scale["steps"]) == (int(size), int(steps.replace(",", "")))
+
+
+def test_it_lists_all_published_weights_and_no_others_with_their_licences() -> None:
+    table = README.split("| names | licence | from |")[1].split("\n\n")[0]
+    told = {}
+    for row in table.splitlines()[2:]:
+        names, licence = row.split(" | ")[:2]
+        told |= dict.fromkeys(re.findall(r"`(\w+)`", names), licence)
+    assert told == {name: row.licence for name, row in PUBLISHED.items()}
 
 
 def test_its_pictures_and_links_are_there() -> None:

@@ -12,6 +12,8 @@ import yaml
 from experiments.inference.saved_nets import all_options, load_net, saved_name
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet
+from lightning_modules.nets.pretrained import published_file
+from lightning_modules.nets.published import published
 
 # Millions of parameters in the papers' tables, by net and backbone.
 PAPER_PARAMETERS = {
@@ -33,7 +35,7 @@ class Subject:
         label: what the command line called it, and tables call it.
         name: of the net.
         options: for `build_net`, those that differ from their defaults.
-        checkpoint: its weights; None for fresh ones.
+        checkpoint: its weights, which fit the options; None for fresh ones.
     """
 
     label: str
@@ -48,7 +50,7 @@ class Subject:
             ValueError: no net has that name or those options, or the checkpoint does not fit.
         """
         if self.checkpoint is not None:
-            return load_net(self.checkpoint, self.name)[0]
+            return load_net(self.checkpoint, self.name, **self.options)[0]
         net = build_net(self.name, **self.options)
         net.reset_parameters(0)
         if hasattr(net, "inference"):  # MODNet: without the heads that only training needs
@@ -65,10 +67,10 @@ def parse_subject(text: str) -> Subject:
     """The net that a command line names.
 
     Args:
-        text: a name of `NETS`, a name with options, or the path of a saved net.
+        text: a name of `NETS`, a name with options, the path of a saved net, or weights=NAME of published ones.
 
     Raises:
-        ValueError: the text is none of these, or the net has no such option.
+        ValueError: the text is none of these, the net has no such option, or the weights cannot be had.
     >>> parse_subject("rvm:backbone=resnet50").options
     {'backbone': 'resnet50'}
     """
@@ -77,6 +79,10 @@ def parse_subject(text: str) -> Subject:
         if name is None:
             raise ValueError(f"{text} does not say which net it holds; take a model.pt that experiments.run wrote")
         return Subject(f"{name} ({text})", name, checkpoint=Path(text))
+    if text.startswith("weights="):
+        label = text.removeprefix("weights=")
+        weights = published(label)
+        return Subject(label, weights.net, dict(weights.options), published_file(label))
     name, _, listed = text.partition(":")
     options = {}
     for setting in filter(None, listed.split(",")):

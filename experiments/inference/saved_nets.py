@@ -16,6 +16,7 @@ from lightning_modules.nets import NETS, build_net
 from lightning_modules.nets.checkpoint_files import no_state_dict, read_checkpoint
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.official import load_official
+from lightning_modules.nets.onnx_files import is_onnx
 
 
 def save_net(path: Path, net: MattingNet, model: dict[str, Any]) -> None:
@@ -90,7 +91,7 @@ def check_beside_record(path: Path) -> None:
 
 def _read_ours(path: Path) -> dict[str, Any] | None:
     """Content of a file of `save_net`, as the record beside it tells of it; None for anything else."""
-    saved = read_checkpoint(path)
+    saved = None if is_onnx(path) else read_checkpoint(path)
     if not (isinstance(saved, dict) and isinstance(saved.get("model"), dict) and "state_dict" in saved):
         return None
     options, weights = saved["model"], saved["state_dict"]

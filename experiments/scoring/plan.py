@@ -26,6 +26,8 @@ from experiments.scoring.evaluation import Scoring
 from experiments.scoring.sets import PROTOCOL, open_test_set, parts_of
 from experiments.training.nets import make_net
 from experiments.training.stages import pick_device
+from lightning_modules.nets.pretrained import published_file
+from lightning_modules.nets.published import published
 
 PRM_MODES = {"full": "all", "threshold": "threshold", "off": "none"}
 DEVICES = ("auto", "cpu", "cuda")
@@ -70,6 +72,8 @@ class Plan:
         torch.set_num_threads(plain["threads"])
         self.device = _device(plain["device"], local_rank)
         self.how, self.scoring = Streaming.of({name: plain[name] for name in STREAMING}), _scoring(plain)
+        if plain["weights"] is not None:
+            plain["checkpoint"] = str(published_file(plain["weights"]))
         self.net, model = _net(plain, given, self.how)
         self.net.to(self.device).eval()
         self.clips: TestSet
@@ -83,6 +87,7 @@ class Plan:
             "model": model,
             "checkpoint": None if checkpoint is None else str(checkpoint),
             "checkpoint_sha256": None if checkpoint is None else hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+            **({} if plain["weights"] is None else {"published": _published(plain["weights"])}),
             **({"weights": weights} if (weights := describe_weights(plain["model"])) and checkpoint is None else {}),
             "seed": plain["seed"],
             "testset": plain["testset"],
@@ -101,7 +106,7 @@ class Plan:
         data = hydra.runtime.choices["data"] + (f",{PROTOCOL}" if plain["testset"] else "")
         if in_folder:
             data = Path(plain["testset"]).name
-        label = _label(checkpoint, self.trained)
+        label = plain["weights"] or _label(checkpoint, self.trained)
         name = plain["name"]
         if name is None:
             what = config_hash({"settings": self.hash(), "data": self.data["fingerprint"]})
@@ -117,7 +122,7 @@ class Plan:
 
     def hash(self) -> str:
         """Hash of every setting that the figures depend on, without the places of files: their content is in `data`."""
-        places = ("checkpoint", *WITHOUT_EFFECT, *(name.removeprefix("data.") for name in PLACES))
+        places = ("checkpoint", "published", *WITHOUT_EFFECT, *(name.removeprefix("data.") for name in PLACES))
         return config_hash(_without(self.config, (*places, *(("testset",) if self.config["data"] is None else ()))))
 
     def changed_data(self, clip: TestClip) -> str:
@@ -129,6 +134,8 @@ class Plan:
 
     def record(self) -> CellRecord:
         """A new record that says who this evaluation is; `seed` is that of training, where that is known."""
+        # Published weights say which net they are of; given again beside them, it is refused.
+        words = [word for word in sys.argv[1:] if "published" not in self.config or not word.startswith("model=")]
         return CellRecord(
             folder=self.folder,
             experiment="evaluate",
@@ -139,7 +146,7 @@ class Plan:
             scale=self.scale,
             config_hash=self.hash(),
             data=self.data,
-            command=shlex.join(["python", "-m", "experiments.evaluate", *sys.argv[1:]]),
+            command=shlex.join(["python", "-m", "experiments.evaluate", *words]),
             versions=describe_versions(),
             git_commit=git_commit(),
         )
@@ -178,6 +185,8 @@ def _net(plain: dict[str, Any], given: Sequence[str], how: Streaming) -> tuple[A
     changes = {name.partition(".")[2]: model[name.partition(".")[2]] for name in given if name.startswith("model.")}
     if plain["refiner"] is not None:
         changes["refiner"] = plain["refiner"]
+    if plain["weights"] is not None:
+        changes = {**published(plain["weights"]).options, **changes}
     if plain["prm"] is not None:
         if plain["prm"] not in PRM_MODES:
             raise ValueError(f"prm must be one of {', '.join(PRM_MODES)}, or null, got {plain['prm']!r}")
@@ -192,6 +201,12 @@ def _net(plain: dict[str, Any], given: Sequence[str], how: Streaming) -> tuple[A
     if how.downsample_ratio is not None and "backbone_scale" in changes:
         raise ValueError("downsample_ratio and model.backbone_scale are the same setting; give one of them")
     return net, {"name": model["name"], **options}
+
+
+def _published(name: str) -> dict[str, Any]:
+    """What the record tells of published weights, beside the SHA-256 of the file; None: no published one is known."""
+    weights = published(name)
+    return {"name": name, "sha256": weights.sha256, "licence": weights.licence, "source": weights.source}
 
 
 def _training_record(checkpoint: Path | None) -> CellRecord | None:

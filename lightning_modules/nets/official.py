@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_modules.nets import build_net
 from lightning_modules.nets.background_matting import BACKBONES as BGM_BACKBONES
 from lightning_modules.nets.background_matting import BackgroundMattingV2
+from lightning_modules.nets.build import build_net
 from lightning_modules.nets.checkpoint_files import listed, read_tensors, rename_modules
 from lightning_modules.nets.interface import MattingNet
+from lightning_modules.nets.onnx_files import is_onnx, place_convolutions, read_convolutions
 from lightning_modules.nets.rvm import BACKBONES as RVM_BACKBONES
+from lightning_modules.nets.segmentation import BACKBONES as SEGMENTATION_BACKBONES
 
 
 class Official(NamedTuple):
@@ -30,6 +33,7 @@ class Official(NamedTuple):
         optional: our modules that a variant of the net may lack; what the file has of them is then ignored.
         variants: options of the nets that were published.
         unneeded: our modules that no matte needs; where a file has none of one, the net is left without it.
+        onnx: whether there is a published ONNX file of it, too; that one lacks all that is unneeded.
     """
 
     names: Callable[[], dict[str, str]]
@@ -38,6 +42,7 @@ class Official(NamedTuple):
     optional: tuple[str, ...] = ()
     variants: tuple[dict[str, str], ...] = ({},)
     unneeded: tuple[str, ...] = ()
+    onnx: bool = False
 
 
 def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
@@ -45,7 +50,7 @@ def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
 
     Args:
         name: a key of `OFFICIAL`.
-        path: a state dict saved by torch.save, or a TorchScript file.
+        path: a state dict saved by torch.save, a TorchScript file, or RVM's ONNX file.
         options: for `build_net`.
 
     Raises:
@@ -55,21 +60,40 @@ def load_official(name: str, path: str | Path, **options: Any) -> MattingNet:
     if name not in OFFICIAL:
         raise ValueError(f"no official weights are known for {name!r}; there are: {', '.join(sorted(OFFICIAL))}")
     official = OFFICIAL[name]
+    net = build_net(name, **options)
+    if is_onnx(path):
+        return _load_onnx(net, name, Path(path)).eval()
     tensors = {key.removeprefix("module."): value for key, value in read_tensors(Path(path)).items()}
     if official.aliases is not None:
         tensors = _without_aliases(tensors, *official.aliases, path)
-    net = build_net(name, **options)
     try:
-        _load_weights(net, name, tensors, path)
+        _load_weights(net, name, rename_modules(tensors, official.names(), path), path)
     except ValueError as error:
         raise ValueError(f"{error}; {_looks_like(tensors)}") from error
     return net.eval()
 
 
-def _load_weights(net: MattingNet, name: str, tensors: dict[str, Tensor], path: str | Path) -> None:
-    """Put all of a file's tensors into the net, and see that they are all of it."""
+def _load_onnx(net: MattingNet, name: str, path: Path) -> MattingNet:
+    """Put the convolutions of an ONNX file into the net, its norms being folded into them."""
     official = OFFICIAL[name]
-    weights = rename_modules(tensors, official.names(), path)
+    if not official.onnx:
+        raise ValueError(f"{path}: no ONNX file of {name} is read; give a state dict (.pth) or a TorchScript file")
+    names, convolutions = official.names(), read_convolutions(path)
+    kept = {each.name: each.weight for each in convolutions if each.module in names}
+    # A part that this net lacks comes last.
+    absent = tuple(part for part in official.optional if not any(key.startswith(part) for key in net.state_dict()))
+    convolutions = list(takewhile(lambda each: not names.get(each.module, "").startswith(absent), convolutions))
+    try:
+        weights = place_convolutions(net, convolutions, names, official.unneeded)
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit this {name}: {error}; {_looks_like(kept)}") from error
+    _load_weights(net, name, weights, path)
+    return net
+
+
+def _load_weights(net: MattingNet, name: str, weights: dict[str, Tensor], path: str | Path) -> None:
+    """Put all of a file's tensors, under our names, into the net, and see that they are all of it."""
+    official = OFFICIAL[name]
     _leave_out_absent(net, official.unneeded, weights)
     expected = net.state_dict()
     for prefix in official.optional:
@@ -100,17 +124,13 @@ def _is_weight(value: Tensor, expected: Tensor) -> bool:
 def _looks_like(tensors: dict[str, Tensor]) -> str:
     """Which published net most of a file's tensors are of, by name and shape, and what to do."""
     shares: dict[str, float] = {}
-    for name, official in OFFICIAL.items():
-        names = official.names()
+    for call, (names, shapes) in _layouts().items():
         ours = {
             f"{names.get(key.rpartition('.')[0])}.{key.rpartition('.')[2]}": value.shape
             for key, value in tensors.items()
         }
-        for number, options in enumerate(official.variants):
-            expected = _published_shapes(name, number)
-            fit = sum(expected.get(key) == shape for key, shape in ours.items())
-            call = ", ".join([repr(name), "path", *(f"{option}={value!r}" for option, value in options.items())])
-            shares[call] = fit / max(len(tensors), 1)
+        fit = sum(shapes.get(key) == shape for key, shape in ours.items())
+        shares[call] = fit / max(len(tensors), 1)
     call, share = max(shares.items(), key=lambda item: item[1])
     if share < 0.5:
         return f"it looks like none of the published {', '.join(OFFICIAL)}"
@@ -118,11 +138,17 @@ def _looks_like(tensors: dict[str, Tensor]) -> str:
 
 
 @cache
-def _published_shapes(name: str, number: int) -> dict[str, torch.Size]:
-    """Shapes of all tensors of a model's variant, by our names."""
-    with torch.device("meta"):
-        net = build_net(name, **OFFICIAL[name].variants[number])
-    return {key: value.shape for key, value in net.state_dict().items()}
+def _layouts() -> dict[str, tuple[dict[str, str], dict[str, torch.Size]]]:
+    """Module names, and shapes under our names, of each published net, by the arguments that `load_official` takes."""
+    layouts = {}
+    for name, official in OFFICIAL.items():
+        names = official.names()
+        for options in official.variants:
+            with torch.device("meta"):
+                shapes = {key: value.shape for key, value in build_net(name, **options).state_dict().items()}
+            call = ", ".join([repr(name), "path", *(f"{option}={value!r}" for option, value in options.items())])
+            layouts[call] = names, shapes
+    return layouts
 
 
 def _leave_out_absent(net: MattingNet, modules: tuple[str, ...], weights: dict[str, Tensor]) -> None:
@@ -227,6 +253,19 @@ def _background_matting_names() -> dict[str, str]:
     return {name: name for net in nets for name, _ in net.named_modules()}
 
 
+def _torchvision_names(net: str, variants: tuple[dict[str, str], ...]) -> dict[str, str]:
+    """Ours hold torchvision's model as it is, without the second head that only its training needs."""
+    with torch.device("meta"):
+        models = [build_net(net, **options).get_submodule("model") for options in variants]
+    names = {name: f"model.{name}" for model in models for name, _ in model.named_modules()}
+    return names | {f"aux_classifier.{layer}": f"model.aux_classifier.{layer}" for layer in (0, 1, 4)}
+
+
+def _torchvision(net: str, variants: tuple[dict[str, str], ...] = ({},)) -> Official:
+    names = partial(_torchvision_names, net, variants)
+    return Official(names, optional=("model.aux_classifier.",), variants=variants)
+
+
 OFFICIAL: dict[str, Official] = {
     "modnet": Official(
         names=_modnet_names,
@@ -238,10 +277,13 @@ OFFICIAL: dict[str, Official] = {
         optional=("refiner.",),
         variants=tuple({"backbone": each} for each in RVM_BACKBONES),
         unneeded=("segmentation_head",),
+        onnx=True,
     ),
     "background_matting_v2": Official(
         names=_background_matting_names,
         optional=("refiner.",),
         variants=tuple({"backbone": each} for each in BGM_BACKBONES),
     ),
+    "deeplabv3": _torchvision("deeplabv3", tuple({"backbone": each} for each in SEGMENTATION_BACKBONES)),
+    "lraspp": _torchvision("lraspp"),
 }

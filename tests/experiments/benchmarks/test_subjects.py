@@ -8,6 +8,8 @@ import torch
 from experiments.benchmarks.subjects import parse_subject
 from experiments.inference.saved_nets import save_net
 from lightning_modules.nets import build_net
+from lightning_modules.nets.published import PUBLISHED
+from tests.file_server import FileServer
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,30 @@ def test_a_saved_net_is_taken_with_its_weights(tmp_path: Path) -> None:
     assert torch.equal(subject.build().state_dict()["fusion.head.weight"], net.state_dict()["fusion.head.weight"])
 
 
-@pytest.mark.parametrize(("text", "told"), [("modnet:width", "key=value"), ("missing.pt", "no checkpoint")])
+def test_published_weights_come_by_name_with_their_options(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = build_net("lraspp")
+    torch.save({key.removeprefix("model."): value for key, value in net.state_dict().items()}, tmp_path / "net.pth")
+    server.files["net.pth"] = (tmp_path / "net.pth").read_bytes()
+    monkeypatch.setenv("PORTRAIT_MATTING_WEIGHTS", str(tmp_path / "cache"))
+    row = PUBLISHED["lraspp"]._replace(address=f"{server.address}/net.pth", sha256=None, options={"threshold": 0.25})
+    monkeypatch.setitem(PUBLISHED, "ours", row)
+    subject = parse_subject("weights=ours")
+    assert (subject.label, subject.name, subject.options) == ("ours", "lraspp", {"threshold": 0.25})
+    built = subject.build()
+    assert built.threshold == 0.25
+    assert all(torch.equal(built.state_dict()[key], value) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("modnet:width", "key=value"),
+        ("missing.pt", "no checkpoint"),
+        ("weights=rvm", "no published weights are called 'rvm'"),
+    ],
+)
 def test_what_is_no_net_is_named(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         parse_subject(text)

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torchvision.models import get_model
 
 from lightning_modules.nets import build_net
+from lightning_modules.nets.official import load_official
 
 CASES = [
     pytest.param("deeplabv3", {"backbone": "mobilenetv3"}, id="deeplabv3"),
@@ -49,3 +51,26 @@ def test_wrong_options_are_refused():
         build_net("deeplabv3", backbone="vgg")
     with pytest.raises(ValueError, match="threshold must be"):
         build_net("lraspp", threshold=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "architecture", "auxiliary"),
+    [
+        pytest.param("deeplabv3", {"backbone": "mobilenetv3"}, "deeplabv3_mobilenet_v3_large", True, id="deeplabv3"),
+        pytest.param("lraspp", {}, "lraspp_mobilenet_v3_large", False, id="lraspp"),
+    ],
+)
+def test_torchvisions_files_are_read_without_the_auxiliary_head(name, options, architecture, auxiliary, tmp_path):
+    second_head = {"aux_loss": True} if auxiliary else {}
+    with torch.device("meta"):
+        theirs = get_model(architecture, weights=None, weights_backbone=None, num_classes=21, **second_head)
+    state = {
+        key: torch.full(value.shape, number, dtype=value.dtype)
+        for number, (key, value) in enumerate(theirs.state_dict().items())
+    }
+    assert any(key.startswith("aux_classifier.") for key in state) == auxiliary
+    torch.save(state, tmp_path / "net.pth")
+    net = load_official(name, tmp_path / "net.pth", **options)
+    assert not net.training
+    for key, value in net.model.state_dict().items():
+        assert torch.equal(value, state[key])

@@ -1,0 +1,100 @@
+"""Published weights by name in the command that scores a net; a server on this machine stands for the network."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from experiments import evaluate
+from experiments.records.cell_record import CellRecord
+from lightning_modules.nets import build_net
+from lightning_modules.nets.official import OFFICIAL
+from lightning_modules.nets.published import PUBLISHED, Published
+from tests.file_server import FileServer
+
+SMALL = {"width": 0.25, "hidden": 8}
+
+
+@pytest.fixture
+def weights(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """Weights of a small MODNet, called "ours"."""
+    monkeypatch.setenv("PORTRAIT_MATTING_WEIGHTS", str(tmp_path / "cache"))
+    net = build_net("modnet", **SMALL)
+    net.reset_parameters(1)
+    theirs = {ours: theirs for theirs, ours in OFFICIAL["modnet"].names().items()}
+    state = {f"{theirs[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v for k, v in net.state_dict().items()}
+    torch.save(state, tmp_path / "ours.ckpt")
+    server.files["ours.ckpt"] = (tmp_path / "ours.ckpt").read_bytes()
+    sha256 = hashlib.sha256(server.files["ours.ckpt"]).hexdigest()
+    row = Published("modnet", f"{server.address}/ours.ckpt", sha256, "MIT", "https://page.example", SMALL)
+    monkeypatch.setitem(PUBLISHED, "ours", row)
+    return server.files["ours.ckpt"]
+
+
+@pytest.fixture
+def testset(tmp_path: Path) -> Path:
+    """One clip of two frames in the official layout."""
+    draw = np.random.default_rng(0)
+    for layer in ("com", "pha", "fgr", "bgr"):
+        folder = tmp_path / "set" / "static" / "0000" / layer
+        folder.mkdir(parents=True)
+        for t in range(2):
+            pixels = draw.integers(0, 255, (40, 56) if layer == "pha" else (40, 56, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{t:04d}.png")
+    return tmp_path / "set"
+
+
+def evaluated(monkeypatch: pytest.MonkeyPatch, output: Path, *overrides: str) -> CellRecord:
+    monkeypatch.setattr(sys, "argv", ["evaluate", *overrides, f"output_dir={output}", "metrics=[mad]", "name=it"])
+    GlobalHydra.instance().clear()
+    assert evaluate.main() == 0
+    return CellRecord.load(output / "evaluate" / "it")
+
+
+def test_the_record_names_weights_hash_and_licence_and_its_command_runs_again(
+    weights: bytes, testset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = evaluated(monkeypatch, tmp_path / "named", "weights=ours", f"testset={testset}")
+    sha256 = hashlib.sha256(weights).hexdigest()
+    assert record.arm == {"model": "modnet", "checkpoint": "ours", "options": "default"}
+    assert "weights=ours" in record.command
+    assert "model=" not in record.command
+    config = yaml.safe_load((record.folder / "config.yaml").read_text())
+    source = {"name": "ours", "sha256": sha256, "licence": "MIT", "source": "https://page.example"}
+    assert config["published"] == source
+    assert config["checkpoint_sha256"] == sha256
+    assert config["model"]["width"] == 0.25
+    told = f"- weights ours: MIT, https://page.example, SHA-256 {sha256}\n"
+    assert told in (record.folder / "scores.md").read_text()
+
+    options = ("model=modnet", "model.width=0.25", "model.hidden=8", f"checkpoint={tmp_path}/ours.ckpt")
+    by_file = evaluated(monkeypatch, tmp_path / "file", *options, f"testset={testset}")
+    assert by_file.metrics == record.metrics
+    assert by_file.config_hash == record.config_hash
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["weights=ours", "model=rvm"], "weights=ours says which net it is and where it lies; leave model= out"),
+        (["weights=ours", "checkpoint=x.pth"], "leave checkpoint= out"),
+        (["weights=our"], "no published weights are called 'our'; there are, the nearest first: ours, "),
+    ],
+)
+def test_what_says_the_net_twice_or_is_unknown_is_refused(
+    overrides: list[str],
+    told: str,
+    weights: bytes,
+    server: FileServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        evaluated(monkeypatch, tmp_path, *overrides)
+    assert not server.requests
