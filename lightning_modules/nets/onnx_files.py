@@ -129,6 +129,7 @@ def place_convolutions(
         layer, after = layers[name], followed_by.get(name, name)
         # Ours has a bias of its own, or none and the norm's.
         owner = name if layer.bias is not None else after if isinstance(layers[after], nn.BatchNorm2d) else None
+        assert isinstance(layer, nn.Conv2d)
         if not given.is_like(layer) or (given.bias is None) != (owner is None) or names.get(given.module, name) != name:
             raise ValueError(f"its {given.name} is not our {name}")
         weights[f"{name}.weight"] = given.weight
