@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from datamodules.batch import MattingBatch, SegmentationBatch
 from datamodules.samples import training_position
 from datamodules.segmentation import SegmentationDataModule
+from datamodules.sources.rendering import Report, fill_caches
 from datamodules.video_matting import VideoMattingDataModule
 
 TrainingPass = VideoMattingDataModule | SegmentationDataModule
@@ -48,13 +49,15 @@ class InterleavedDataModule(LightningDataModule):
         self.passes = {name: passes[name] for name in dict.fromkeys(order)}
         self.order, self.num_steps, self.first = tuple(order), num_steps, first
 
-    def prepare_data(self) -> None:
+    def prepare_data(self, report: Report | None = None) -> None:
         """Let sources that make their own pictures fill their caches, as far as training needs them."""
+        sources: list[object] = []
         for data in self.passes.values():
             if isinstance(data, SegmentationDataModule):
-                data.prepare_data()
+                sources += data.rendered()
             else:
-                data.prepare_data(parts=("train", "val") if data is self.first else ("train",))
+                sources += data.rendered(("train", "val") if data is self.first else ("train",))
+        fill_caches(sources, report)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the sources of all passes."""

@@ -20,6 +20,7 @@ from datamodules.samples import SampleKey, TrainingBatches, make_loader, shuffle
 from datamodules.sources import build_source
 from datamodules.sources.coco import Coco
 from datamodules.sources.interface import SegmentationSource, SegmentedClip
+from datamodules.sources.rendering import fill_caches
 from datamodules.sources.segmentation import JoinedSegmentation, ProceduralSegmentation
 from datamodules.sources.supervisely import SuperviselyPerson
 from datamodules.sources.youtubevis import YouTubeVIS
@@ -96,10 +97,14 @@ class SegmentationDataModule(LightningDataModule):
                 f"segmentation: lengths, size and counts must be at least 1, clip_length (low, high): got {clip_length}"
             )
 
-    def prepare_data(self, report: Callable[[int, int], None] | None = None) -> None:
-        """Let sources that make their own pictures fill their caches; `report(done, total)` hears of it."""
-        if callable(prepare := getattr(self.source(), "prepare", None)):
-            prepare(report)
+    def rendered(self) -> list[object]:
+        """Sources that may make their own pictures (`fill_caches`)."""
+        source = self.source()
+        return source.rendered() if isinstance(source, ProceduralSegmentation) else []
+
+    def prepare_data(self) -> None:
+        """Let sources that make their own pictures fill their caches."""
+        fill_caches(self.rendered())
 
     def setup(self, stage: str | None = None) -> None:
         """Open the sources."""

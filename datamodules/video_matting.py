@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning import LightningDataModule
@@ -22,7 +21,7 @@ from datamodules.samples import (
 )
 from datamodules.sources.interface import BackgroundSource, ForegroundSource
 from datamodules.sources.parts import SourceSpec, open_parts
-from datamodules.sources.splits import PARTS
+from datamodules.sources.rendering import Report, fill_caches
 
 
 class VideoMattingDataModule(LightningDataModule):
@@ -117,12 +116,16 @@ class VideoMattingDataModule(LightningDataModule):
         if flow and any(condition.cut_share > 0 for condition in conditions):
             raise ValueError("flow=True needs still backgrounds and cut_share 0: motion over a cut is not known")
 
-    def prepare_data(self, report: Callable[[str, int, int], None] | None = None, parts: Sequence[str] = PARTS) -> None:
-        """Let sources that make their own pictures fill their caches; `report(part, done, total)` hears of it."""
-        for part in parts:
-            for source in self.sources()[part]:
-                if callable(prepare := getattr(source, "prepare", None)):
-                    prepare(None if report is None else partial(report, part))
+    def rendered(self, parts: Sequence[str]) -> list[object]:
+        """Sources of these parts, which may make their own pictures (`fill_caches`)."""
+        return [source for part in parts for source in self.sources()[part]]
+
+    def prepare_data(self, report: Report | None = None, parts: Sequence[str] = ("train", "val")) -> None:
+        """Let sources that make their own pictures fill their caches; `report(done, total)` hears of it.
+
+        What is read without is made then, in the process that reads it.
+        """
+        fill_caches(self.rendered(parts), report)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the sources and refuse a clip or a scene that two parts share."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from datamodules.batch import MattingBatch
 from datamodules.files.mattes import doubts
 from datamodules.sources.interface import BackgroundSource, ForegroundSource, FromFiles, VideoBackgrounds
-from datamodules.sources.splits import BUT_FOR_NUMBER, shared_stems
+from datamodules.sources.splits import BUT_FOR_NUMBER, PARTS, shared_stems
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.command.composing import run_hydra
 from experiments.command.errors import ends_with_one_line
@@ -48,7 +48,7 @@ def main() -> int:
             num_steps=1,
             seed=plain["seed"],
         )
-        data.prepare_data()
+        data.prepare_data(parts=PARTS)
         faults.extend(find_faults(data, max(plain["frames"], 1)))
         if "person" in plain["data"] and (warning := leak(data)):
             print(warning, file=sys.stderr)

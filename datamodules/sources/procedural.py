@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import random
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -20,7 +18,7 @@ import torch
 from torch import Tensor
 
 from datamodules.files.fingerprint import Contents
-from datamodules.files.writing import remove_abandoned, whole_file
+from datamodules.files.writing import whole_file
 from datamodules.painting.people import Person
 from datamodules.painting.rooms import paint_scene
 from datamodules.sources.interface import ForegroundClip, Scene
@@ -95,13 +93,18 @@ class ProceduralPeople:
         arrays = self._store.get(self.name(i), lambda: self._render(i))
         return ForegroundClip(*(torch.from_numpy(arrays[key][frames]) for key in ("fgr", "pha", "flow", "texture")))
 
-    def prepare(self, report: Callable[[int, int], None] | None = None) -> None:
-        """Render what the cache lacks; `report(done, total)` is called after each clip."""
-        self._store.remove_abandoned()
-        for done, i in enumerate(_shared_order(self.num_clips), start=1):
-            self._store.fill(self.name(i), lambda i=i: self._render(i))  # type: ignore[misc]
-            if report is not None:
-                report(done, self.num_clips)
+    @property
+    def cache(self) -> Path | None:
+        """The folder that rendered clips are kept in."""
+        return self._store.folder
+
+    def missing(self) -> list[int]:
+        """Numbers of the clips that the cache lacks."""
+        return [i for i in range(self.num_clips) if not self._store.has(self.name(i))]
+
+    def fill(self, i: int) -> None:
+        """Render clip i into the cache, if it is not there."""
+        self._store.fill(self.name(i), lambda: self._render(i))
 
     def _render(self, i: int) -> dict[str, np.ndarray]:
         with _one_thread():
@@ -165,13 +168,18 @@ class ProceduralRooms:
         near: Tensor | None = torch.from_numpy(arrays["near"]) if "near" in arrays else None
         return Scene(torch.from_numpy(arrays["picture"])[None], near, is_video=False)
 
-    def prepare(self, report: Callable[[int, int], None] | None = None) -> None:
-        """Render what the cache lacks; `report(done, total)` is called after each scene."""
-        self._store.remove_abandoned()
-        for done, i in enumerate(_shared_order(self.num_scenes), start=1):
-            self._store.fill(self.name(i), lambda i=i: self._render(i))  # type: ignore[misc]
-            if report is not None:
-                report(done, self.num_scenes)
+    @property
+    def cache(self) -> Path | None:
+        """The folder that rendered scenes are kept in."""
+        return self._store.folder
+
+    def missing(self) -> list[int]:
+        """Numbers of the scenes that the cache lacks."""
+        return [i for i in range(self.num_scenes) if not self._store.has(self.name(i))]
+
+    def fill(self, i: int) -> None:
+        """Render scene i into the cache, if it is not there."""
+        self._store.fill(self.name(i), lambda: self._render(i))
 
     def _render(self, i: int) -> dict[str, np.ndarray]:
         with _one_thread():
@@ -204,9 +212,12 @@ class _Store:
             self.num_bytes -= _num_bytes(self.held.popitem(last=False)[1])
         return arrays
 
-    def fill(self, name: str, render: Callable[[], dict[str, np.ndarray]]) -> None:
+    def has(self, name: str) -> bool:
         path = self._path(name)
-        if path is not None and not path.exists():
+        return path is not None and path.exists()
+
+    def fill(self, name: str, render: Callable[[], dict[str, np.ndarray]]) -> None:
+        if not self.has(name):
             self._write(name, render())
 
     def _path(self, name: str) -> Path | None:
@@ -218,10 +229,9 @@ class _Store:
             with whole_file(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
 
-    def remove_abandoned(self) -> None:
-        """Delete what processes that were killed have left half written."""
-        if self.folder is not None:
-            remove_abandoned(self.folder)
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which reads for itself."""
+        return vars(self) | {"held": OrderedDict(), "num_bytes": 0}
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray] | None:
@@ -243,11 +253,6 @@ def _num_bytes(arrays: dict[str, np.ndarray]) -> int:
 def _generator(kind: str, seed: int, part: str, i: int) -> np.random.Generator:
     """Independent streams for every kind, seed, part and number."""
     return np.random.default_rng([("person", "room").index(kind), seed % 2**63, PARTS.index(part), i])
-
-
-def _shared_order(count: int) -> list[int]:
-    """0 … count − 1 in an order of this process's own: several that fill one cache so share the work."""
-    return random.Random(os.getpid()).sample(range(count), count)
 
 
 @contextmanager

@@ -88,11 +88,9 @@ class ProceduralSegmentation:
             nobody = nobody * (1 - view.alpha[0])
         return SegmentedClip((images * 255).round().to(torch.uint8), (nobody < 0.5).to(torch.uint8) * 255)
 
-    def prepare(self, report: Callable[[int, int], None] | None = None) -> None:
-        """Render the people and rooms that the cache lacks; `report(done, total)` is called after each."""
-        total = len(self.people) + len(self.rooms)
-        self.people.prepare(None if report is None else lambda done, _: report(done, total))
-        self.rooms.prepare(None if report is None else lambda done, _: report(len(self.people) + done, total))
+    def rendered(self) -> list[object]:
+        """The sources of its people and rooms."""
+        return [self.people, self.rooms]
 
 
 class JoinedSegmentation:

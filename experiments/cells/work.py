@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from datamodules.sources.rendering import Report
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.benchmarks.cost import measure_cost
 from experiments.inference.saved_nets import save_net
@@ -88,11 +89,17 @@ def train(
         if stage is not None:
             recipe = make_recipe(stage, net, config["seed"])
             data = make_data(config, stage, name)
+            data.prepare_data(_report(folder, f"render {name}"))  # Lightning would do it, and tell nobody
             seconds += train_stage(name, net, recipe, data, stage, config["trainer"], folder, logger, cell)
             decoder = getattr(recipe.objective, "background_decoder", None) or decoder
             if logger:
                 logger.first_step += stage["steps"]
     return net, decoder, seconds
+
+
+def _report(folder: Path, what: str) -> Report:
+    """Tells how far something is to whoever watches the cell."""
+    return lambda done, total: beat(folder / "progress", what, done, total)
 
 
 def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogger | None) -> None:
@@ -102,7 +109,7 @@ def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogg
     if untrained.needs_flow and not config["data"]["flow"]:
         raise ValueError("this net is given the true flow of its clips: set data.flow=true")
     data = make_data(config, stage=None)
-    data.prepare_data(lambda part, done, total: beat(folder / "progress", f"render {part}", done, total))
+    data.prepare_data(_report(folder, "render test"), parts=("test",))
     data.setup("test")
     if not _has_baselines(record):
         _score_baselines(untrained, data, device, folder)

@@ -7,6 +7,7 @@ import torch
 
 from datamodules.sources.interface import BackgroundSource, ForegroundSource
 from datamodules.sources.procedural import ProceduralPeople, ProceduralRooms
+from datamodules.sources.rendering import fill_caches
 
 SMALL = {"num_clips": 3, "num_frames": 3, "size": 48, "seed": 5}
 
@@ -77,12 +78,12 @@ def test_cached_clip_equals_a_fresh_one(tmp_path) -> None:
 def test_prepare_fills_the_cache_once_and_tells_how_far_it_is(tmp_path) -> None:
     seen: list[tuple[int, int]] = []
     source = ProceduralPeople(**SMALL, cache_dir=tmp_path)
-    source.prepare(lambda done, total: seen.append((done, total)))
+    fill_caches([source], lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
     files = sorted(tmp_path.rglob("*.npz"))
     assert len(files) == 3
     times = [file.stat().st_mtime_ns for file in files]
-    ProceduralPeople(**SMALL, cache_dir=tmp_path).prepare()
+    fill_caches([ProceduralPeople(**SMALL, cache_dir=tmp_path)])
     assert [file.stat().st_mtime_ns for file in files] == times
 
 
@@ -145,7 +146,7 @@ def test_room_is_a_function_of_seed_and_number_alone(tmp_path) -> None:
     options = {"num_scenes": 4, "size": (40, 56), "seed": 3, "parallax": 1.0}
     scene = ProceduralRooms(**options).read(1, 7, torch.Generator())
     others_first = ProceduralRooms(**options, cache_dir=tmp_path)
-    others_first.prepare()
+    fill_caches([others_first])
     assert same(others_first.read(1, 7, torch.Generator()), scene)
     assert scene.pictures.shape == (1, 3, 40, 56)
     assert scene.near is not None

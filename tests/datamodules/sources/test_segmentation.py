@@ -6,6 +6,7 @@ import torch
 
 from datamodules.segmentation import build_segmentation
 from datamodules.sources.interface import SegmentationSource, SegmentedClip
+from datamodules.sources.rendering import fill_caches
 from datamodules.sources.segmentation import JoinedSegmentation, ProceduralSegmentation
 
 
@@ -44,9 +45,9 @@ def test_people_are_where_the_mask_says(tmp_path: Path) -> None:
     assert (differs & (one.masks == 255)).sum() > 0.9 * (one.masks == 255).sum()
 
 
-def test_prepare_reports_and_fills_the_cache(tmp_path: Path) -> None:
+def test_its_people_and_rooms_fill_the_cache(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
-    procedural(tmp_path).prepare(lambda done, total: calls.append((done, total)))
+    fill_caches(procedural(tmp_path).rendered(), lambda done, total: calls.append((done, total)))
     assert calls == [(done, 6) for done in range(1, 7)]
     assert len(list(tmp_path.rglob("*.npz"))) == 6
 

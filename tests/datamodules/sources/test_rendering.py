@@ -1,0 +1,93 @@
+"""Caches are filled once, by several processes at once, with the pixels that one would have made."""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from datamodules.sources.procedural import ProceduralPeople, ProceduralRooms
+from datamodules.sources.rendering import fill_caches
+
+PEOPLE = {"num_clips": 3, "num_frames": 2, "size": 32}
+
+
+def sources(folder: Path) -> list[object]:
+    return [ProceduralPeople(**PEOPLE, cache_dir=folder), ProceduralRooms(num_scenes=4, size=40, cache_dir=folder)]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.npz")}
+
+
+@pytest.mark.slow
+def test_several_processes_make_the_pixels_of_one(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    fill_caches(sources(tmp_path / "one"), processes=1)
+    fill_caches(sources(tmp_path / "two"), lambda done, total: told.append((done, total)), processes=2)
+    assert told == [(done, 7) for done in range(1, 8)]
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert len(contents(tmp_path / "one")) == 7
+
+
+def test_a_source_without_a_cache_and_one_that_is_none_are_passed_over(tmp_path: Path) -> None:
+    fill_caches([ProceduralPeople(**PEOPLE), object(), "name"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_there_is_not_made_again_and_half_files_go(tmp_path: Path) -> None:
+    people = sources(tmp_path)[0]
+    fill_caches([people])
+    first = contents(tmp_path)
+    (kept, lost), folder = sorted(tmp_path.rglob("*.npz"))[:2], people.cache
+    times = kept.stat().st_mtime_ns
+    lost.unlink()
+    (folder / ".person-train-0001.npz.k1ll3d.tmp").write_bytes(b"half")
+    told: list[tuple[int, int]] = []
+    fill_caches([people], lambda done, total: told.append((done, total)))
+    assert told == [(1, 1)]
+    assert contents(tmp_path) == first
+    assert kept.stat().st_mtime_ns == times
+    assert not list(folder.glob("*.tmp"))
+
+
+def test_an_error_in_another_process_is_that_of_the_call(tmp_path: Path) -> None:
+    class Broken(ProceduralRooms):
+        def fill(self, i: int) -> None:
+            raise OSError(f"no room for {i}")
+
+    with pytest.raises(OSError, match="no room for"):
+        fill_caches([Broken(num_scenes=3, size=40, cache_dir=tmp_path)])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no fork server")
+def test_a_kill_leaves_no_process_and_the_next_call_goes_on(tmp_path: Path) -> None:
+    code = (
+        "from datamodules.sources.procedural import ProceduralPeople\n"
+        "from datamodules.sources.rendering import fill_caches\n"
+        f"people = ProceduralPeople(num_clips=500, num_frames=2, size=32, cache_dir={str(tmp_path)!r})\n"
+        "fill_caches([people], processes=2)"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(contents(tmp_path)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    deadline = time.monotonic() + 30
+    while _of_session(killed.pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not _of_session(killed.pid)
+    fill_caches([ProceduralPeople(num_clips=6, num_frames=2, size=32, cache_dir=tmp_path)])
+    assert {f"person-train-{i:04d}.npz" for i in range(6)} <= contents(tmp_path).keys()
+
+
+def _of_session(session: int) -> list[str]:
+    listed = subprocess.run(["ps", "-o", "pid=,stat=", "-s", str(session)], capture_output=True, text=True, check=False)
+    return [line for line in listed.stdout.splitlines() if "Z" not in line]
