@@ -115,7 +115,7 @@ def place_convolutions(
         ValueError: they are not the net's, in number, order or shape.
     """
     layers = {name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)}
-    convs = [name for name, layer in layers.items() if isinstance(layer, nn.Conv2d) and name not in without]
+    convs = {name: conv for name, conv in layers.items() if isinstance(conv, nn.Conv2d) and name not in without}
     if len(convs) != len(convolutions):
         raise ValueError(f"it has {len(convolutions)} convolutions, not {len(convs)}")
     followed_by = dict(pairwise(layers))
@@ -125,8 +125,8 @@ def place_convolutions(
             ones = torch.ones(norm.num_features)
             weights |= {f"{name}.weight": ones, f"{name}.running_mean": 0 * ones}
             weights[f"{name}.running_var"] = (1 - norm.eps) * ones
-    for name, given in zip(convs, convolutions, strict=True):
-        layer, after = layers[name], followed_by.get(name, name)
+    for (name, layer), given in zip(convs.items(), convolutions, strict=True):
+        after = followed_by.get(name, name)
         # Ours has a bias of its own, or none and the norm's.
         owner = name if layer.bias is not None else after if isinstance(layers[after], nn.BatchNorm2d) else None
         assert isinstance(layer, nn.Conv2d)
