@@ -61,7 +61,7 @@ def experiment_axes(name: str) -> dict[str, list[Any]]:
 )
 def test_a_range_is_of_numbers_however_they_are_written(tmp_path: Path, spec: str, low: float, high: float) -> None:
     path = tmp_path / "sweep.yaml"
-    path.write_text(f"method: random\nrun_cap: 20\nparameters:\n  x: {spec}\ncommand: []\n")
+    path.write_text(f"method: random\nrun_cap: 20\nparameters:\n  x: {spec}\ncommand: [python]\n")
     drawn = [point["x"] for point in read_sweep(path).points(seed=0)]
     assert all(low <= each <= high for each in drawn)
     assert len(set(drawn)) > 5
