@@ -48,6 +48,8 @@ def fill_caches(sources: Sequence[object], report: Report | None = None, process
         processes: how many work at once; None: as many as there are cores, but none for few pieces.
     """
     rendered = [source for source in sources if isinstance(source, RenderedSource) and source.cache is not None]
+    if not any(source.missing() for source in rendered):
+        return  # without a lock: a cache that is whole may be another's, to be read only
     with _alone({source.cache.parent for source in rendered if source.cache is not None}):
         for source in rendered:
             if source.cache is not None:

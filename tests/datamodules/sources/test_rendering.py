@@ -56,6 +56,15 @@ def test_what_is_there_is_not_made_again_and_half_files_go(tmp_path: Path) -> No
     assert not list(folder.glob("*.tmp"))
 
 
+def test_a_whole_cache_is_not_written_to(tmp_path: Path) -> None:
+    people = sources(tmp_path)[:1]
+    fill_caches(people)
+    (tmp_path / ".rendering").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    fill_caches(people)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_an_error_in_another_process_is_that_of_the_call(tmp_path: Path) -> None:
     class Broken(ProceduralRooms):
         def fill(self, i: int) -> None:
