@@ -19,7 +19,7 @@ from tests.experiments.one_cell import OneCell
 
 pytestmark = pytest.mark.slow
 # Validation right after a checkpoint is due: its scores must survive too.
-CELL = OneCell(("model.brm=true", "scale.steps=24", "trainer.checkpoint_every=5", "trainer.validate_every=5"))
+CELL = OneCell(("model.brm=true", "scale.steps=60", "trainer.checkpoint_every=20", "trainer.validate_every=20"))
 
 
 def wait_for(pattern: str, folder: Path) -> None:
@@ -37,7 +37,7 @@ def ask_to_end(process: subprocess.Popen[bytes], folder: Path) -> None:
     assert process.wait(60) == 130
     saved = next(folder.glob("outputs/*/*/checkpoints/matting.ckpt"))
     state = torch.load(saved, weights_only=True)
-    assert state["global_step"] % 5, "a checkpoint is written at the step where the end was asked for"
+    assert state["global_step"] % 20, "a checkpoint is written at the step where the end was asked for"
 
 
 def kill_and_tear(process: subprocess.Popen[bytes], folder: Path) -> None:
