@@ -67,7 +67,8 @@ def fill_caches(sources: Sequence[object], report: Report | None = None, process
 
 def _made_here(sources: Sequence[RenderedSource], pieces: Sequence[tuple[int, int]]) -> Iterator[None]:
     for number, i in pieces:
-        yield sources[number].fill(i)
+        sources[number].fill(i)
+        yield
 
 
 def _made_by_pool(
@@ -79,7 +80,8 @@ def _made_by_pool(
         futures = [pool.submit(_fill, number, i) for number, i in pieces]
         try:
             for future in as_completed(futures):
-                yield future.result()
+                future.result()
+                yield
         finally:
             pool.shutdown(cancel_futures=True)
 
