@@ -6,6 +6,7 @@ import fcntl
 import multiprocessing
 import os
 import random
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -92,6 +93,7 @@ _sources: tuple[RenderedSource, ...] = ()  # of a process of the pool
 def _begin(sources: tuple[RenderedSource, ...]) -> None:
     global _sources
     _sources = sources
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -109,7 +109,7 @@ def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogg
     if untrained.needs_flow and not config["data"]["flow"]:
         raise ValueError("this net is given the true flow of its clips: set data.flow=true")
     data = make_data(config, stage=None)
-    data.prepare_data(_report(folder, "render test"), parts=("test",))
+    data.prepare_data(_report(folder, "render test"), parts=("val", "test"))  # the constant matte is that of val
     data.setup("test")
     if not _has_baselines(record):
         _score_baselines(untrained, data, device, folder)
