@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import traceback
+import warnings
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from datamodules.sources.rendering import Report
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.benchmarks.cost import measure_cost
+from experiments.cells.launch import BUSY, end_with_parent
+from experiments.cells.slurm import ignore_warning
+from experiments.command.errors import print_on_any_terminal
 from experiments.inference.saved_nets import save_net
 from experiments.inference.streaming import Streaming
 from experiments.logging.cell_logger import CellLogger
-from experiments.logging.loggers import make_logger
-from experiments.records.cell_record import BASELINES, WEIGHTS, CellRecord, write_table
+from experiments.logging.loggers import log_again, make_logger
+from experiments.records.cell_record import BASELINES, WEIGHTS, CellRecord, remove_torn, write_table
 from experiments.records.fingerprints import describe_cell_data, what_changed
 from experiments.records.identity import settings_hash
+from experiments.records.locks import lock_cell, lock_owner
 from experiments.records.world import describe_hardware, describe_versions, git_commit, now, peak_memory_gib
 from experiments.scoring.evaluation import evaluate, evaluate_constant, summarise
 from experiments.scoring.sets import condition_test_set
@@ -29,8 +37,39 @@ from experiments.training.callbacks import beat
 from experiments.training.data import make_data
 from experiments.training.devices import describe_step, step_line
 from experiments.training.nets import make_net
+from experiments.training.processes import leads
 from experiments.training.stages import make_recipe, pick_device, train_stage
 from lightning_modules.nets.interface import MattingNet
+
+
+def main() -> int:
+    """Run the cell of the config file named on the command line; 0 if its record is complete."""
+    if len(sys.argv) != 2:
+        print("python -m experiments.cell outputs/EXP/CELL/config.yaml", file=sys.stderr)
+        return 2
+    path = Path(sys.argv[1])
+    print_on_any_terminal()
+    end_with_parent()
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    folder = path.parent
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning.pytorch.*|torch.utils.data.*")
+    ignore_warning()
+    if not leads(config["trainer"]):
+        return assist(config, folder)
+    # torchrun and srun number also processes that have each a cell of their own.
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
+    with lock_cell(folder) as lock:
+        if lock is None:
+            print(f"{folder}: {lock_owner(folder)} works on this cell; wait for it or stop it", file=sys.stderr)
+            return BUSY
+        record = CellRecord.load(folder)
+        if record.status == "complete":  # a sweep agent asks for a cell that was trained before
+            log_again(config, record)
+            return 0
+        remove_torn(folder)
+        return run_cell(config, record)
 
 
 def assist(config: dict[str, Any], folder: Path) -> int:

@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 import experiments
 from experiments.benchmarks.cost import measure_cost
-from experiments.cell import run_cell
 from experiments.cells import work as cells
 from experiments.cells.study import Study, move_stale_aside
+from experiments.cells.work import run_cell
 from experiments.records.cell_record import CellRecord, write_table
 
 CONFIGS = Path(experiments.__file__).parent / "configs"
