@@ -6,35 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from experiments import evaluate
 from experiments.records.cell_record import CellRecord
-from lightning_modules.nets import build_net
-from lightning_modules.nets.official import OFFICIAL
-from lightning_modules.nets.published import PUBLISHED, Published
 from tests.file_server import FileServer
-
-SMALL = {"width": 0.25, "hidden": 8}
+from tests.published_weights import SMALL, publish
 
 
 @pytest.fixture
 def weights(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """Weights of a small MODNet, called "ours"."""
-    monkeypatch.setenv("PORTRAIT_MATTING_WEIGHTS", str(tmp_path / "cache"))
-    net = build_net("modnet", **SMALL)
-    net.reset_parameters(1)
-    theirs = {ours: theirs for theirs, ours in OFFICIAL["modnet"].names().items()}
-    state = {f"{theirs[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v for k, v in net.state_dict().items()}
-    torch.save(state, tmp_path / "ours.ckpt")
-    server.files["ours.ckpt"] = (tmp_path / "ours.ckpt").read_bytes()
-    sha256 = hashlib.sha256(server.files["ours.ckpt"]).hexdigest()
-    row = Published("modnet", f"{server.address}/ours.ckpt", sha256, "MIT", "https://page.example", SMALL)
-    monkeypatch.setitem(PUBLISHED, "ours", row)
-    return server.files["ours.ckpt"]
+    return publish(server, tmp_path, monkeypatch, SMALL)
 
 
 @pytest.fixture

@@ -7,35 +7,15 @@ import pytest
 import torch
 
 from lightning_modules.nets import build_net, from_pretrained
-from lightning_modules.nets.official import OFFICIAL
 from lightning_modules.nets.pretrained import cache_folder, published_file
-from lightning_modules.nets.published import PUBLISHED, Published
+from lightning_modules.nets.published import PUBLISHED
 from tests.file_server import FileServer
-
-SMALL = {"width": 0.25, "hidden": 8}
+from tests.published_weights import SMALL, publish
 
 
 @pytest.fixture
 def weights(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """Weights of a small MODNet under the published names, called "ours": as a file on the server and in the table."""
-    monkeypatch.setenv("PORTRAIT_MATTING_WEIGHTS", str(tmp_path / "cache"))
-    net = build_net("modnet", **SMALL)
-    net.reset_parameters(1)
-    theirs = {ours: theirs for theirs, ours in OFFICIAL["modnet"].names().items()}
-    state = {f"{theirs[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v for k, v in net.state_dict().items()}
-    torch.save(state, tmp_path / "ours.ckpt")
-    content = (tmp_path / "ours.ckpt").read_bytes()
-    server.files["ours.ckpt"] = content
-    row = Published(
-        "modnet",
-        f"{server.address}/ours.ckpt",
-        hashlib.sha256(content).hexdigest(),
-        "MIT",
-        "https://page.example",
-        {"width": 0.25},
-    )
-    monkeypatch.setitem(PUBLISHED, "ours", row)
-    return content
+    return publish(server, tmp_path, monkeypatch, {"width": 0.25})
 
 
 def test_a_net_comes_by_name_and_the_second_time_without_the_network(
