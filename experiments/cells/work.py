@@ -122,6 +122,7 @@ def train(
 ) -> tuple[MattingNet, nn.Module | None, float]:
     """The trained net, the decoder of restored backgrounds if there is one, and seconds; resumes what was cut off."""
     torch.set_num_threads(config["trainer"]["threads"])
+    folder.mkdir(parents=True, exist_ok=True)
     net = make_net(config)
     decoder, seconds, cell = None, 0.0, settings_hash(config)
     for name, stage in config["recipe"]["stages"].items():
