@@ -38,6 +38,7 @@ from experiments.reporting.arms import value_text
 from experiments.reporting.formatting import Table
 from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.reporting.panels import matte_panels
+from experiments.reporting.reference import against_reference
 from experiments.reporting.training import training_table
 from experiments.reporting.verdicts import headline
 from experiments.reporting.wandb_report import is_online, send_report
@@ -230,6 +231,8 @@ def main() -> int:
             raise ValueError(f"{folder}: no cells of this comparison; run experiments.run first")
         _tell_unreadable(cells)
         print(f"report    {write_report(study.experiment, cells, study.report)}")
+        if said := against_reference(study.report):
+            print(f"reference {said}")
         if is_online(study.config["logger"]):
             send_report(study, project)
 
