@@ -22,8 +22,9 @@ from omegaconf import DictConfig
 from experiments.cells.launch import BUSY, CellPool, end, end_with_parent, spawn_cell, what_it_scored, why_ended
 from experiments.cells.launchers import CellFailedError, launcher_of, run_launched, wait_for_first
 from experiments.cells.slurm import TimeIsUp, heed_warning, requeue
+from experiments.cells.standing import note_size
 from experiments.cells.study import CellBusyError, Study, prepared_cell
-from experiments.command.composing import run_hydra, swept
+from experiments.command.composing import num_points, run_hydra, swept
 from experiments.command.errors import ends_with_one_line, one_line
 from experiments.command.quoting import quote_texts
 from experiments.training.processes import count_gpus, leads, started_by_srun, started_by_torchrun
@@ -65,6 +66,10 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
             check_model(study.config)
             if not pools:
                 pools.append(make_pool(config))
+                cells = num_points(arguments, hydra.sweeper.params or {})
+                pools[0].expect(cells)
+                note_size(study.folder.parent, study.report.name, cells)
+                pools[0].say(f"cells     {cells}, {pools[0].workers} at once; the report: {study.report}/report.html")
             start_in(pools[0], study, config.trainer.threads)
 
     try:
@@ -110,7 +115,9 @@ def start_in(pool: CellPool, study: Study, threads: int) -> None:
     pool.wait_for_place()  # not under the lock: until then another command may take the cell
     try:
         with prepared_cell(study, pool.say) as lock:
-            if lock is not None:
+            if lock is None:
+                pool.count()
+            else:
                 pool.start(study.cell, study.folder, study.folder / "config.yaml", threads, lock)
     except CellBusyError:
         pool.say_busy(study.cell)

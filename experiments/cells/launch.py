@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -14,9 +15,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from experiments.records.cell_record import CellRecord, last_words
 from experiments.records.locks import LOCK_VARIABLE
+from experiments.records.progress import read_progress
 
 MAIN_SCORES = {"mad": "MAD", "dtssd": "dtSSD"}  # named here: metrics import torch, which the command waits for
 BUSY = 75  # exit status of a cell: another process works on it
@@ -31,6 +34,7 @@ class Running:
     process: subprocess.Popen[bytes]
     slot: int
     task: TaskID
+    begin: float
 
 
 class CellPool:
@@ -48,13 +52,24 @@ class CellPool:
         self.busy: list[str] = []
         self.console = Console(highlight=False)
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", table_column=Column(max_width=40, no_wrap=True, overflow="ellipsis")),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
         )
+        self.whole: TaskID | None = None  # the bar of all cells, where their number is known
+        self.took: list[float] = []  # seconds of the cells that are complete
+
+    def expect(self, cells: int) -> None:
+        """Show a bar of all the cells that will come, with the time to go."""
+        self.whole = self.progress.add_task("all cells", total=cells, note="")
+
+    def count(self) -> None:
+        """Count a cell that has ended, or need not be started."""
+        if self.whole is not None:
+            self.progress.advance(self.whole)
 
     def start(self, cell: str, folder: Path, config: Path, threads: int, lock: int | None = None) -> None:
         """Start a cell as soon as a place is free; it takes over its lock."""
@@ -71,7 +86,7 @@ class CellPool:
         self.progress.start()
         self.say(f"start     {cell}")
         task = self.progress.add_task(cell, total=None, note="starting")
-        self.running.append(Running(cell, folder, process, slot, task))
+        self.running.append(Running(cell, folder, process, slot, task, time.monotonic()))
 
     def wait_for_place(self) -> None:
         """Wait until fewer cells run than there are workers."""
@@ -109,7 +124,9 @@ class CellPool:
                 continue
             self.running.remove(item)
             self.progress.remove_task(item.task)
+            self.count()
             if status == 0:
+                self.took.append(time.monotonic() - item.begin)
                 self.say(f"complete  {item.cell}{what_it_scored(item.folder)}")
             elif status == BUSY:
                 self.say_busy(item.cell)
@@ -117,13 +134,23 @@ class CellPool:
                 self.failed.append(item.cell)
                 self.say(f"FAILED    {item.cell}: {why_ended(item.folder, status)}")
 
-    def _show(self, item: Running) -> None:
-        try:
-            stage, done, total, note = (item.folder / "progress").read_text(encoding="utf-8").split("\t")
-        except (OSError, ValueError):
+        self._show_whole()
+
+    def _show_whole(self) -> None:
+        if self.whole is None:
             return
-        note = f"{stage} {done}/{total} {note}"
-        self.progress.update(item.task, completed=int(done), total=int(total), note=note)
+        task = next(task for task in self.progress.tasks if task.id == self.whole)
+        note = f"{task.completed:.0f}/{task.total:.0f}"
+        if self.took and self.running:
+            each, now = statistics.fmean(self.took), time.monotonic()
+            begun = sum(max(0.0, each - (now - item.begin)) for item in self.running)
+            left = begun + each * max(0.0, (task.remaining or 0.0) - len(self.running))
+            note += f", {left / 60 / self.workers:.0f} min to go"
+        self.progress.update(self.whole, note=note)
+
+    def _show(self, item: Running) -> None:
+        if progress := read_progress(item.folder):
+            self.progress.update(item.task, completed=progress.done, total=progress.total, note=str(progress))
 
 
 def spawn_cell(config: Path, threads: int, gpu: int | None, log: object, lock: int | None) -> subprocess.Popen[bytes]:

@@ -30,10 +30,10 @@ from experiments.records.cell_record import BASELINES, WEIGHTS, CellRecord, remo
 from experiments.records.fingerprints import describe_cell_data, what_changed
 from experiments.records.identity import settings_hash
 from experiments.records.locks import lock_cell, lock_owner
+from experiments.records.progress import Progress, write_progress
 from experiments.records.world import describe_hardware, describe_versions, git_commit, now, peak_memory_gib
 from experiments.scoring.evaluation import evaluate, evaluate_constant, summarise
 from experiments.scoring.sets import condition_test_set
-from experiments.training.callbacks import beat
 from experiments.training.data import make_data
 from experiments.training.devices import describe_step, step_line
 from experiments.training.nets import make_net
@@ -139,7 +139,7 @@ def train(
 
 def _report(folder: Path, what: str) -> Report:
     """Tells how far something is to whoever watches the cell."""
-    return lambda done, total: beat(folder / "progress", what, done, total)
+    return lambda done, total: write_progress(folder, Progress(what, done, total))
 
 
 def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogger | None) -> None:
@@ -166,7 +166,7 @@ def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogg
     begin = time.monotonic()
     clips = condition_test_set(data)
     how = Streaming.of(config["test"])
-    beats = _Beats(folder / "progress", "test", len(clips))
+    beats = _Beats(folder, "test", len(clips))
     frames = evaluate(net, clips, device, how, decoder=decoder, media=folder / "media", progress=beats)
     write_table(folder / "metrics.parquet", frames)
     record.metrics = dict(summarise(frames))
@@ -200,12 +200,12 @@ def _score_baselines(net: MattingNet, data: VideoMattingDataModule, device: torc
 class _Beats:
     """Counts test clips into the cell's progress file."""
 
-    def __init__(self, path: Path, stage: str, total: int) -> None:
-        self.path, self.stage, self.total, self.done = path, stage, total, 0
+    def __init__(self, folder: Path, stage: str, total: int) -> None:
+        self.folder, self.stage, self.total, self.done = folder, stage, total, 0
 
     def __call__(self, clips: int) -> None:
         self.done += clips
-        beat(self.path, self.stage, self.done, self.total)
+        write_progress(self.folder, Progress(self.stage, self.done, self.total))
 
 
 def cause(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,23 @@ def refuse_secret_settings(config: DictConfig) -> None:
     """
     given = HydraConfig.get().overrides
     refuse_secrets(OmegaConf.to_container(config, resolve=True), [*given.task, *given.hydra])  # type: ignore[arg-type]
+
+
+def num_points(arguments: Sequence[str], params: Mapping[str, Any]) -> int:
+    """How many cells a multirun has: every combination of the values of all axes.
+
+    Args:
+        arguments: the command line; its axes take the place of those of the same name in `params`.
+        params: `hydra.sweeper.params` of the config.
+
+    >>> num_points(["+exp=brm_ablation", "seed=0,1"], {"model.brm": "true,false", "seed": "range(5)"})
+    4
+    """
+    own = [f"{name}={values}" for name, values in params.items()]
+    given = [each for each in arguments if "=" in each and not each.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides([*own, *given])
+    axes = {each.key_or_group: len(list(each.sweep_iterator())) for each in parsed if each.is_sweep_override()}
+    return math.prod(axes.values())
 
 
 def swept(arguments: Sequence[str]) -> list[str]:

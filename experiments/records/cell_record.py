@@ -216,10 +216,10 @@ def read_cells(root: Path) -> list[CellRecord]:
     """All cells under `outputs/EXP`, by name; one that is torn comes as failed and says what is wrong with it."""
     if not root.is_dir():
         return []
-    return [_read_cell(folder) for folder in sorted(root.iterdir()) if _holds_cell(folder)]
+    return [_read_cell(folder) for folder in sorted(root.iterdir()) if is_cell(folder)]
 
 
-def _holds_cell(folder: Path) -> bool:
+def is_cell(folder: Path) -> bool:
     """Whether a folder is a cell's; not one that was set aside because its config has changed since."""
     if re.search(r"~[0-9a-f]{12}(\.\d+)?$", folder.name):
         return False

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from datamodules.files.writing import write_file
 from experiments.logging.cell_logger import CellLogger, logged_names
+from experiments.records.progress import Progress, write_progress
 from experiments.training.checkpoints import OWNER, save_checkpoint
 from lightning_modules.ranks import mean_over_ranks
 
@@ -148,8 +149,8 @@ class History(Callback):
 class Heartbeat(Callback):
     """Keeps a one-line file with stage, step and loss up to date, for whoever watches several cells."""
 
-    def __init__(self, path: Path, stage: str) -> None:
-        self.path = path
+    def __init__(self, folder: Path, stage: str) -> None:
+        self.folder = folder
         self.stage = stage
         self.last = 0.0
 
@@ -158,11 +159,5 @@ class Heartbeat(Callback):
         if time.monotonic() - self.last > 1 and trainer.is_global_zero:
             self.last = time.monotonic()
             loss = outputs["terms"]["loss"]
-            beat(self.path, self.stage, trainer.global_step, trainer.max_steps, f"loss {loss:.3f}")
-
-
-def beat(path: Path, stage: str, done: int, total: int, note: str = "") -> None:
-    """Write "stage<TAB>done<TAB>total<TAB>note" in place of the old line."""
-    temporary = path.with_name(".progress.tmp")
-    temporary.write_text(f"{stage}\t{done}\t{total}\t{note}", encoding="utf-8")
-    temporary.replace(path)  # not synced: it may be written thousands of times, and nothing is lost with it
+            progress = Progress(self.stage, trainer.global_step, trainer.max_steps, f"loss {loss:.3f}")
+            write_progress(self.folder, progress)

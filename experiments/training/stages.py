@@ -162,7 +162,7 @@ def train_stage(
     history = History(folder / f"history_{name}.csv", every=history_every(stage))
     callbacks = [
         history,
-        Heartbeat(folder / "progress", name),
+        Heartbeat(folder, name),
         ResumePoint(resume, trainer["checkpoint_every"], _validate_every(stage, trainer), owner),
     ]
     fit = make_trainer(recipe.objective, stage, trainer, folder, callbacks, logger)

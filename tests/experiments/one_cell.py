@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 SETTINGS = ("+exp=brm_ablation", "hydra.mode=RUN", "scale=smoke", "logger=none")
 
@@ -27,3 +32,14 @@ class OneCell:
 
     def cell_of(self, folder: Path) -> Path:
         return next((folder / "outputs" / "brm_ablation").iterdir())
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of the test processes fills by `make`; the others wait for it and only read it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make(folder)
+    return folder

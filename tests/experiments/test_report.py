@@ -14,6 +14,7 @@ from experiments import report
 from experiments.records.cell_record import CellRecord, read_cells, write_table
 from experiments.report import write_report
 from experiments.reporting import plots, tables
+from tests.experiments.in_process import run_here
 
 WITH, WITHOUT = {"model.brm": True}, {"model.brm": False}
 
@@ -622,3 +623,17 @@ def test_cells_of_other_data_are_named_and_left_out_and_those_that_do_not_say_ar
     assert "with BRM: 0, 1; without BRM: 0, 1, 3" in text or "without BRM: 0, 1, 3; with BRM: 0, 1" in text
     alone = write(experiment, [small(make_cell, arm, 5) for arm in (WITH, WITHOUT)])
     assert "does not say" not in alone
+
+
+def test_reports_of_two_comparisons_do_not_mix(make_cell, tmp_path, monkeypatch, capsys):
+    for key in ("", "model.hidden=4"):
+        for arm in (WITH, WITHOUT):
+            cell = small(make_cell, arm, 0, scale="smoke", study=key)
+            shutil.move(cell.folder, tmp_path / "runs" / "brm_ablation" / f"{key}{cell.folder.name}")
+    places = [f"output_dir={tmp_path}/runs", f"results_dir={tmp_path}/reports"]
+    for more in ([], ["model.hidden=4"]):
+        result = run_here(report.main, ["+exp=brm_ablation", "scale=smoke", *more, *places], monkeypatch, capsys)
+        assert result.returncode == 0, result.stderr
+    reports = {path.parent.name: path.read_text() for path in tmp_path.glob("reports/brm_ablation/*/report.md")}
+    assert reports.keys() == {"smoke", "smoke,model.hidden=4"}
+    assert all("1 seed" in text for text in reports.values())

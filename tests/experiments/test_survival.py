@@ -15,7 +15,7 @@ import torch
 from experiments.records.cell_record import CellRecord
 from experiments.training.stages import pick_device
 from tests.campaigns.kills import cell_difference
-from tests.experiments.one_cell import OneCell
+from tests.experiments.one_cell import OneCell, made_once
 
 pytestmark = pytest.mark.slow
 # Validation right after a checkpoint is due: its scores must survive too.
@@ -50,14 +50,15 @@ def kill_and_tear(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("survival") / "whole"
-    result = CELL.run(folder)
-    assert result.returncode == 0, result.stderr
-    return folder
+    def make(folder: Path) -> None:
+        result = CELL.run(folder)
+        assert result.returncode == 0, result.stderr
+
+    return made_once(tmp_path_factory, "whole", make)
 
 
-def test_a_cell_that_is_cut_off_twice_goes_on_and_ends_with_the_same_bits(whole: Path) -> None:
-    folder = whole.parent / "cut"
+def test_a_cell_that_is_cut_off_twice_goes_on_and_ends_with_the_same_bits(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cut"
     cuts: tuple[Callable[[subprocess.Popen[bytes], Path], None], ...] = (ask_to_end, kill_and_tear)
     for cut in cuts:
         process = subprocess.Popen(CELL.command(folder), start_new_session=True)
@@ -116,9 +117,9 @@ def in_small_disk(megabytes: float, folder: Path, options: str = "") -> subproce
     )
 
 
-def test_a_full_disk_ends_the_cell_with_one_line_and_loses_nothing(whole: Path) -> None:
+def test_a_full_disk_ends_the_cell_with_one_line_and_loses_nothing(whole: Path, tmp_path: Path) -> None:
     for megabytes in (1.5, 11.0):  # not one checkpoint; not two
-        folder = whole.parent / f"disk-{megabytes}"
+        folder = tmp_path / f"disk-{megabytes}"
         result = in_small_disk(megabytes, folder)
         assert result.returncode == 1
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr

@@ -68,3 +68,17 @@ def test_stopping_ends_all_cells(tmp_path: Path, stub: list[int | None]) -> None
 
 def test_a_signal_is_told_as_one(tmp_path: Path) -> None:
     assert "ended by signal 9; the same command resumes it" in why_ended(tmp_path, -9)
+
+
+def test_the_bar_of_all_cells_counts_those_that_ended_and_tells_the_time_to_go(
+    tmp_path: Path, stub: list[int | None]
+) -> None:
+    pool = CellPool(workers=1, gpus=0)
+    pool.expect(4)
+    pool.count()  # complete already
+    pool.start(*script(tmp_path, "a", ""), threads=1)
+    pool.start(*script(tmp_path, "b", "import time; time.sleep(60)"), threads=1)  # waits for a
+    pool.took = [120.0]
+    pool.wait()
+    assert pool.progress.tasks[0].fields["note"] == "2/4, 4 min to go"
+    pool.stop()

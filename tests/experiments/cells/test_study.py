@@ -122,3 +122,14 @@ def test_a_folder_with_checkpoints_and_no_record_is_moved_aside_and_named_for_wh
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith(f"it was moved aside, to {ours.folder.name}~unreadable, and the cell starts anew")
     assert ours.folder.with_name(f"{ours.folder.name}~unreadable").is_dir()
+
+
+def test_a_record_of_another_config_is_moved_aside_and_never_passes_for_this_cell(
+    in_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for steps in (5, 7):
+        with prepared_cell(study(f"scale.steps={steps}"), print) as lock:
+            assert lock is not None
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "the record is of another config; it was moved aside, to " in line
+    assert len(list(study().folder.parent.iterdir())) == 2
