@@ -4,6 +4,7 @@
     python -m experiments.report +exp=brm_ablation scale=small
     python -m experiments.report +exp=brm_ablation wandb=ENTITY/PROJECT    from what a W&B project has
     python -m experiments.report records=outputs/evaluate baseline=NAME output=DIR
+    python -m experiments.report card=outputs/EXPERIMENT/CELL    a model card of that cell, written into its folder
 
 Give the same overrides as to `experiments.run`: they say which cells belong to the comparison. With `records=` it
 reads every record in a folder, as `experiments.evaluate` writes them, and makes one report a test set. The others are
@@ -35,6 +36,7 @@ from experiments.records.identity import short_name
 from experiments.reporting import plots, provenance, tables
 from experiments.reporting.analysis import Analysis, analyse
 from experiments.reporting.arms import value_text
+from experiments.reporting.card import model_card
 from experiments.reporting.formatting import Table
 from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.reporting.panels import matte_panels
@@ -211,6 +213,8 @@ def main() -> int:
         return 0
     if any(each.startswith("records=") for each in sys.argv[1:]):
         return _report_records(sys.argv[1:])
+    if cards := [each.partition("=")[2] for each in sys.argv[1:] if each.startswith("card=")]:
+        return _write_cards([Path(folder).expanduser() for folder in cards])
     quote_texts()
     arguments = sys.argv[1:]
     axes = swept(arguments)
@@ -257,6 +261,14 @@ def _report_records(arguments: Sequence[str]) -> int:
         if ",data=" in name:
             print(f"data      {name}: there are records of other data under this name; they have a report of their own")
         print(f"report    {write_report(experiment, group, output / name)}")
+    return 0
+
+
+def _write_cards(folders: Sequence[Path]) -> int:
+    for folder in folders:
+        path = folder / "card.md"
+        write_file(path, _render("card.md.j2", model_card(CellRecord.load(folder))).encode())
+        print(f"card      {path}")
     return 0
 
 
