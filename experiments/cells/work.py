@@ -206,7 +206,8 @@ def _score_baselines(
     clips = condition_test_set(data)
     constant = evaluate_constant(clips, mean_alpha).assign(method="constant alpha")
     untrained = evaluate(net, clips, device).assign(method="untrained")
-    write_table(folder / BASELINES, pd.concat([constant, evaluate_floors(clips, matte), untrained]))
+    floors = evaluate_floors(clips, matte).assign(foreground_predicted=False)  # a column of truth values has no gaps
+    write_table(folder / BASELINES, pd.concat([constant, floors, untrained]))
 
 
 class _Beats:

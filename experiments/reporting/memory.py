@@ -167,7 +167,10 @@ def _about_arm(arm: Arm, effects: Mapping[tuple[str, str, str, str], StateEffect
         "no use shown": "the memory is not used",
         "not known": "whether the memory is used cannot be told",
     }
-    told = f"{arm.label}: {words[emptied.verdict]}: {_change(emptied)} when it is emptied before each frame"
+    answer = words[emptied.verdict]
+    if foreign and emptied.verdict == "no use shown" and foreign.verdict in ("used", "harmful"):
+        answer = "the memory is read, to no gain that is shown"
+    told = f"{arm.label}: {answer}: {_change(emptied)} when it is emptied before each frame"
     return f"{told}; {_change(foreign)} with that of another clip." if foreign else f"{told}."
 
 
@@ -189,9 +192,7 @@ def _change(effect: StateEffect) -> str:
 
 def _excluded(effect: StateEffect) -> str:
     """Which changes the interval rules out, relative ones where they are known."""
-    if np.isfinite(effect.relative).all():
-        low, high = (number(100 * end, 1, signed=True) for end in effect.relative[1:])
-        return f"changes beyond {low} … {high} % are excluded"
-    decimals = decimals_for(effect.difference)
-    low, high = (number(end, decimals, signed=True) for end in effect.difference[1:])
-    return f"changes beyond {low} … {high} {MEASURED[0].unit} are excluded"
+    known = np.isfinite(effect.relative).all()
+    ends = [100 * end for end in effect.relative[1:]] if known else list(effect.difference[1:])
+    low, high = (number(end, decimals_for(ends), signed=True) for end in ends)
+    return f"changes beyond {low} … {high} {'%' if known else MEASURED[0].unit} are excluded"

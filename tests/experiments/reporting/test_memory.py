@@ -75,6 +75,11 @@ def test_a_memory_that_shows_no_use_says_what_is_excluded(remember, experiment, 
     assert "% are excluded) when it is emptied before each frame;" in text
 
 
+def test_a_memory_that_only_another_clips_changes_is_read_to_no_gain(remember, experiment, write) -> None:
+    text = write(experiment, [remember(seed, foreign=1.5, noise=0.02) for seed in range(3)])
+    assert "with BRM: the memory is read, to no gain that is shown: no difference of MAD shown" in text
+
+
 def test_a_memory_that_changes_nothing_is_not_used(remember, experiment, write) -> None:
     text = write(experiment, [remember(seed) for seed in range(2)])
     assert "with BRM: the memory is not used: MAD is the same in every clip when it is emptied before each" in text
