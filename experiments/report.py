@@ -37,8 +37,10 @@ from experiments.reporting import plots, provenance, tables
 from experiments.reporting.analysis import Analysis, analyse
 from experiments.reporting.arms import value_text
 from experiments.reporting.card import model_card
+from experiments.reporting.floors import floor_warnings
 from experiments.reporting.formatting import Table
 from experiments.reporting.matrix import Matrix, build_matrix
+from experiments.reporting.memory import memory_sentences, memory_table
 from experiments.reporting.panels import matte_panels
 from experiments.reporting.reference import against_reference
 from experiments.reporting.training import training_table
@@ -100,7 +102,11 @@ def write_report(
         "experiment": {"question": "", "claim": "", "source": ""} | experiment,
         "scale": next((cell.scale for cell in cells if cell.scale), ""),
         "finished": max((cell.finished for cell in cells), default=""),
-        "verdict": headline(matrix, analysis),
+        "verdict": [
+            *memory_sentences(matrix, analysis.states),
+            *headline(matrix, analysis),
+            *floor_warnings(matrix),
+        ],
         "notes": matrix.notes,
         "results": results,
         "strata": tables.strata_table(matrix, analysis),
@@ -125,7 +131,9 @@ def write_report(
 
 
 def _results(matrix: Matrix, analysis: Analysis) -> list[Table]:
+    memory = memory_table(matrix, analysis.states)
     found = [tables.scores_table(matrix)] if matrix.arms else []
+    found = [memory, *found] if memory.rows else found
     return [*found, tables.differences_table(matrix, analysis)] if analysis.comparisons else found
 
 

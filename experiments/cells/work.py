@@ -26,15 +26,17 @@ from experiments.inference.saved_nets import save_net
 from experiments.inference.streaming import Streaming
 from experiments.logging.cell_logger import CellLogger
 from experiments.logging.loggers import log_again, make_logger
-from experiments.records.cell_record import BASELINES, WEIGHTS, CellRecord, remove_torn, write_table
+from experiments.records.cell_record import BASELINES, MEMORY, WEIGHTS, CellRecord, remove_torn, write_table
 from experiments.records.fingerprints import describe_cell_data, what_changed
 from experiments.records.identity import settings_hash
 from experiments.records.locks import lock_cell, lock_owner
 from experiments.records.progress import Progress, write_progress
 from experiments.records.world import describe_hardware, describe_versions, git_commit, now, peak_memory_gib
 from experiments.scoring.evaluation import evaluate, evaluate_constant, summarise
+from experiments.scoring.floors import NUM_MATTES, evaluate_floors, mean_training_matte
+from experiments.scoring.memory import evaluate_states
 from experiments.scoring.sets import condition_test_set
-from experiments.training.data import make_data
+from experiments.training.data import make_data, make_typical_data
 from experiments.training.devices import describe_step, step_line
 from experiments.training.nets import make_net
 from experiments.training.processes import leads
@@ -152,7 +154,7 @@ def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogg
     data.prepare_data(_report(folder, "render test"), parts=("val", "test"))  # the constant matte is that of val
     data.setup("test")
     if not _has_baselines(record):
-        _score_baselines(untrained, data, device, folder)
+        _score_baselines(untrained, config, data, device, folder)
         record.note_checksums(BASELINES)
 
     for name, stage in config["recipe"]["stages"].items():
@@ -170,6 +172,10 @@ def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogg
     frames = evaluate(net, clips, device, how, decoder=decoder, media=folder / "media", progress=beats)
     write_table(folder / "metrics.parquet", frames)
     record.metrics = dict(summarise(frames))
+    states = evaluate_states(net, clips, device, how, _Beats(folder, "test memory", len(clips)))
+    if states is not None:
+        write_table(folder / MEMORY, states)
+    record.memory = "none" if states is None else "measured"
     record.cost = measure_cost(net, clips[0].read(0, 1).frames.to(device))
     record.durations = {"train_seconds": seconds, "test_seconds": time.monotonic() - begin}
     record.peak_memory_gib = peak_memory_gib(device)
@@ -186,15 +192,22 @@ def _has_baselines(record: CellRecord) -> bool:
         return False
 
 
-def _score_baselines(net: MattingNet, data: VideoMattingDataModule, device: torch.device, folder: Path) -> None:
-    """What a constant matte and the untrained net score: the scale on which a trained net is read."""
+def _score_baselines(
+    net: MattingNet, config: dict[str, Any], data: VideoMattingDataModule, device: torch.device, folder: Path
+) -> None:
+    """What a constant matte, the floors and the untrained net score: the scale on which a trained net is read."""
     import pandas as pd
 
     mean_alpha = float(torch.stack([batch.alpha.mean() for batch in data.val_dataloader()]).mean())
+    typical, matte = make_typical_data(config, NUM_MATTES), None
+    if typical is not None:
+        typical.prepare_data(_report(folder, "render training"), parts=("train",))  # which are trained on afterwards
+        matte = mean_training_matte(typical)
     clips = condition_test_set(data)
     constant = evaluate_constant(clips, mean_alpha).assign(method="constant alpha")
     untrained = evaluate(net, clips, device).assign(method="untrained")
-    write_table(folder / BASELINES, pd.concat([constant, untrained]))
+    floors = evaluate_floors(clips, matte).assign(foreground_predicted=False)  # a column of truth values has no gaps
+    write_table(folder / BASELINES, pd.concat([constant, floors, untrained]))
 
 
 class _Beats:

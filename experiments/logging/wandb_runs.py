@@ -27,7 +27,7 @@ from lightning_modules.metrics.scores import METRICS, shown_scale
 
 ARTIFACT_TYPE = "run-record"
 # What a report is made of, and the config; not the weights. Tables need no pictures.
-RECORD_FILES = ("config.yaml", "record.json", "metrics.parquet", "baselines.parquet", "history_*.csv")
+RECORD_FILES = ("config.yaml", "record.json", "metrics.parquet", "memory.parquet", "baselines.parquet", "history_*.csv")
 PICTURES = "media/*.png"
 ANEW = "-anew"  # at the end of the id of an offline run, where the server may have a part of the cell's
 LogAnew = Callable[[CellRecord], None]

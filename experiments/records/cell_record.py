@@ -1,8 +1,9 @@
 """Run records: what one cell of an experiment leaves on disk, and how it is read back.
 
-`outputs/EXP/CELL/` holds `config.yaml`, `record.json`, `metrics.parquet`, `baselines.parquet`, `history_STAGE.csv`
-and `media/`. Every file is written under a temporary name and moved into place, so a reader sees the old file
-or the new one, never half of one. A complete record holds the checksums of its files and of itself.
+`outputs/EXP/CELL/` holds `config.yaml`, `record.json`, `metrics.parquet`, `memory.parquet` of nets with a state,
+`baselines.parquet`, `history_STAGE.csv` and `media/`. Every file is written under a temporary name and moved into
+place, so a reader sees the old file or the new one, never half of one. A complete record holds the checksums of its
+files and of itself.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from experiments.records.tables import read_history, read_table
 
 STATUSES = ("running", "complete", "failed")
 BASELINES = "baselines.parquet"
+MEMORY = "memory.parquet"
 WEIGHTS = "model.pt"
-CHECKED_FILES = ("config.yaml", "metrics.parquet", BASELINES, "history_*.csv", WEIGHTS)
+CHECKED_FILES = ("config.yaml", "metrics.parquet", MEMORY, BASELINES, "history_*.csv", WEIGHTS)
 
 
 @dataclass
@@ -47,6 +49,8 @@ class CellRecord:
             "accumulated_batches" and "learning_rate".
         durations: seconds, "train_seconds" and "test_seconds".
         peak_memory_gib: largest memory held, None where it was not measured.
+        memory: "measured" where `memory.parquet` tells whether the net uses its state, "none" where it has none; "" in
+            records of evaluations, and in those from before it was measured.
         metrics: test figures in display units (MAD and MSE × 1e3, dtSSD × 1e2).
         cost: "parameters", "gmacs_per_frame", "milliseconds_per_frame" and the "frame" they were measured on.
         error: one line if the cell failed, else "".
@@ -73,6 +77,7 @@ class CellRecord:
     steps: dict[str, Any] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
     peak_memory_gib: float | None = None
+    memory: str = ""
     metrics: dict[str, float | None] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     error: str = ""
@@ -148,6 +153,7 @@ class CellRecord:
         """
         self.read_config()
         self.read_frames()
+        self.read_memory()
         self.read_baselines()
         self.read_history()
         for name in self.checksums:
@@ -177,13 +183,24 @@ class CellRecord:
         """
         return read_table(self.checked("metrics.parquet"))
 
-    def read_baselines(self) -> pd.DataFrame | None:
-        """`baselines.parquet`: the same columns and `method`; None where there is none.
+    def read_memory(self) -> pd.DataFrame | None:
+        """`memory.parquet`: columns of `read_frames` and `state`; None where there is none.
 
         Raises:
             ValueError: as `read_frames`.
         """
-        path = self.checked(BASELINES)
+        return self._read_further(MEMORY)
+
+    def read_baselines(self) -> pd.DataFrame | None:
+        """`baselines.parquet`: columns of `read_frames` and `method`; None where there is none.
+
+        Raises:
+            ValueError: as `read_frames`.
+        """
+        return self._read_further(BASELINES)
+
+    def _read_further(self, name: str) -> pd.DataFrame | None:
+        path = self.checked(name)
         return read_table(path) if path.is_file() else None
 
     def read_history(self) -> pd.DataFrame | None:

@@ -10,7 +10,7 @@ from pandas.api.types import is_numeric_dtype
 from experiments.command.messages import reason
 
 FRAME_COLUMNS = ("clip", "scene", "stratum", "frame", "mad", "mse", "dtssd")
-TEXT_COLUMNS = ("clip", "scene", "stratum", "method")
+TEXT_COLUMNS = ("clip", "scene", "stratum", "method", "state")
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from experiments.reporting.arms import Arm, scores, scores_over_time
 from experiments.reporting.averages import METRICS, Metric
 from experiments.reporting.curves import curve_over_time, performance_profile, profile_thresholds
 from experiments.reporting.matrix import Matrix
+from experiments.reporting.memory import StateEffect, state_effects, state_seeds
 from experiments.statistics.bootstrap import Estimate, FloatArray, Resamples, can_resample, estimate
 from experiments.statistics.comparisons import Comparison, compare, holm, interaction, interquartile_mean_of
 
@@ -29,6 +30,7 @@ class Analysis:
         interactions: by (arm, metric), then stratum.
         interquartile: by (arm, metric), the baseline too.
         curves: by (arm, metric), (frames, 3), of the primary metrics and of `SETTLES`.
+        states: by (arm, how the state is replaced, metric, condition), of arms with a state.
         profiles: by metric (thresholds,) and by (arm, metric) (thresholds, 3), of the primary metrics.
     """
 
@@ -39,6 +41,7 @@ class Analysis:
     discovery: dict[tuple[str, str], float] = field(default_factory=dict)
     strata: dict[tuple[str, str, str], Comparison] = field(default_factory=dict)
     interactions: dict[tuple[str, str], dict[str, Estimate]] = field(default_factory=dict)
+    states: dict[tuple[str, str, str, str], StateEffect] = field(default_factory=dict)
     interquartile: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     curves: dict[tuple[str, str], FloatArray] = field(default_factory=dict)
     thresholds: dict[str, FloatArray] = field(default_factory=dict)
@@ -51,7 +54,11 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
     generator = np.random.default_rng(seed)
     draws: dict[int, Resamples | None] = {}
     for num_seeds in sorted(
-        {number for arm in matrix.arms for number in (len(arm.seeds), len(matrix.paired_seeds(arm)))}
+        {
+            len(seeds)
+            for arm in matrix.arms
+            for seeds in (arm.seeds, matrix.paired_seeds(arm), state_seeds(arm) or arm.seeds)
+        }
     ):
         possible = can_resample(num_seeds, matrix.clips)
         draws[num_seeds] = Resamples.draw(num_seeds, matrix.clips, resamples, generator) if possible else None
@@ -71,6 +78,7 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
     _adjust(analysis, matrix)
     for metric in matrix.primary:
         _profile(analysis, matrix, metric, draws)
+    analysis.states = state_effects(matrix, draws)
     return analysis
 
 

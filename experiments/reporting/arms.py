@@ -21,6 +21,7 @@ class Arm:
         text: its settings as overrides, "model.brm=true"; the arm's name in `labels` and `scores.csv`.
         label: what the report calls it.
         frames: rows of all its cells' `metrics.parquet`, and `seed`.
+        states: the same of `memory.parquet`, of the cells that have one; None if none has.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Arm:
     settings: dict[str, Any]
     cells: list[CellRecord]
     frames: pd.DataFrame
+    states: pd.DataFrame | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)  # clip means by metric, once computed
 
     @property

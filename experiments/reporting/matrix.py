@@ -118,7 +118,7 @@ def build_matrix(experiment: dict[str, Any], cells: Sequence[CellRecord]) -> Mat
     matrix.arms = sorted(
         matrix.arms, key=lambda arm: (_natural(free[arm.text]), not matrix.is_baseline(arm), _natural(arm.settings))
     )
-    matrix.notes += _baseline_notes(matrix) + _nan_notes(matrix) + _seed_notes(matrix)
+    matrix.notes += _baseline_notes(matrix) + _nan_notes(matrix) + _seed_notes(matrix) + _memory_notes(matrix)
     return matrix
 
 
@@ -202,8 +202,15 @@ def _arms(tables: list[tuple[CellRecord, pd.DataFrame]], labels: dict[str, str])
     for text, members in arms.items():
         settings = members[0][0].arm
         frames = pd.concat([table for _, table in members], ignore_index=True)
-        found.append(Arm(text, arm_label(settings, labels), settings, [cell for cell, _ in members], frames))
+        cells = [cell for cell, _ in members]
+        found.append(Arm(text, arm_label(settings, labels), settings, cells, frames, _states(cells)))
     return found
+
+
+def _states(cells: Sequence[CellRecord]) -> pd.DataFrame | None:
+    tables = [(cell, cell.read_memory()) for cell in cells]
+    known = [mark_broken(_named(table, cell.seed)) for cell, table in tables if table is not None]
+    return pd.concat(known, ignore_index=True) if known else None
 
 
 def _natural(settings: dict[str, Any]) -> list[tuple[int, float, str]]:
@@ -243,6 +250,11 @@ def _absent_notes(matrix: Matrix) -> list[str]:
     if replaced:
         notes.append(f"No foreground is predicted by {'; '.join(replaced)}: the input frame is scored in its place.")
     return notes
+
+
+def _memory_notes(matrix: Matrix) -> list[str]:
+    untold = [arm.label for arm in matrix.arms if any(cell.memory == "" for cell in arm.cells)]
+    return [f"Whether the memory is used was not measured in every cell of {'; '.join(untold)}."] if untold else []
 
 
 def _undefined_notes(tables: Sequence[pd.DataFrame]) -> list[str]:
@@ -287,7 +299,7 @@ def _seed_notes(matrix: Matrix) -> list[str]:
 
 
 def reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
-    """Overall means of the trivial methods ("constant alpha", "untrained"): method → metric → (cells,)."""
+    """Overall means of `baselines.parquet` ("constant alpha", "untrained", …): method → metric → (cells,)."""
     found: dict[str, dict[str, list[float]]] = {}
     for cell in (cell for arm in matrix.arms for cell in arm.cells):
         try:
@@ -299,7 +311,8 @@ def reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
         for method, rows in table.groupby("method"):
             named, by_metric = mark_broken(_named(rows, cell.seed)), found.setdefault(str(method), {})
             # Not of the flow: some estimators are never trained.
-            for metric in (m for m in matrix.metrics if m.column in table and m.column not in FLOW_METRICS):
+            measured = {column for column in rows if rows[column].notna().any()} - set(FLOW_METRICS)
+            for metric in (m for m in matrix.metrics if m.column in measured):
                 means = score_table(named, metric).to_numpy(dtype=float)
                 by_metric.setdefault(metric.key, []).append(float(overall_mean(means, _clips(named)).mean()))
     return {method: {key: np.array(values) for key, values in by_metric.items()} for method, by_metric in found.items()}

@@ -14,6 +14,7 @@ from experiments.reporting.averages import METRICS, Metric, Order, aggregate
 from experiments.reporting.curves import settling
 from experiments.reporting.formatting import Table, decimals_for, number, p_text, percent, with_interval
 from experiments.reporting.matrix import Matrix, reference_means, seed_means
+from experiments.reporting.memory import REPLACED
 from experiments.statistics.comparisons import Comparison
 
 ORDERS = {"strata": "Mean of strata", "by_frame": "By frame index (RVM)", "clip_mean": "Mean of clips",
@@ -51,7 +52,10 @@ def scores_table(matrix: Matrix, main: bool = True) -> Table:
     if any(metric.column == "dtssd" for metric in metrics):
         note += " dtSSD counts frame 0 as 0, as published; beside it without that frame."
     if references:
-        note += " The last rows know nothing of the task: mean ± standard deviation over all cells."
+        note += " The last rows are floors, which learned nothing: mean ± standard deviation over all cells. The "
+        note += "difference to the first plate is 1 where the frame differs from the background of the clip's first "
+        note += "frame by more than 0.05, mean of the colours and of 5 × 5 pixels. An arm whose mean MAD is not below "
+        note += "the lowest of these is named in a warning."
     columns = ["Arm", "Seeds", *(metric.heading for metric in metrics)]
     return Table(title, columns, rows, note)
 
@@ -281,6 +285,10 @@ def _scores_row(matrix: Matrix, analysis: Analysis, arm: Arm, metric: Metric, st
             "p_bh": analysis.discovery.get(key, math.nan) if stratum == "all" else math.nan,
             "equivalent": found.equivalent, "verdict": found.verdict,
         }  # fmt: skip
+    for replaced in REPLACED:
+        if effect := analysis.states.get((arm.text, replaced, metric.key, stratum)):
+            ends = zip(("difference", "low", "high"), effect.difference, strict=True)
+            row |= {f"{replaced}_{name}": value for name, value in ends}
     if stratum == "all":
         middle = analysis.interquartile[key]
         row |= {"interquartile_mean": middle.value, "interquartile_low": middle.low, "interquartile_high": middle.high}

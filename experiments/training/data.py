@@ -70,6 +70,27 @@ def make_data(
     )
 
 
+def make_typical_data(config: dict[str, Any], num_clips: int) -> VideoMattingDataModule | None:
+    """Training data of the first stage that learns mattes, but `num_clips` batches of one frame.
+
+    They are drawn under the seed of the evaluation: the same for all cells. None for a recipe without mattes.
+    """
+    stages = [stage for stage in config["recipe"]["stages"].values() if stage is not None]
+    sizes = [
+        each["size"]
+        for stage in stages
+        for each in stage.get("passes", {"matting": {"data": "matting", **stage}}).values()
+        if each is not None and each.get("data") == "matting"
+    ]
+    if not sizes:
+        return None
+    return VideoMattingDataModule(
+        **data_options(config["data"]),
+        **{"size": sizes[0], "clip_length": 1, "batch_size": 1, "num_steps": num_clips},
+        seed=config["data"]["evaluation_seed"],
+    )
+
+
 def _make_passes(config: dict[str, Any], stage: dict[str, Any], stage_name: str) -> InterleavedDataModule:
     """The data of a stage whose passes take turns; they share out the loading processes, one each at least."""
     used = [name for name in dict.fromkeys(stage["order"]) if stage["passes"].get(name) is not None]

@@ -57,7 +57,8 @@ class Coarse(NamedTuple):
 class MODNetV(MattingNet):
     """MODNet-V: a third of MODNet, a background memory (BRM) and patch refinement (PRM) at full size.
 
-    `state` is a `BRMState`, a `MovingState` with `motion`, or None without BRM. `aux`, each with (B, T) in front:
+    `state` is a `BRMState`, a `MovingState` with `motion`, or None without BRM and with brm_mode="oracle", whose memory
+    is given anew in every frame. `aux`, each with (B, T) in front:
         semantic (1, h, w) in [0, 1], at 1/16 of small;
         detail (1, H, W) in [0, 1], in training mode;
         background_feature (C, gh, gw) and background_mask (1, gh, gw): the memory after each frame, with BRM;
@@ -149,6 +150,7 @@ class MODNetV(MattingNet):
         )
         self.motion = None if motion == "none" else MotionCompensation(motion, flow, flow_options)
         self.state_type = BRMState if self.motion is None else MovingState
+        self._carries_memory = brm and brm_mode != "oracle"
         self.needs_flow = motion == "oracle"
         self.prm = (
             PatchRefinement(hidden, prm_k, prm_xi, prm_mode, prm_top_share, prm_halo, prm_feather) if prm else None
@@ -196,7 +198,7 @@ class MODNetV(MattingNet):
                 aux.setdefault(name, []).append(value)
         return MattingOutput(
             torch.stack(alphas, dim=1),
-            state=state,
+            state=state if self._carries_memory else None,
             aux={name: torch.stack(values, dim=1) for name, values in aux.items()},
         )
 

@@ -56,7 +56,7 @@ NOT_COMPARED = (
     "checksums",
 )
 TIMED_COSTS = ("milliseconds_per_frame",)
-COMPARED_FILES = ("metrics.parquet", "baselines.parquet", "history_*.csv", "media/*")
+COMPARED_FILES = ("metrics.parquet", "memory.parquet", "baselines.parquet", "history_*.csv", "media/*")
 
 
 @dataclass

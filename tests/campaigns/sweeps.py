@@ -117,7 +117,7 @@ def check_report(name: str, project: str, url: str, folder: Path) -> None:
         output = process.communicate(timeout=PATIENCE)[0]
         assert process.returncode == 0, f"{name}: the report ended with {process.returncode}: {output[-1500:]}"
     for path in (folder / name / "outputs" / experiment).glob("*/*"):
-        if path.name in ("record.json", "metrics.parquet", "baselines.parquet"):
+        if path.name in ("record.json", "metrics.parquet", "memory.parquet", "baselines.parquet"):
             back = folder / name / "outputs" / "from_wandb" / path.relative_to(folder / name / "outputs")
             assert back.read_bytes() == path.read_bytes(), f"{path.parent.name}/{path.name} differs on the server"
     disk, server = (next((folder / name / each).glob("*/*/scores.csv")) for each in ("disk", "server"))

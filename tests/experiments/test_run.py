@@ -15,6 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
+from experiments.records.cell_record import read_cells
 from lightning_modules.nets import build_net
 from tests.experiments.one_cell import made_once
 
@@ -57,8 +58,11 @@ def ablation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_whole_ablation_leaves_complete_records_and_a_report(ablation: Path) -> None:
     records = cells(ablation)
     assert len(records) == 2
+    assert [cell.status for cell in read_cells(ablation / "outputs" / "brm_ablation")] == ["complete"] * 2
     for name, record in records.items():
         folder = ablation / "outputs" / "brm_ablation" / name
+        assert (folder / "memory.parquet").is_file() == record["arm"]["model.brm"]
+        assert record["memory"] == ("measured" if record["arm"]["model.brm"] else "none")
         assert record["status"] == "complete"
         assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["brm"] == record["arm"]["model.brm"]
         frames = pd.read_parquet(folder / "metrics.parquet")

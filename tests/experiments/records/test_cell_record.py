@@ -124,6 +124,7 @@ OLD = {
     },
     "metrics.parquet": {"text": b"no table", "empty": b""},
     "baselines.parquet": {"text": b"no table", "empty": b""},
+    "memory.parquet": {"text": b"no table", "empty": b""},
 }
 
 

@@ -1,0 +1,198 @@
+"""Whether nets use their memory: what a score changes by when the state is emptied or another clip's, and in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.reporting.arms import Arm
+from experiments.reporting.averages import CLIP_COLUMNS, METRICS, Metric, score_table
+from experiments.reporting.formatting import Table, decimals_for, number, percent, with_interval
+from experiments.reporting.matrix import Matrix
+from experiments.statistics.bootstrap import Clips, Estimate, FloatArray, Resamples, can_resample, estimate
+from experiments.statistics.comparisons import log_ratio, mean_of
+
+CARRIED = "carried"
+REPLACED = {"emptied": "emptied before each frame", "foreign": "that of another clip"}
+MEASURED = (METRICS["mad"], METRICS["dtssd"])
+EVERYWHERE = "all"
+STILL, MOVING = "still background", "moving background"
+MAX_ARMS_TOLD_ALONE = 3
+
+
+@dataclass(frozen=True)
+class StateEffect:
+    """What replacing the state does to one score, on the same weights, clips and frames.
+
+    Attributes:
+        difference: mean of replaced − carried, with its 95 % interval.
+        relative: exp(mean log ratio) − 1, with its 95 % interval; NaN if a score is zero.
+        changes: whether any clip scores otherwise than before.
+    """
+
+    difference: Estimate
+    relative: Estimate
+    changes: bool
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says of the memory: "used", "harmful", "no use shown", or "not known" without one."""
+        if not self.changes:
+            return "no use shown"
+        if not np.isfinite(self.difference).all():
+            return "not known"
+        if self.difference.low <= 0 <= self.difference.high:
+            return "no use shown"
+        return "used" if self.difference.low > 0 else "harmful"
+
+
+def state_seeds(arm: Arm) -> list[int]:
+    """Seeds of an arm whose cells measured whether the memory is used."""
+    return [] if arm.states is None else sorted(set(arm.states["seed"].tolist()))
+
+
+def state_effects(
+    matrix: Matrix, draws: Mapping[int, Resamples | None]
+) -> dict[tuple[str, str, str, str], StateEffect]:
+    """By arm, how the state is replaced, metric and condition: `EVERYWHERE`, a stratum, `STILL` or `MOVING`.
+
+    Args:
+        draws: by number of seeds, over the matrix's clips.
+    """
+    found = {}
+    masks = {EVERYWHERE: np.ones(len(matrix.clips), bool)} | _backgrounds(matrix)
+    masks |= {stratum: matrix.clips.stratum == stratum for stratum in matrix.clips.strata}
+    for arm in (arm for arm in matrix.arms if arm.states is not None):
+        drawn = draws[len(state_seeds(arm))]
+        for metric in MEASURED:
+            carried = _scores(arm, CARRIED, metric, matrix.clips)
+            for replaced in REPLACED:
+                other = _scores(arm, replaced, metric, matrix.clips)
+                if carried is None or other is None:
+                    continue
+                for name, inside in masks.items():
+                    effect = _effect(carried[:, inside], other[:, inside], matrix.clips, inside, drawn)
+                    found[arm.text, replaced, metric.key, name] = effect
+    return found
+
+
+def _scores(arm: Arm, state: str, metric: Metric, clips: Clips) -> FloatArray | None:
+    """(seeds, clips) of an arm with its state so; None unless every clip was scored."""
+    assert arm.states is not None
+    table = score_table(arm.states[arm.states["state"] == state], metric)
+    strata, names = (table.columns.get_level_values(name).tolist() for name in CLIP_COLUMNS[:2])
+    same = (strata, names) == (clips.stratum.tolist(), clips.foreground.tolist())
+    return table.to_numpy(dtype=float) if same and len(table) == len(state_seeds(arm)) else None
+
+
+def _effect(
+    carried: FloatArray, other: FloatArray, clips: Clips, inside: NDArray[np.bool_], draws: Resamples | None
+) -> StateEffect:
+    part, seeds = clips.take(inside), len(carried)
+    drawn = draws.take(inside) if draws is not None and can_resample(seeds, part) else None
+    logs = estimate(mean_of(log_ratio(other, carried)), seeds, part, drawn)
+    return StateEffect(
+        estimate(mean_of(other - carried), seeds, part, drawn),
+        Estimate(*(float(np.expm1(value)) for value in logs)),
+        bool((other != carried).any()),
+    )
+
+
+def _backgrounds(matrix: Matrix) -> dict[str, NDArray[np.bool_]]:
+    """Which clips have a background that stands still and which one that moves, as the config of a cell says."""
+    try:
+        data = matrix.arms[0].cells[0].read_config()["data"]
+        usual = data["difficulty"]["static_share"]
+        share = {name: float(changes.get("static_share", usual)) for name, changes in data["test_strata"].items()}
+    except (KeyError, TypeError, AttributeError, IndexError):
+        return {}
+    named = {STILL: [name for name in share if share[name] >= 1], MOVING: [name for name in share if share[name] <= 0]}
+    masks = {what: np.isin(matrix.clips.stratum, names) for what, names in named.items()}
+    return {what: mask for what, mask in masks.items() if mask.any()}
+
+
+def memory_table(matrix: Matrix, effects: Mapping[tuple[str, str, str, str], StateEffect]) -> Table:
+    """What replacing the state does to each arm that has one, over all clips and by background."""
+    conditions = [EVERYWHERE, *(name for name in (STILL, MOVING) if any(key[3] == name for key in effects))]
+    if len(conditions) == 1 and len(matrix.clips.strata) > 1:
+        conditions += matrix.clips.strata
+    rows = []
+    for arm in matrix.arms:
+        for replaced, words in REPLACED.items():
+            for name in conditions:
+                cells = [effects.get((arm.text, replaced, metric.key, name)) for metric in MEASURED]
+                if all(cells):
+                    figures = [f(e) for e in cells if e for f in (_difference, _relative)]
+                    rows.append([arm.label, words, name, *figures, str(len(state_seeds(arm)))])
+    columns = ["Arm", "State", "Clips"]
+    columns += [f"{m.label} {what} [95 %]" for m in MEASURED for what in ("difference", "change")]
+    note = "The same weights and frames, with the state that the net carries from frame to frame replaced, minus with "
+    note += "it carried: above 0 the memory helps. Of another clip: the state that the clip before, in the order of "
+    note += "condition, person and place, had at the same frame. Intervals over people and, from two seeds on, seeds; "
+    note += "no noise of training is in the difference of one seed, since nothing is trained anew."
+    return Table("Is the memory used?", [*columns, "Seeds"], rows, note, text_columns=3)
+
+
+def _difference(effect: StateEffect) -> str:
+    return with_interval(effect.difference) if effect.changes else "none"
+
+
+def _relative(effect: StateEffect) -> str:
+    return percent(effect.relative) if effect.changes else "none"
+
+
+def memory_sentences(matrix: Matrix, effects: Mapping[tuple[str, str, str, str], StateEffect]) -> list[str]:
+    """For each arm with a state whether it is used; for many arms in one sentence."""
+    mad = MEASURED[0]
+    known = [arm for arm in matrix.arms if (arm.text, "emptied", mad.key, EVERYWHERE) in effects]
+    if len(known) <= MAX_ARMS_TOLD_ALONE:
+        return [_about_arm(arm, effects) for arm in known]
+    by_verdict: dict[str, list[str]] = {}
+    for arm in known:
+        by_verdict.setdefault(effects[arm.text, "emptied", mad.key, EVERYWHERE].verdict, []).append(arm.label)
+    told = "; ".join(f"{verdict} in {len(labels)} ({', '.join(labels)})" for verdict, labels in by_verdict.items())
+    return [f"The memory of {len(known)} arms, by {mad.label} when it is emptied before each frame: {told}."]
+
+
+def _about_arm(arm: Arm, effects: Mapping[tuple[str, str, str, str], StateEffect]) -> str:
+    emptied = effects[arm.text, "emptied", "mad", EVERYWHERE]
+    foreign = effects.get((arm.text, "foreign", "mad", EVERYWHERE))
+    words = {
+        "used": "the memory is used",
+        "harmful": "the memory is used, to its harm",
+        "no use shown": "the memory is not used",
+        "not known": "whether the memory is used cannot be told",
+    }
+    answer = words[emptied.verdict]
+    if foreign and emptied.verdict == "no use shown" and foreign.verdict in ("used", "harmful"):
+        answer = "the memory is read, to no gain that is shown"
+    told = f"{arm.label}: {answer}: {_change(emptied)} when it is emptied before each frame"
+    return f"{told}; {_change(foreign)} with that of another clip." if foreign else f"{told}."
+
+
+def _change(effect: StateEffect) -> str:
+    """What MAD does, in words: "MAD is 3.10 [2.00, 4.20] × 10⁻³ higher"."""
+    mad, found = MEASURED[0], effect.difference
+    if not effect.changes:
+        return f"{mad.label} is the same in every clip"
+    if effect.verdict == "not known":
+        value = "NaN" if math.isnan(found.value) else number(found.value, decimals_for(found), signed=True)
+        return f"{mad.label} differs by {value} {mad.unit}, without an interval"
+    if effect.verdict == "no use shown":
+        return f"no difference of {mad.label} shown ({_excluded(effect)})"
+    if effect.verdict == "used":
+        return f"{mad.label} is {with_interval(found, signed=False)} {mad.unit} higher"
+    lower = Estimate(-found.value, -found.high, -found.low)
+    return f"{mad.label} is {with_interval(lower, signed=False)} {mad.unit} lower"
+
+
+def _excluded(effect: StateEffect) -> str:
+    """Which changes the interval rules out, relative ones where they are known."""
+    known = np.isfinite(effect.relative).all()
+    ends = [100 * end for end in effect.relative[1:]] if known else list(effect.difference[1:])
+    low, high = (number(end, decimals_for(ends), signed=True) for end in ends)
+    return f"changes beyond {low} … {high} {'%' if known else MEASURED[0].unit} are excluded"

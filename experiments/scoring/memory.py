@@ -1,0 +1,115 @@
+"""Whether a net uses its memory: the same weights and frames, with its state carried, emptied, and of another clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from datamodules.batch import MattingBatch
+from datamodules.testset import TestClip
+from experiments.inference.streaming import Streaming, run_clip, run_frames
+from experiments.scoring.evaluation import ClipScores, Scoring
+from lightning_modules.nets.interface import MattingNet, MattingOutput
+from lightning_modules.nets.modnet import one_frame_delay
+
+CARRIED, EMPTIED, FOREIGN = "carried", "emptied", "foreign"
+CLIPS_AT_ONCE, PIXELS_AT_ONCE = 8, 2**22  # side by side, which is much cheaper than one by one; 8 clips, or as fit
+_SCORING = Scoring(metrics=("mad", "dtssd"))  # cheap ones
+
+
+def evaluate_states(
+    net: MattingNet,
+    clips: Sequence[TestClip],
+    device: torch.device,
+    how: Streaming,
+    progress: Callable[[int], None] | None = None,
+) -> pd.DataFrame | None:
+    """Score whole clips thrice, alike but for the state: a net that ignores it scores the same to the last bit.
+
+    The state is "carried" from frame to frame, "emptied" before each frame, or "foreign": that of another clip at the
+    same frame. Clips of one size and length, ordered by condition, person and place, go side by side in groups of at
+    most eight; each gets the state of the one before it in its group, the first that of the last. A clip that is alone
+    of its size and length has no foreign state.
+
+    Args:
+        net: in any mode; it is scored in eval mode and left in the mode it had.
+        clips: a test set, in any order.
+        device: where to compute.
+        how: the net is run.
+        progress: called with the number of clips done.
+
+    Returns:
+        The columns of `evaluation.evaluate` with MAD, MSE and dtSSD alone, and `state`; None for a net that carries
+        nothing from frame to frame.
+    """
+    was_training = net.training
+    net.to(device).eval()
+    tables: list[pd.DataFrame] = []
+    for group in _groups(clips) if _carries(net, clips[0], how, device) else ():
+        batches = [clip.read(0, clip.num_frames) for clip in group]
+        for state, alphas in _mattes(net, batches, group[0].has_background, how, device).items():
+            for clip, batch, alpha in zip(group, batches, alphas.split(1), strict=True):
+                scores = ClipScores(_SCORING, clip)
+                scores.add(batch, MattingOutput(alpha))
+                tables.append(scores.table().assign(state=state))
+        if progress is not None:
+            progress(len(group))
+    net.train(was_training)
+    return pd.concat(tables, ignore_index=True) if tables else None
+
+
+def _carries(net: MattingNet, clip: TestClip, how: Streaming, device: torch.device) -> bool:
+    """Whether the net, run so, hands anything on from frame to frame."""
+    return how.reset_every != 1 and next(run_clip(net, clip, replace(how, chunk=1), device)).output.state is not None
+
+
+def _groups(clips: Sequence[TestClip]) -> Iterator[list[TestClip]]:
+    ordered = sorted(clips, key=lambda clip: (*_kind(clip), clip.stratum, clip.name, clip.scene, clip.key))
+    for _, alike in groupby(ordered, _kind):
+        ring = list(alike)
+        fit = PIXELS_AT_ONCE // (ring[0].num_frames * ring[0].size[0] * ring[0].size[1])
+        count = -(-len(ring) // min(max(fit, 2), CLIPS_AT_ONCE))
+        # Of sizes as equal as can be; one clip is left alone only where there is no other.
+        for places in np.array_split(np.arange(len(ring)), min(count, max(1, len(ring) // 2))):
+            yield [ring[place] for place in places]
+
+
+def _kind(clip: TestClip) -> tuple[Any, ...]:
+    """What clips that go side by side have in common."""
+    return tuple(clip.size), clip.num_frames, clip.has_background
+
+
+def _mattes(
+    net: MattingNet, batches: Sequence[MattingBatch], plate_known: bool, how: Streaming, device: torch.device
+) -> dict[str, Tensor]:
+    """By state, alpha (clips, T, 1, H, W) on the CPU, of whole clips that go side by side."""
+    frames = torch.cat([batch.frames for batch in batches])
+    plates = torch.cat([batch.background for batch in batches]) if plate_known and how.plate != "none" else None
+    flows = None if batches[0].flow is None else torch.cat([batch.flow for batch in batches if batch.flow is not None])
+    states = (EMPTIED, FOREIGN, CARRIED) if len(batches) > 1 else (EMPTIED, CARRIED)
+    found: dict[str, list[Tensor]] = {state: [] for state in states}
+    memory: Any = None
+    for t in range(frames.shape[1]):
+        if how.reset_every and t % how.reset_every == 0:
+            memory = None
+        frame, plate, flow = (
+            None if clip is None else clip[:, place : place + 1].to(device)
+            for clip, place in ((frames, t), (plates, 0 if how.plate == "first" else t), (flows, t))
+        )
+        assert frame is not None
+        before = pytree.tree_map_only(Tensor, lambda part: part.roll(1, dims=0), memory)
+        given = {EMPTIED: None, FOREIGN: before, CARRIED: memory}
+        for state in states:
+            output = run_frames(net, frame, given[state], plate, how, flow)
+            found[state].append(output.alpha.cpu())
+        memory = output.state  # carried, which comes last
+    mattes = {state: torch.cat(alphas, dim=1) for state, alphas in found.items()}
+    return {state: one_frame_delay(alpha) for state, alpha in mattes.items()} if how.one_frame_delay else mattes

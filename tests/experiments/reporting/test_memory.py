@@ -1,0 +1,146 @@
+"""Whether memories are used, as a report says it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import report
+from experiments.records.cell_record import CellRecord, write_config, write_table
+
+COLUMNS = ["clip", "scene", "stratum", "frame", "mad", "mse", "dtssd"]
+WITH, WITHOUT = {"model.brm": True}, {"model.brm": False}
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """The Markdown of a report with few resamples and without figures."""
+    monkeypatch.setattr(report, "_images", lambda *_: [])
+
+    def write_markdown(experiment: dict[str, Any], cells: list[CellRecord]) -> str:
+        report.write_report(experiment, cells, tmp_path / "results", resamples=200)
+        return (tmp_path / "results" / "report.md").read_text()
+
+    return write_markdown
+
+
+@pytest.fixture
+def remember(make_cell: Callable[..., CellRecord]) -> Callable[..., CellRecord]:
+    """Writes a cell whose errors are `emptied` and `foreign` times its own with the state so; None: not scored."""
+
+    def cell(seed: int, emptied: float = 1.0, foreign: float | None = 1.0, noise: float = 0.0, arm: Any = WITH) -> Any:
+        record = make_cell(arm, seed, strata=("pan", "static"), clips=4, frames=4)
+        table, tables = record.read_frames()[COLUMNS], []
+        for place, (state, factor) in enumerate({"carried": 1.0, "emptied": emptied, "foreign": foreign}.items()):
+            if factor is not None:
+                own = np.random.default_rng([seed, place]).normal(0, noise if place else 0.0, len(table))
+                scaled = factor * np.exp(own)
+                tables.append(table.assign(mad=table["mad"] * scaled, dtssd=table["dtssd"] * scaled, state=state))
+        write_table(record.folder / "memory.parquet", pd.concat(tables))
+        data = {"difficulty": {"static_share": 0.3},
+                "test_strata": {"pan": {"static_share": 0.0}, "static": {"static_share": 1.0}}}  # fmt: skip
+        write_config(record.folder / "config.yaml", {"data": data, "seed": seed})
+        record.memory = "measured"
+        record.save()
+        return record
+
+    return cell
+
+
+def test_a_used_memory_is_told_first_with_its_interval(remember, experiment, write, tmp_path) -> None:
+    text = write(experiment, [remember(seed, emptied=1.2, foreign=1.5, noise=0.02) for seed in range(3)])
+    assert "**with BRM: the memory is used: MAD is " in text
+    assert "× 10⁻³ higher when it is emptied before each frame; MAD is " in text
+    assert "higher with that of another clip.**" in text
+    assert text.index("the memory is used") < text.index("but not the baseline")
+    rows = [line for line in text.splitlines() if line.startswith("| with BRM | emptied before each frame |")]
+    assert [row.split(" | ")[2] for row in rows] == ["all", "still background", "moving background"]
+    assert text.index("## Is the memory used?") < text.index("## Scores")
+    assert "Is the memory used?" in (tmp_path / "results" / "report.tex").read_text()
+    assert "Is the memory used?" in (tmp_path / "results" / "report.html").read_text()
+    scores = pd.read_csv(tmp_path / "results" / "scores.csv").set_index(["metric", "stratum"])
+    row = scores.loc[("mad", "all")]
+    assert row["emptied_difference"] == pytest.approx(0.2 * row["mean"], rel=0.05)
+    assert 0 < row["emptied_low"] < row["emptied_difference"] < row["emptied_high"] < row["foreign_low"]
+    assert np.isnan(scores.loc[("mse", "all"), "emptied_difference"])
+    assert scores.loc[("dtssd", "pan"), "foreign_difference"] > 0
+
+
+def test_a_memory_that_shows_no_use_says_what_is_excluded(remember, experiment, write) -> None:
+    text = write(experiment, [remember(seed, noise=0.1) for seed in range(3)])
+    assert "with BRM: the memory is not used: no difference of MAD shown (changes beyond −" in text
+    assert "% are excluded) when it is emptied before each frame;" in text
+
+
+def test_a_memory_that_only_another_clips_changes_is_read_to_no_gain(remember, experiment, write) -> None:
+    text = write(experiment, [remember(seed, foreign=1.5, noise=0.02) for seed in range(3)])
+    assert "with BRM: the memory is read, to no gain that is shown: no difference of MAD shown" in text
+
+
+def test_a_memory_that_changes_nothing_is_not_used(remember, experiment, write) -> None:
+    text = write(experiment, [remember(seed) for seed in range(2)])
+    assert "with BRM: the memory is not used: MAD is the same in every clip when it is emptied before each" in text
+    assert "| with BRM | that of another clip | all | none | none | none | none | 2 |" in text
+
+
+def test_a_memory_that_harms_is_told_so(remember, experiment, write) -> None:
+    text = write(experiment, [remember(seed, emptied=0.8, noise=0.01) for seed in range(3)])
+    assert "with BRM: the memory is used, to its harm: MAD is " in text
+    assert "× 10⁻³ lower when it is emptied before each frame" in text
+
+
+def test_a_state_that_no_other_clip_could_lend_is_left_out(remember, experiment, write) -> None:
+    text = write(experiment, [remember(seed, emptied=1.2, foreign=None, noise=0.01) for seed in range(2)])
+    assert "higher when it is emptied before each frame.**" in text
+    assert "of another clip |" not in text
+
+
+def test_records_from_before_say_that_it_was_not_measured(make_cell, remember, experiment, write) -> None:
+    old = [make_cell(arm, seed, strata=("pan",), clips=2, frames=2) for arm in (WITH, WITHOUT) for seed in range(2)]
+    text = write(experiment, old)
+    assert "Whether the memory is used was not measured in every cell of without BRM; with BRM." in text
+    assert "Is the memory used?" not in text
+    old[0].memory = old[1].memory = old[2].memory = old[3].memory = "none"
+    assert "was not measured" not in write(experiment, old)
+
+
+def test_a_few_of_an_arms_cells_are_enough(make_cell, remember, experiment, write) -> None:
+    cells = [remember(seed, emptied=1.2, noise=0.02) for seed in range(2)]
+    cells.append(make_cell(WITH, 2, strata=("pan", "static"), clips=4, frames=4))
+    text = write(experiment, cells)
+    assert "with BRM: the memory is used" in text
+    assert "not measured in every cell of with BRM." in text
+
+
+def test_many_arms_are_told_in_one_sentence(remember, experiment, write) -> None:
+    arms = {"a": 1.2, "b": 1.3, "c": 1.0, "d": 1.4}
+    cells = [remember(0, emptied=factor, noise=0.02 * (factor > 1), arm={"model.x": name})
+             for name, factor in arms.items()]  # fmt: skip
+    text = write(experiment | {"baseline": {"model.x": "a"}}, cells)
+    assert "The memory of 4 arms, by MAD when it is emptied before each frame: used in 3 (x=a, x=b, x=d); " in text
+    assert "no use shown in 1 (x=c)." in text
+
+
+def test_a_damaged_table_is_named_and_its_cell_left_out(remember, experiment, write) -> None:
+    cells = [remember(seed, emptied=1.2) for seed in range(2)]
+    (cells[0].folder / "memory.parquet").write_bytes(b"torn")
+    assert "memory.parquet is damaged or was changed" in write(experiment, cells)
+
+
+@pytest.mark.parametrize("floor", [2.0, 1e6])
+def test_an_arm_that_is_not_below_the_best_floor_is_warned_of(make_cell, experiment, write, floor) -> None:
+    cells = [make_cell(arm, 0, strata=("pan",), clips=2, frames=2) for arm in (WITH, WITHOUT)]
+    for cell in cells:
+        held = cell.read_frames()[COLUMNS].assign(method="first true matte held", mad=1e-3 * floor)
+        whole = cell.read_baselines().assign(iou=0.5)  # which was not measured of the floor
+        write_table(cell.folder / "baselines.parquet", pd.concat([whole, held]))
+        cell.save()
+    text = write(experiment, cells)
+    assert text.count("Warning: MAD of ") == (2 if floor == 2.0 else 0)
+    told = "is not below the best floor, first true matte held (2.00): it shows nothing that needs a net."
+    assert (told in text) is (floor == 2.0)
+    assert "| first true matte held | — |" in text
+    assert "| first true matte held | — | NaN" not in text
