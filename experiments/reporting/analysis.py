@@ -13,7 +13,7 @@ from experiments.reporting.curves import curve_over_time, performance_profile, p
 from experiments.reporting.matrix import Matrix
 from experiments.reporting.memory import StateEffect, state_effects, state_seeds
 from experiments.statistics.bootstrap import Estimate, FloatArray, Resamples, can_resample, estimate
-from experiments.statistics.comparisons import Comparison, compare, holm, interaction, interquartile_mean_of
+from experiments.statistics.comparisons import Comparison, compare, holm, interaction, interquartile_mean_of, ratio_of
 
 SETTLES = (METRICS["mad"], METRICS["dtssd_later"])  # analysis A1: the metrics whose start and plateau are told
 
@@ -28,6 +28,7 @@ class Analysis:
         discovery: p by Benjamini and Hochberg of all other comparisons, which are exploratory.
         strata: by (arm, metric, stratum), of the primary metrics.
         interactions: by (arm, metric), then stratum.
+        shares: by (arm, metric), of the gain of the arm that is the bound, of the primary metrics.
         interquartile: by (arm, metric), the baseline too.
         curves: by (arm, metric), (frames, 3), of the primary metrics and of `SETTLES`.
         states: by (arm, how the state is replaced, metric, condition), of arms with a state.
@@ -42,6 +43,7 @@ class Analysis:
     strata: dict[tuple[str, str, str], Comparison] = field(default_factory=dict)
     interactions: dict[tuple[str, str], dict[str, Estimate]] = field(default_factory=dict)
     states: dict[tuple[str, str, str, str], StateEffect] = field(default_factory=dict)
+    shares: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     interquartile: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     curves: dict[tuple[str, str], FloatArray] = field(default_factory=dict)
     thresholds: dict[str, FloatArray] = field(default_factory=dict)
@@ -76,6 +78,9 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
             if baseline and baseline is not arm and paired and baseline.has(metric):
                 _compare(analysis, matrix, (arm, baseline), metric, draws[len(paired)], generator)
     _adjust(analysis, matrix)
+    for arm in matrix.others:
+        for metric in matrix.primary:
+            _share(analysis, matrix, arm, metric, draws)
     for metric in matrix.primary:
         _profile(analysis, matrix, metric, draws)
     analysis.states = state_effects(matrix, draws)
@@ -103,6 +108,25 @@ def _compare(
         analysis.strata[arm.text, metric.key, stratum] = compare(
             one[:, columns], other[:, columns], clips.take(columns), part, generator, higher
         )
+
+
+def _share(analysis: Analysis, matrix: Matrix, arm: Arm, metric: Metric, draws: dict[int, Resamples | None]) -> None:
+    """What an arm gains of what the bound gains over their baseline, on the seeds that all three have."""
+    bound, baseline = matrix.bound_of(arm), matrix.baseline_of(arm)
+    if (
+        bound is None
+        or baseline is None
+        or bound is arm
+        or not all(each.has(metric) for each in (arm, bound, baseline))
+    ):
+        return
+    seeds = sorted(set(matrix.paired_seeds(arm)) & set(bound.seeds))
+    gain = analysis.comparisons.get((bound.text, metric.key))
+    if gain is None or gain.verdict != "helps" or len(seeds) not in draws:
+        return
+    floor, part, whole = (scores(each, metric, seeds) for each in (baseline, arm, bound))
+    found = estimate(ratio_of(part - floor, whole - floor), len(seeds), matrix.clips, draws[len(seeds)])
+    analysis.shares[arm.text, metric.key] = found
 
 
 def _adjust(analysis: Analysis, matrix: Matrix) -> None:

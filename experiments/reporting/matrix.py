@@ -49,6 +49,12 @@ class Matrix:
         text = arm_text(arm.settings | self.baseline_settings)
         return next((one for one in self.arms if one.text == text), None)
 
+    def bound_of(self, arm: Arm) -> Arm | None:
+        """The arm with the bound's settings and, in all others, those of `arm`; None if there is none."""
+        settings = self.experiment.get("bound") or {}
+        text = arm_text(arm.settings | settings)
+        return next((one for one in self.others if settings and one.text == text), None)
+
     def is_baseline(self, arm: Arm) -> bool:
         """Whether `arm` is what others are compared with."""
         return self.baseline_of(arm) is arm

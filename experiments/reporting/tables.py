@@ -54,8 +54,8 @@ def scores_table(matrix: Matrix, main: bool = True) -> Table:
     if references:
         note += " The last rows are floors, which learned nothing: mean ± standard deviation over all cells. The "
         note += "difference to the first plate is 1 where the frame differs from the background of the clip's first "
-        note += "frame by more than 0.05, mean of the colours and of 5 × 5 pixels. An arm whose mean MAD is not below "
-        note += "the lowest of these is named in a warning."
+        note += "frame by more than 0.05, mean of the colours and of 5 × 5 pixels. The first true matte and plate "
+        note += "are given to no net. An arm whose mean MAD is not below one of these is named in a warning."
     columns = ["Arm", "Seeds", *(metric.heading for metric in metrics)]
     return Table(title, columns, rows, note)
 

@@ -7,10 +7,10 @@ import math
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.arms import Arm
 from experiments.reporting.averages import Metric
-from experiments.reporting.formatting import percent, with_interval
+from experiments.reporting.formatting import number, percent, with_interval
 from experiments.reporting.matrix import Matrix
 from experiments.reporting.tables import verdict_text
-from experiments.statistics.bootstrap import can_resample
+from experiments.statistics.bootstrap import Estimate, can_resample
 from experiments.statistics.comparisons import Comparison
 
 MAX_ARMS_TOLD_ALONE = 3
@@ -38,6 +38,7 @@ def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
         told = [sentence for arm in arms for sentence in _about_arm(matrix, analysis, arm)]
     else:
         told = [_about_metric(matrix, analysis, metric, arms) for metric in matrix.primary]
+    told = [*_about_bound(matrix, analysis, arms), *told]
     return told + _limits(matrix, analysis, arms)
 
 
@@ -58,6 +59,28 @@ def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
         return told
     strata = "; ".join(_about_strata(matrix, analysis, arm, metric) for metric in metrics)
     return [*told, f"By stratum: {strata}."]
+
+
+def _about_bound(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[str]:
+    """The share of what could be gained that each arm gains, where the experiment has an arm that shows it."""
+    told = []
+    for arm in arms:
+        bound = matrix.bound_of(arm)
+        if bound is None or bound is arm:
+            continue
+        shares = {metric: analysis.shares.get((arm.text, metric.key)) for metric in matrix.primary}
+        known = [f"{_share_text(share)} in {metric.label}" for metric, share in shares.items() if share]
+        if known:
+            told.append(f"Of what {bound.label} gains, {arm.label} gains {' and '.join(known)}.")
+        if missing := [metric.label for metric, share in shares.items() if share is None]:
+            nothing = f"there is nothing that {arm.label} could have a share of"
+            told.append(f"{bound.label} shows no clear gain in {' and '.join(missing)}: {nothing}.")
+    return told
+
+
+def _share_text(share: Estimate) -> str:
+    value, low, high = (number(100 * each, 0) for each in share)
+    return f"{value} %" if math.isnan(share.low) else f"{value} % [{low}, {high}]"
 
 
 def _phrase(found: Comparison) -> str:

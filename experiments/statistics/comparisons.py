@@ -46,6 +46,16 @@ def mean_of(values: FloatArray) -> Statistic:
     return mean
 
 
+def ratio_of(part: FloatArray, whole: FloatArray) -> Statistic:
+    """The mean of `part` over that of `whole`, both (seeds, clips)."""
+    over, under = mean_of(part), mean_of(whole)
+
+    def ratio(seeds: FloatArray, clips: FloatArray) -> FloatArray:
+        return over(seeds, clips) / under(seeds, clips)
+
+    return ratio
+
+
 def interquartile_mean_of(values: FloatArray) -> Statistic:
     """The mean of the middle half of all `values` (seeds, clips), by weight."""
     order = np.argsort(values, axis=None)

@@ -75,7 +75,7 @@ class MODNetV(MattingNet):
         semantic_scale: float = 0.5,
         last_block: str = "deleted",
         prior_to_d: str = "f4",
-        brm: bool = True,
+        brm: bool | str = True,
         brm_update: str = "average",
         brm_threshold: float = 0.5,
         brm_erosion: int = 0,
@@ -106,7 +106,8 @@ class MODNetV(MattingNet):
             semantic_scale: size of what the semantic branch sees against the working frame: 0.5, 0.75 or 1.
             last_block: encoder blocks at stride 32: "deleted" (paper), "narrow" or "full".
             prior_to_d: what the detail branch sees: "f4", with the memory, or "e4", without it.
-            brm: background restoration; `brm_…` and `feed_mask` are explained in `BackgroundRestoration`.
+            brm: background restoration; "oracle", or another mode, is short for True with that `brm_mode`. `brm_…` and
+                `feed_mask` are explained in `BackgroundRestoration`.
             motion: of the background, by which the memory is moved from frame to frame: "none" (paper), "global",
                 "dense" or "oracle", as explained in `MotionCompensation`, and `flow` and `flow_options` too.
             prm: patch refinement of frames longer than `working_size`; `prm_…` are explained in `PatchRefinement`.
@@ -117,6 +118,8 @@ class MODNetV(MattingNet):
             ValueError: an option has a value other than these, or there is no memory to be moved.
         """
         super().__init__()
+        if isinstance(brm, str):
+            brm, brm_mode = True, brm
         _check_choice("semantic_scale", semantic_scale, _MULTIPLES)
         _check_choice("last_block", last_block, _LAST_BLOCKS)
         _check_choice("prior_to_d", prior_to_d, ("f4", "e4"))

@@ -637,3 +637,23 @@ def test_reports_of_two_comparisons_do_not_mix(make_cell, tmp_path, monkeypatch,
     reports = {path.parent.name: path.read_text() for path in tmp_path.glob("reports/brm_ablation/*/report.md")}
     assert reports.keys() == {"smoke", "smoke,model.hidden=4"}
     assert all("1 seed" in text for text in reports.values())
+
+
+def test_the_share_of_the_bounds_gain_is_told_with_its_interval(make_cell, experiment, write):
+    experiment |= {"bound": {"model.brm": "oracle"}, "labels": {**experiment["labels"], "model.brm=oracle": "oracle"}}
+    effects = {False: 1.0, True: 0.9, "oracle": 0.5}
+    cells = [make_cell({"model.brm": brm}, seed, effect) for brm, effect in effects.items() for seed in range(4)]
+    (told,) = re.findall(r"Of what oracle gains, with BRM gains (.*)", write(experiment, cells))
+    (share, low, high), _ = ([int(n) for n in found] for found in re.findall(r"(\d+) % \[(\d+), (\d+)\]", told))
+    assert low < share < high
+    assert abs(share - 20) < 3
+
+
+def test_no_share_is_told_of_a_gain_that_the_bound_does_not_have(make_cell, experiment, write):
+    experiment |= {"bound": {"model.brm": "oracle"}}
+    cells = [make_cell({"model.brm": brm}, seed) for brm in (False, True, "oracle") for seed in range(3)]
+    text = write(experiment, cells)
+    assert (
+        "brm=oracle shows no clear gain in MAD and dtSSD: there is nothing that with BRM could have a share of." in text
+    )
+    assert "Of what" not in text

@@ -48,7 +48,7 @@ def ablation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole command at its smallest scale, W&B offline."""
 
     def make(folder: Path) -> None:
-        result = run(folder, "+exp=brm_ablation", "scale=smoke", "seed=0")
+        result = run(folder, "+exp=brm_ablation", "scale=smoke", "model.brm=true,false", "seed=0")
         assert result.returncode == 0, result.stderr
 
     return made_once(tmp_path_factory, "ablation", make)
@@ -95,7 +95,7 @@ def test_wandb_has_the_run_offline_without_an_account(ablation: Path) -> None:
 @pytest.mark.slow
 def test_complete_cells_are_skipped(ablation: Path, root: Path) -> None:
     shutil.copytree(ablation, root / "again")
-    again = run(root / "again", "+exp=brm_ablation", "scale=smoke", "seed=0")
+    again = run(root / "again", "+exp=brm_ablation", "scale=smoke", "model.brm=true,false", "seed=0")
     assert again.returncode == 0
     assert again.stdout.count("skip ") == 2
     assert "start " not in again.stdout
@@ -104,7 +104,7 @@ def test_complete_cells_are_skipped(ablation: Path, root: Path) -> None:
 @pytest.mark.slow
 def test_a_cell_is_one_commands_and_ends_with_it(root: Path) -> None:
     (root / "twice").mkdir()
-    arms = ["+exp=brm_ablation", "seed=0", *SMOKE, "scale.steps=5000"]
+    arms = ["+exp=brm_ablation", "model.brm=true,false", "seed=0", *SMOKE, "scale.steps=5000"]
     first = subprocess.Popen(command(root / "twice", *arms))
     outputs = root / "twice/outputs/brm_ablation"
     deadline = time.monotonic() + 120

@@ -150,3 +150,10 @@ def test_interaction_is_one_for_a_uniform_effect_and_finds_a_stratum_that_differ
     found = stats.interaction(arm, baseline, clips, draws)
     assert found["stratum1"].value == pytest.approx(2)
     assert found["stratum0"].high < 1
+
+
+def test_a_ratio_is_that_of_the_means_and_not_the_mean_of_ratios() -> None:
+    part, whole = np.array([[1.0, 2.0], [3.0, 2.0]]), np.array([[1.0, 7.0], [4.0, 4.0]])
+    equal = np.full((1, 2), 0.5)
+    assert ratio_of(part, whole)(equal, equal) == pytest.approx([0.5])
+    assert ratio_of(part, whole)(np.array([[1.0, 0.0]]), equal) == pytest.approx([1.5 / 4])

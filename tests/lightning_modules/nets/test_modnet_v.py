@@ -205,7 +205,7 @@ def test_mixed_precision_trains():
 
 
 def test_oracle_fills_the_memory_from_the_background_in_every_frame():
-    net = build_net("modnet_v", brm_mode="oracle", **SMALL).train()
+    net = build_net("modnet_v", brm="oracle", **SMALL).train()  # short for brm_mode
     frames, plates = torch.rand(2, 3, 3, 64, 64), torch.rand(2, 3, 3, 64, 64)
     statistics = net.backbone.features[0][1].running_mean.clone()
     moving = net(frames, background=plates)
