@@ -155,5 +155,5 @@ def test_interaction_is_one_for_a_uniform_effect_and_finds_a_stratum_that_differ
 def test_a_ratio_is_that_of_the_means_and_not_the_mean_of_ratios() -> None:
     part, whole = np.array([[1.0, 2.0], [3.0, 2.0]]), np.array([[1.0, 7.0], [4.0, 4.0]])
     equal = np.full((1, 2), 0.5)
-    assert ratio_of(part, whole)(equal, equal) == pytest.approx([0.5])
-    assert ratio_of(part, whole)(np.array([[1.0, 0.0]]), equal) == pytest.approx([1.5 / 4])
+    assert stats.ratio_of(part, whole)(equal, equal) == pytest.approx([0.5])
+    assert stats.ratio_of(part, whole)(np.array([[1.0, 0.0]]), equal) == pytest.approx([1.5 / 4])
