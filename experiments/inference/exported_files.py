@@ -49,8 +49,9 @@ def write_onnx(path: Path, graph: FrameGraph, told: Mapping[str, str]) -> None:
     for name in graph.state_inputs:
         # Sides of its own for each state, since the first frame's are 1.
         axes |= {each: {k: f"{each}_{k}" for k in range(example[name].ndim)} for each in (name, f"{name[:-1]}o")}
+    # Traced: a graph of torch.export asserts sizes, so no state could have sides of 1, and takes ten times as long.
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer: what is constant is checked at several sizes
+        warnings.simplefilter("ignore")  # what is taken for constant shows when the file is called at several sizes
         try:
             torch.onnx.export(
                 graph,
