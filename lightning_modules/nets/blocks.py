@@ -260,7 +260,7 @@ def split_frames(frames: Tensor, training: bool) -> tuple[Tensor, ...]:
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Pad (N, C, H, W) at the bottom and the right, repeating the border, until `multiple` divides H and W."""
     if torch.compiler.is_exporting():
-        return _gathered(x, tuple(-(-side // multiple) * multiple for side in x.shape[-2:]))
+        return _gathered(x, tuple((side + multiple - 1) // multiple * multiple for side in x.shape[-2:]))
     bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
     if serves_all_sizes() or bottom or right:
         return F.pad(x, (0, right, 0, bottom), mode="replicate")
