@@ -12,8 +12,8 @@ from experiments.inference.exported_files import Call, states_of
 from lightning_modules.nets.blocks import scale
 from lightning_modules.nets.frame_graphs import FrameGraph
 
-# Clips, height, width and ratio at which a file is compared with its net; the last is odd.
-SIZES = ((1, 96, 160, 0.5), (2, 144, 96, 0.4), (1, 101, 131, 0.6))
+# Clips, height, width and ratio at which a file is compared with its net: one is a square, the last odd.
+SIZES = ((1, 96, 160, 0.5), (2, 128, 128, 0.4), (1, 101, 131, 0.6))
 NUM_FRAMES = 5
 # Of a value in [0, 1]; and the share of values that may be further apart, where a threshold falls the other way.
 TOLERANCE, SHARE = 1e-3, 1e-3

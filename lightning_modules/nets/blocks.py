@@ -5,7 +5,6 @@ Shapes: B clips, T frames, N = B·T folded frames, C channels, H × W pixels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -223,7 +222,7 @@ def scale(x: Tensor, factor: float) -> Tensor:
 
 def reduced_side(side: int, factor: float) -> int:
     """⌊side · factor⌋, at least 1; also of sides of a graph that serves all sizes, which are no numbers yet."""
-    return at_least(1, (side.double() * factor).long() if isinstance(side, Tensor) else math.floor(side * factor))
+    return at_least(1, (side.double() * factor).long() if isinstance(side, Tensor) else torch.sym_int(side * factor))
 
 
 def at_least(least: int, side: int) -> int:
