@@ -4,6 +4,7 @@
     python -m experiments.benchmark nets --nets rvm modnet_v --sizes 512x288 1920x1080
     python -m experiments.benchmark nets --nets rvm:backbone=resnet50 outputs/brm_ablation/CELL/model.pt
     python -m experiments.benchmark nets weights=rvm_mobilenetv3      published weights by name
+    python -m experiments.benchmark nets onnx=net.onnx                a net in an ONNX file
     python -m experiments.benchmark official --net rvm --code ~/RobustVideoMatting
     python -m experiments.benchmark prm                               what patch refinement saves
     python -m experiments.benchmark metrics --code ~/RobustVideoMatting
@@ -65,7 +66,9 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     add = commands.add_parser("nets", parents=[shared], help=nets.__doc__, description=nets.__doc__)
-    add.add_argument("weights", nargs="*", metavar="weights=NAME", help="published weights (README lists them)")
+    add.add_argument(
+        "weights", nargs="*", metavar="weights=NAME | onnx=FILE", help="published weights (README lists them); any net"
+    )
     add.add_argument("--nets", nargs="+", default=[], metavar="NET", help=_NETS_HELP)
     add.add_argument("--sizes", nargs="+", metavar="WxH[@RATIO]", help="default: 512x288, on CUDA also HD and 4K")
     add.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: those that the device computes")

@@ -19,13 +19,14 @@ from experiments.benchmarks.subjects import Subject
 from experiments.benchmarks.timing import Times, WarmUp, interleave, load_average, time_call, warm_up
 from experiments.benchmarks.variants import make_variant, precision_context, wants_channels_last
 from experiments.command.errors import one_line
+from experiments.inference.onnx_nets import OnnxNet
 from experiments.inference.ratio import no_motion, run_at_ratio
 from lightning_modules.nets.interface import MattingNet
 
 NET_COLUMNS: Columns = {
     "net": ("net", ""),
     "size": ("size@ratio", ""),
-    "parameters": ("parameters", ",d"),
+    "parameters": ("parameters", ",.0f"),
     "paper_millions": ("in the paper, M", ".3f"),
     "weights_mb": ("weights, MB", ".1f"),
     "gmacs": ("GMACs a frame", ".2f"),
@@ -148,7 +149,7 @@ def _measure(
         rows.append(row)
         try:
             variants.append(_prepare(net, size.ratio, plate, frames, row, settings.device))
-        except (RuntimeError, TypeError) as error:  # what compilers, tracers and full memories raise
+        except (RuntimeError, TypeError, ValueError) as error:  # of compilers, tracers, full memories, ONNX files
             row["note"] = f"{type(error).__name__}: {one_line(error)}"[:200]
     progress(f"{subject.label} {size}: timing")
     for variant, times in zip(variants, _time(variants, settings), strict=True):
@@ -162,12 +163,15 @@ def _measure(
     progress(f"{subject.label} {size}: differences")
     reference = make_step(net, plate, size.ratio, "fp32")
     _fill_differences(reference, variants, clip, settings.clip_frames)
-    _fill_demand(net, variants, size.ratio, plate, frames, ceilings)
+    if not isinstance(net, OnnxNet):  # PyTorch does not see what onnxruntime computes
+        _fill_demand(net, variants, size.ratio, plate, frames, ceilings)
     return rows
 
 
 def describe_net(net: MattingNet, subject: Subject) -> dict[str, Any]:
-    """Parameters, those of the paper (in millions), and megabytes of weights and buffers."""
+    """Parameters, those of the paper (in millions), and megabytes of weights and buffers; of a file, its own."""
+    if isinstance(net, OnnxNet):
+        return {"parameters": None, "paper_millions": None, "weights_mb": net.path.stat().st_size / 1e6}
     tensors = [*net.parameters(), *net.buffers()]
     return {
         "parameters": sum(parameter.numel() for parameter in net.parameters()),

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import yaml
 
+from experiments.inference.onnx_nets import load_onnx
 from experiments.inference.saved_nets import all_options, load_net, saved_name
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet
@@ -35,7 +36,7 @@ class Subject:
         label: what the command line called it, and tables call it.
         name: of the net.
         options: for `build_net`, those that differ from their defaults.
-        checkpoint: its weights, which fit the options; None for fresh ones.
+        checkpoint: its weights, which fit the options, or with the name "onnx" the net itself; None for fresh ones.
     """
 
     label: str
@@ -49,6 +50,8 @@ class Subject:
         Raises:
             ValueError: no net has that name or those options, or the checkpoint does not fit.
         """
+        if self.name == "onnx" and self.checkpoint is not None:
+            return load_onnx(self.checkpoint)
         if self.checkpoint is not None:
             return load_net(self.checkpoint, self.name, **self.options)[0]
         net = build_net(self.name, **self.options)
@@ -67,7 +70,8 @@ def parse_subject(text: str) -> Subject:
     """The net that a command line names.
 
     Args:
-        text: a name of `NETS`, a name with options, the path of a saved net, or weights=NAME of published ones.
+        text: a name of `NETS`, a name with options, the path of a saved net, weights=NAME of published ones, or
+            onnx=FILE of any net.
 
     Raises:
         ValueError: the text is none of these, the net has no such option, or the weights cannot be had.
@@ -79,6 +83,10 @@ def parse_subject(text: str) -> Subject:
         if name is None:
             raise ValueError(f"{text} does not say which net it holds; take a model.pt that experiments.run wrote")
         return Subject(f"{name} ({text})", name, checkpoint=Path(text))
+    if text.startswith("onnx="):
+        path = Path(text.removeprefix("onnx="))
+        load_onnx(path)  # what it cannot do is told at once
+        return Subject(str(path), "onnx", checkpoint=path)
     if text.startswith("weights="):
         label = text.removeprefix("weights=")
         weights = published(label)

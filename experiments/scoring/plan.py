@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datamodules.files.fingerprint import stamps
 from datamodules.testset import TestClip, TestSet
+from experiments.inference.onnx_nets import OnnxNet, load_onnx
 from experiments.inference.saved_nets import all_options, load_net
 from experiments.inference.streaming import Streaming
 from experiments.records.cell_record import CellRecord
@@ -66,15 +67,17 @@ class Plan:
             # As many people and rooms are made by code as there are clips.
             config.data.test_clips, config.data.test_clip_length = config.protocol.clips, config.protocol.frames
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-        given = [_name(override) for override in hydra.overrides.task]
+        given = [setting_name(override) for override in hydra.overrides.task]
         if not isinstance(plain["threads"], int) or plain["threads"] < 1:
             raise ValueError(f"threads must be a number from 1 on, got {plain['threads']!r}")
         torch.set_num_threads(plain["threads"])
-        self.device = _device(plain["device"], local_rank)
+        self.device = device_of(plain["device"], local_rank)
         self.how, self.scoring = Streaming.of({name: plain[name] for name in STREAMING}), _scoring(plain)
         if plain["weights"] is not None:
             plain["checkpoint"] = str(published_file(plain["weights"]))
-        self.net, model = _net(plain, given, self.how)
+        self.net, model = net_of(plain, given, self.how)
+        if plain["onnx"] is not None:
+            plain["checkpoint"] = plain["onnx"]
         self.net.to(self.device).eval()
         self.clips: TestSet
         self.clips, self.parts = open_test_set(plain)
@@ -88,7 +91,7 @@ class Plan:
             "checkpoint": None if checkpoint is None else str(checkpoint),
             "checkpoint_sha256": None if checkpoint is None else hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
             **({} if plain["weights"] is None else {"published": _published(plain["weights"])}),
-            **({"weights": weights} if (weights := describe_weights(plain["model"])) and checkpoint is None else {}),
+            **({"weights": weights} if checkpoint is None and (weights := describe_weights(plain["model"])) else {}),
             "seed": plain["seed"],
             "testset": plain["testset"],
             "protocol": plain["protocol"] if plain["testset"] == PROTOCOL else None,
@@ -112,10 +115,10 @@ class Plan:
             what = config_hash({"settings": self.hash(), "data": self.data["fingerprint"]})
             name = f"{model['name']},{label},{data},{what}"
         self.folder = Path(plain["output_dir"]) / "evaluate" / short_name(str(name), 200)
-        task = [each for each in hydra.overrides.task if _name(each) != "data.cache_dir"]
+        task = [each for each in hydra.overrides.task if setting_name(each) != "data.cache_dir"]
         options = sorted(each for each in task if _is_in(each, ("model.", *RUN_OPTIONS)))
         self.arm = {"model": model["name"], "checkpoint": label, "options": ",".join(options) or "default"}
-        asked = (each for each in task if _is_in(each, SET_OPTIONS) and _name(each) not in PLACES)
+        asked = (each for each in task if _is_in(each, SET_OPTIONS) and setting_name(each) not in PLACES)
         self.study = ",".join([data, *sorted(asked)])
         self.source = plain["testset"] if in_folder else ", ".join([data, *_places(plain["data"])])
         self.scale = "" if in_folder else plain["scale"]["name"]
@@ -157,7 +160,12 @@ class Plan:
         return tuple(dict.fromkeys(names))
 
 
-def _device(name: str, local_rank: int) -> torch.device:
+def device_of(name: str, local_rank: int = 0) -> torch.device:
+    """The device that a setting names.
+
+    Raises:
+        ValueError: it names none, or one that is not there.
+    """
     if name not in DEVICES:
         raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
     device = pick_device(name)
@@ -177,12 +185,26 @@ def _scoring(plain: dict[str, Any]) -> Scoring:
     return Scoring(None if metrics is None else tuple(metrics), str(plain["quantise"]), plain["region"])
 
 
-def _net(plain: dict[str, Any], given: Sequence[str], how: Streaming) -> tuple[Any, dict[str, Any]]:
-    """The net and its options: those of the checkpoint, or the published ones, and what the command line changes."""
+def net_of(plain: dict[str, Any], given: Sequence[str], how: Streaming) -> tuple[Any, dict[str, Any]]:
+    """The net and its options: those of the checkpoint, or the published ones, and what the command line changes.
+
+    Args:
+        plain: the settings model, checkpoint, weights, refiner, prm, seed; and onnx, onnx_options where there are such.
+        given: names of the settings that the command line gives.
+        how: it is to be run.
+
+    Raises:
+        ValueError: the file is missing, damaged or of another net, or an option does not fit it.
+    """
     model = plain["model"]
+    if plain.get("onnx") is not None:
+        return _onnx_net(plain)
     if model is None:
         raise ValueError("say which net it is: model=NAME; only a checkpoint of ours (model.pt) knows it itself")
-    changes = {name.partition(".")[2]: model[name.partition(".")[2]] for name in given if name.startswith("model.")}
+    changed = {
+        name.split(".")[1] for name in given if name.startswith("model.")
+    }  # an option whole, where a part is given
+    changes = {name: model[name] for name in sorted(changed)}
     if plain["refiner"] is not None:
         changes["refiner"] = plain["refiner"]
     if plain["weights"] is not None:
@@ -201,6 +223,14 @@ def _net(plain: dict[str, Any], given: Sequence[str], how: Streaming) -> tuple[A
     if how.downsample_ratio is not None and "backbone_scale" in changes:
         raise ValueError("downsample_ratio and model.backbone_scale are the same setting; give one of them")
     return net, {"name": model["name"], **options}
+
+
+def _onnx_net(plain: dict[str, Any]) -> tuple[OnnxNet, dict[str, Any]]:
+    """The net of an ONNX file, and which of its inputs and outputs is what."""
+    if useless := [name for name in ("refiner", "prm") if plain[name] is not None]:
+        raise ValueError(f"onnx={plain['onnx']}: {' and '.join(useless)} cannot be set, the file holds one net")
+    net = load_onnx(Path(plain["onnx"]), plain["onnx_options"])
+    return net, {"name": "onnx", **asdict(net.ports)}
 
 
 def _published(name: str) -> dict[str, Any]:
@@ -228,13 +258,14 @@ def _label(checkpoint: Path | None, trained: CellRecord | None) -> str:
     return ",".join(filter(None, [trained.experiment, trained.study, scale, *sorted(arm)]))
 
 
-def _name(override: str) -> str:
+def setting_name(override: str) -> str:
+    """Which setting an override of the command line sets."""
     return override.lstrip("+~").partition("=")[0]
 
 
 def _is_in(override: str, places: Sequence[str]) -> bool:
     """Whether an override sets one of these, or something in a group that is given as "group."."""
-    group, dot, _ = _name(override).partition(".")
+    group, dot, _ = setting_name(override).partition(".")
     return group + dot in places
 
 

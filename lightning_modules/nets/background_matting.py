@@ -21,7 +21,9 @@ from lightning_modules.nets.blocks import (
     crop,
     fold_time,
     pad_to_multiple,
+    reduced_side,
     resize,
+    serves_all_sizes,
     split_frames,
     unfold_time,
 )
@@ -135,13 +137,14 @@ class BackgroundMattingV2(MattingNet):
         pictures = [pad_to_multiple(fold_time(clip), self.multiple) for clip in (frames, plate)]
         height, width = pictures[0].shape[-2:]
         # Explicit sizes: a scale factor alone gives another picture when the sides are not whole.
-        small = (max(1, int(height * self.backbone_scale)), max(1, int(width * self.backbone_scale)))
+        small = (reduced_side(height, self.backbone_scale), reduced_side(width, self.backbone_scale))
         # Made of the frames as they come: another memory format rounds otherwise, and cells are ranked by less.
         copies = torch.cat([resize(picture, small) for picture in pictures], dim=1)
         # Channels last: the gathering of windows and, on a CPU, the enlarging are several times as fast.
         images = torch.cat([picture.permute(0, 2, 3, 1) for picture in pictures], dim=-1).permute(0, 3, 1, 2)
         groups = split_frames(images, self.training)
-        parts = [self._matte(*group) for group in zip(groups, copies.split(len(groups[0])), strict=True)]
+        small_groups = copies.split(len(groups[0])) if len(groups) > 1 else (copies,)
+        parts = [self._matte(*group) for group in zip(groups, small_groups, strict=True)]
         tensors = {name: unfold_time(torch.cat([part[name] for part in parts]), num_frames) for name in parts[0]}
         return MattingOutput(crop(tensors.pop("alpha"), size), crop(tensors.pop("foreground"), size), aux=tensors)
 
@@ -160,7 +163,8 @@ class BackgroundMattingV2(MattingNet):
             cells = self.select_cells(coarse.error, (height // CELL, width // CELL))
             named |= {"refined": cells[:, None], "refined_share": cells.float().mean((1, 2))}
             if refined is None:
-                refined = self.refiner.at_cells(images, coarse, cells)
+                refine = self.refiner.densely if serves_all_sizes() else self.refiner.at_cells
+                refined = refine(images, coarse, cells)
         alpha, residual = refined[:, :1], refined[:, 1:]
         return named | {"alpha": self._clamp(alpha), "foreground": self._clamp(residual + images[:, :3])}
 
@@ -209,12 +213,20 @@ class BackgroundMattingV2(MattingNet):
         error = resize(error.detach(), size)[:, 0]
         if self.refine_mode == "thresholding":
             return error > self.refine_threshold
-        share = self.refine_share
-        num_cells = size[0] * size[1]
-        wanted = self.refine_sample_pixels // CELL**2 if share is None else round(share * num_cells)
-        best = error.flatten(1).topk(min(wanted, num_cells), sorted=False).indices
-        chosen = torch.zeros_like(error, dtype=torch.bool).flatten(1).scatter_(1, best, True).view_as(error)
+        best = error.flatten(1).topk(self._num_refined(size[0] * size[1]), sorted=False).indices
+        chosen = torch.zeros_like(error).flatten(1).scatter(1, best, 1.0).view_as(error) > 0
         return chosen & (error > 0) if self.refine_prevent_oversampling else chosen
+
+    def _num_refined(self, num_cells: int) -> int:
+        """How many of a frame's cells sampling refines."""
+        share = self.refine_share
+        if isinstance(num_cells, Tensor):  # of a traced graph
+            wanted = num_cells.new_tensor(self.refine_sample_pixels // CELL**2)
+            wanted = wanted if share is None else (share * num_cells.double()).round().long()
+            return torch.minimum(wanted, num_cells)
+        most = self.refine_sample_pixels // CELL**2 if share is None else round(share * num_cells)
+        least: Any = torch.sym_min(most, num_cells)
+        return least
 
     def initialise(self, module: nn.Module) -> None:
         """Start weights of the official code: the encoder's convolutions Kaiming normal, all else torch's default."""

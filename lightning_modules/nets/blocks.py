@@ -220,6 +220,22 @@ def scale(x: Tensor, factor: float) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
+def reduced_side(side: int, factor: float) -> int:
+    """⌊side · factor⌋, at least 1; also of sides of a graph that serves all sizes, which are no numbers yet."""
+    return at_least(1, (side.double() * factor).long() if isinstance(side, Tensor) else torch.sym_int(side * factor))
+
+
+def at_least(least: int, side: int) -> int:
+    """The larger of the two; `side` may be of a graph that serves all sizes."""
+    larger: Any = side.clamp(min=least) if isinstance(side, Tensor) else torch.sym_max(least, side)
+    return larger
+
+
+def serves_all_sizes() -> bool:
+    """Whether a graph is being exported, which is to hold for frames of every size and number."""
+    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+
+
 def fold_time(clip: Tensor) -> Tensor:
     """(B, T, C, H, W) → (B·T, C, H, W)."""
     return clip.flatten(0, 1)
@@ -233,22 +249,39 @@ def unfold_time(frames: Tensor, num_frames: int) -> Tensor:
 def split_frames(frames: Tensor, training: bool) -> tuple[Tensor, ...]:
     """Frames (N, C, H, W) in groups of 8 · 512² pixels, at most 8 frames: memory does not grow with the clip.
 
-    In training all are one group, since batch norms see all frames at once.
+    In training all are one group, since batch norms see all frames at once; in an exported graph there is but one.
     """
-    if training:
+    if training or serves_all_sizes():
         return (frames,)
     return frames.split(min(8, max(1, 8 * 512**2 // (frames.shape[-2] * frames.shape[-1]))))
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Pad (N, C, H, W) at the bottom and the right, repeating the border, until `multiple` divides H and W."""
+    if torch.compiler.is_exporting():
+        return _gathered(x, tuple((side + multiple - 1) // multiple * multiple for side in x.shape[-2:]))
     bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
-    return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+    if serves_all_sizes() or bottom or right:
+        return F.pad(x, (0, right, 0, bottom), mode="replicate")
+    return x
 
 
 def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
     """The top left `size` of (…, H, W): undoes `pad_to_multiple`."""
+    if torch.compiler.is_exporting():
+        return _gathered(x, size)
     return x[..., : size[0], : size[1]]
+
+
+def _gathered(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(…, H, W) cut to `size` or its border repeated up to there, as an exported graph does it for every size.
+
+    A slice or a padding of such a graph would hold only where it does something, or only where it does nothing.
+    """
+    rows, columns = (
+        torch.arange(side, device=x.device).clamp(max=given - 1) for side, given in zip(size, x.shape[-2:], strict=True)
+    )
+    return x.index_select(-2, rows).index_select(-1, columns)
 
 
 @contextmanager

@@ -150,7 +150,12 @@ class ContextMotion(MattingNet):
         return MattingOutput(alpha, foreground, state, {"flow": crop(torch.cat(flows, dim=1), size)} if flows else {})
 
     def step(
-        self, frames: Tensor, flow: Tensor | None, hidden: Tensor, context: Tensor | None
+        self,
+        frames: Tensor,
+        flow: Tensor | None,
+        hidden: Tensor,
+        context: Tensor | None,
+        starts: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Some frames of a clip, after those that hidden and context are of.
 
@@ -159,6 +164,7 @@ class ContextMotion(MattingNet):
             flow: (B, T, 2, H, W), or None unless `operator="motion"`.
             hidden: (B, M, h, w).
             context: (B, C, h, w), or None at the start of a clip.
+            starts: (B, 1, 1, 1) bool, clips that start here all the same, their context being of no use.
 
         Returns:
             alpha (B, T, 1, H, W), foreground (B, T, 3, H, W), hidden and context after the last frame.
@@ -172,6 +178,7 @@ class ContextMotion(MattingNet):
             clip = unfold_time(x, num_frames)
             # A clip's first frame is compared with itself (our choice).
             last = clip[:, 0] if context is None else context.to(x.dtype)
+            last = last if starts is None else torch.where(starts, clip[:, 0], last)
             previous = torch.cat((last[:, None], clip[:, :-1]), dim=1)
             context = clip[:, -1].float()
             x = self.motion(x, fold_time(previous), fold_time(flow))

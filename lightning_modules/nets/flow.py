@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights, raft_large, raft_small
 
-from lightning_modules.nets.blocks import crop
+from lightning_modules.nets.blocks import at_least, crop, serves_all_sizes
 from lightning_modules.nets.pwcnet import PWCNet, load_pwcnet
 
 WITHOUT_ESTIMATOR = ("oracle", "none")
@@ -63,8 +63,9 @@ class FlowEstimator(nn.Module):
 
     def _padded(self, x: Tensor) -> Tensor:
         """`x` with its bottom and right border repeated up to a side that fits."""
-        below, right = (max(self.smallest, -(-side // self.multiple) * self.multiple) - side for side in x.shape[-2:])
-        return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
+        sides = (-(-side // self.multiple) * self.multiple for side in x.shape[-2:])
+        below, right = (at_least(self.smallest, side) - given for side, given in zip(sides, x.shape[-2:], strict=True))
+        return F.pad(x, (0, right, 0, below), mode="replicate") if serves_all_sizes() or below or right else x
 
 
 class PWC(FlowEstimator):

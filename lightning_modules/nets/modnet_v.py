@@ -326,7 +326,8 @@ class MODNetV(MattingNet):
                 feature = self.backbone(small, 0, 4).float()
             seen = feature.new_ones(feature.shape[0], 1, *feature.shape[2:])
             return BRMState(feature, seen, seen)
-        height, width = (round(side * self.semantic_scale / 4) for side in working.shape[-2:])
+        # Sides are such multiples that this is exact.
+        height, width = (side * round(4 * self.semantic_scale) // 16 for side in working.shape[-2:])
         if state is None:
             return self.brm.empty(working, height, width)
         expected = (working.shape[0], self.brm.channels, height, width)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.nets.blocks import serves_all_sizes
 from lightning_modules.nets.checkpoint_files import listed, read_tensors, rename_modules
 from lightning_modules.nets.warp import backward_warp, lands_inside
 
@@ -60,7 +61,7 @@ class PWCNet(nn.Module):
         known: tuple[Tensor, Tensor] | None = None
         for name, estimator in self.estimators.items():
             level = int(name)
-            a, b = pyramid[level - 1].chunk(2)
+            a, b = pyramid[level - 1][: first.shape[0]], pyramid[level - 1][first.shape[0] :]
             flow, features, known = estimator(a, b, known, _PIXELS_PER_UNIT / 2**level)
         return _PIXELS_PER_UNIT * (flow + self.context(features))
 
@@ -131,6 +132,11 @@ def cost_volume(a: Tensor, b: Tensor, radius: int = _RADIUS) -> Tensor:
         (N, D², H, W) with D = 2 radius + 1; channel (dy + radius) D + dx + radius compares with b at (y + dy, x + dx).
     """
     N, C, H, W = a.shape
+    if serves_all_sizes():
+        # Other runtimes know no strides.
+        padded, places = F.pad(b, (radius,) * 4), range(2 * radius + 1)
+        shifted = (padded[..., y : y + H, x : x + W] for y in places for x in places)
+        return torch.stack([(a * each).mean(1) for each in shifted], dim=1)
     s, D, side = _SQUARE, 2 * radius + 1, _SQUARE + 2 * radius
     rows, columns = -(-H // s), -(-W // s)
     # A matrix product of each square of a with the larger one of b around it. Two thirds of the products are not

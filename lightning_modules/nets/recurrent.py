@@ -30,7 +30,7 @@ class ConvGRU(nn.Module):
     def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (T·B, in_channels, h, w), memory (B, C, h, w) → h for each frame (T·B, C, h, w), the last memory."""
         outputs = []
-        for frame in x.split(memory.shape[0]):
+        for frame in _by_time(x, memory):
             reset, update = torch.sigmoid(self.gates(_join(frame, memory))).to(memory.dtype).chunk(2, dim=1)
             candidate = torch.tanh(self.candidate(_join(frame, reset * memory)))
             memory = torch.lerp(memory, candidate.to(memory.dtype), update)
@@ -54,7 +54,7 @@ class ConvLSTM(nn.Module):
         """Frames (T·B, C, h, w), memory (B, 2 C, h, w) → hidden for each frame (T·B, C, h, w), the last memory."""
         hidden, cell = memory.chunk(2, dim=1)
         outputs = []
-        for frame in x.split(memory.shape[0]):
+        for frame in _by_time(x, memory):
             take, keep, show, candidate = self.gates(_join(frame, hidden)).to(memory.dtype).chunk(4, dim=1)
             cell = torch.sigmoid(keep) * cell + torch.sigmoid(take) * torch.tanh(candidate)
             hidden = torch.sigmoid(show) * torch.tanh(cell)
@@ -124,6 +124,11 @@ class RecurrentStage(nn.Module):
         kept, moving = x.split((x.shape[1] - self.num_recurrent, self.num_recurrent), dim=1)
         moving, memory = self.unit(moving, memory)
         return torch.cat((kept, moving), dim=1), memory
+
+
+def _by_time(x: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
+    """Maps (T·B, …) as T of them; one alone is not split, so that a graph of one frame serves every number of clips."""
+    return (x,) if len(x) == len(memory) else x.split(len(memory))
 
 
 def _join(frame: Tensor, memory: Tensor) -> Tensor:

@@ -79,18 +79,23 @@ class Refiner(nn.Module):
         Returns:
             Alpha and residual (N, 4, H, W).
         """
-        matte = resize(coarse.matte, (images.shape[-2], images.shape[-1]))
         where = cells.nonzero()
         # Not in training: batch norms take their statistics from the windows.
         if not self.training and len(where) > DENSE_SHARE * cells.numel():
-            pixels = cells[:, None].repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
-            return torch.where(pixels, self.everywhere(images, coarse), matte)
+            return self.densely(images, coarse, cells)
+        matte = resize(coarse.matte, (images.shape[-2], images.shape[-1]))
         if len(where) > 0:
             half = [windows(part, where, CELL // 2, self.half_margin) for part in self._half_size(images, coarse)]
             refined = self._convolve(torch.cat(half, dim=1), windows(images, where, CELL, self.full_margin))
             grid = matte.unflatten(3, (-1, CELL)).unflatten(2, (-1, CELL)).permute(0, 2, 4, 1, 3, 5)
             grid[where.unbind(1)] = refined.to(matte.dtype)
         return matte
+
+    def densely(self, images: Tensor, coarse: Coarse, cells: Tensor) -> Tensor:
+        """`at_cells`, the whole frame being refined for it: no shape depends on what is seen."""
+        pixels = cells[:, None].repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+        matte = resize(coarse.matte, (images.shape[-2], images.shape[-1]))
+        return torch.where(pixels, self.everywhere(images, coarse), matte)
 
     def _half_size(self, images: Tensor, coarse: Coarse) -> list[Tensor]:
         """Base maps (N, 36, H/2, W/2) and images (N, 6, H/2, W/2)."""

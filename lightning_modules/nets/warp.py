@@ -26,9 +26,9 @@ def backward_warp(x: Tensor, flow: Tensor, padding: Literal["zeros", "border"] =
     """
     # Half precision would move points by up to half a pixel.
     with torch.autocast(x.device.type, enabled=False):
-        points = _points(flow)
-        size = points.new_tensor([x.shape[-1], x.shape[-2]])
-        grid = (2 * points + 1) / size - 1
+        across, down = _points(flow).unbind(dim=-1)
+        # Side by side, as a tensor of both sides would be a constant of a traced graph.
+        grid = torch.stack(((2 * across + 1) / flow.shape[-1] - 1, (2 * down + 1) / flow.shape[-2] - 1), dim=-1)
         return F.grid_sample(x.to(grid.dtype), grid, "bilinear", padding, align_corners=False).to(x.dtype)
 
 
@@ -49,7 +49,7 @@ def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
     """
     height, width = flow.shape[-2:]
     x, y = resize(flow.flatten(0, -4), size).unbind(1)
-    return torch.stack((x * (size[1] / width), y * (size[0] / height)), dim=1).unflatten(0, flow.shape[:-3])
+    return torch.stack((x * (size[1] / width), y * (size[0] / height)), dim=1).reshape(*flow.shape[:-2], *size)
 
 
 def _points(flow: Tensor) -> Tensor:

@@ -1,0 +1,83 @@
+"""A net in an ONNX file in the command that scores a net, and in the benchmark's list of nets."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from onnx import TensorProto, helper
+from PIL import Image
+
+from experiments import evaluate
+from experiments.benchmarks.subjects import parse_subject
+from experiments.inference.onnx_nets import OnnxNet
+from experiments.records.cell_record import CellRecord
+
+
+@pytest.fixture
+def grey(tmp_path: Path) -> Path:
+    """A file whose alpha is the mean of the colours; its output's name says nothing."""
+    shapes = {"src": ("b", 3, "h", "w"), "anything": ("b", 1, "h", "w")}
+    frame, matte = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items())
+    node = helper.make_node("ReduceMean", ["src"], ["anything"], axes=[1], keepdims=1)
+    graph = helper.make_graph([node], "grey", [frame], [matte])
+    onnx.save_model(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "grey.onnx"
+    )
+    return tmp_path / "grey.onnx"
+
+
+@pytest.fixture
+def testset(tmp_path: Path) -> Path:
+    """One clip of two grey frames, each its own matte, in the official layout."""
+    draw = np.random.default_rng(0)
+    for t in range(2):
+        pixels = draw.integers(0, 255, (40, 56), dtype=np.uint8)
+        for layer in ("com", "pha", "fgr", "bgr"):
+            folder = tmp_path / "set" / "static" / "0000" / layer
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray(pixels)
+            (picture if layer == "pha" else picture.convert("RGB")).save(folder / f"{t:04d}.png")
+    return tmp_path / "set"
+
+
+def evaluated(monkeypatch: pytest.MonkeyPatch, output: Path, *overrides: str) -> CellRecord:
+    monkeypatch.setattr(sys, "argv", ["evaluate", *overrides, f"output_dir={output}", "metrics=[mad]", "name=it"])
+    GlobalHydra.instance().clear()
+    assert evaluate.main() == 0
+    return CellRecord.load(output / "evaluate" / "it")
+
+
+def test_it_is_scored_like_any_net_and_its_record_says_what_it_was(grey, testset, tmp_path, monkeypatch) -> None:
+    record = evaluated(monkeypatch, tmp_path / "out", f"onnx={grey}", f"testset={testset}")
+    assert record.arm == {"model": "onnx", "checkpoint": "grey", "options": "default"}
+    assert record.metrics["mad"] == pytest.approx(0, abs=1e-3)
+    assert record.cost.keys() == {"milliseconds_per_frame", "frame"}
+    config = yaml.safe_load((record.folder / "config.yaml").read_text())
+    assert config["model"]["alpha"] == "anything"
+    assert len(config["checkpoint_sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("model=rvm",), "says which net it is and where it lies; leave model= out"),
+        (("refiner=bilinear",), "refiner cannot be set, the file holds one net"),
+        (("onnx_options.alpha=pha",), "it has no output pha; its outputs are anything"),
+        (("precision=bf16-mixed",), "give precision=32"),
+    ],
+)
+def test_what_does_not_go_with_it_is_told(words, message, grey, testset, tmp_path, monkeypatch) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluated(monkeypatch, tmp_path / "out", f"onnx={grey}", f"testset={testset}", *words)
+
+
+def test_the_benchmark_takes_it_by_name(grey) -> None:
+    subject = parse_subject(f"onnx={grey}")
+    assert isinstance(subject.build(), OnnxNet)
+    assert subject.paper_parameters is None
+    with pytest.raises(ValueError, match="there is no file"):
+        parse_subject("onnx=none.onnx")
