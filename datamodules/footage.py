@@ -133,4 +133,4 @@ def open_footage(named: str, fps: float = 30) -> Footage | Camera:
 
 
 def _rate(info: VideoInfo, fps: float) -> Fraction:
-    return Fraction(info.fps or fps).limit_denominator(1001)
+    return Fraction(info.fps or fps).limit_denominator(1001) or Fraction(1)  # a slide show

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -24,18 +24,17 @@ import pandas as pd
 import torch
 import torch.distributed as dist
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from torch import Tensor
 
 from datamodules.files.writing import write_file
 from experiments.benchmarks.cost import measure_cost
 from experiments.cells.study import move_aside
-from experiments.command.composing import run_hydra
+from experiments.command.composing import given_settings, run_hydra
 from experiments.command.errors import ends_with_one_line
 from experiments.command.messages import reason
 from experiments.command.quoting import quote_texts
-from experiments.inference.saved_nets import saved_name
+from experiments.inference.saved_nets import named_by_file
 from experiments.inference.streaming import run_frames
 from experiments.records.cell_record import CellRecord, write_config, write_table
 from experiments.records.fingerprints import size_text, what_changed
@@ -48,7 +47,6 @@ from experiments.scoring.progress import ClipProgress
 from experiments.scoring.trained_data import data_overrides, take_data, trained_config
 from lightning_modules.metrics.scores import DTSSD_LATER, METRICS, shown_scale
 from lightning_modules.nets.interface import MattingOutput
-from lightning_modules.nets.published import published
 
 
 def main() -> int:
@@ -57,9 +55,9 @@ def main() -> int:
     quote_texts()
     asked, given, trained = ("--help", "-h", "--cfg", "-c"), dict[str, Any](), None
     if not any(argument in asked for argument in sys.argv[1:]):
-        given = _settings(sys.argv[1:])
+        given = given_settings(sys.argv[1:])
         trained = trained_config(given)
-        sys.argv += [*_named_by_file(given), *(data_overrides(trained, given) if trained else [])]
+        sys.argv += [*named_by_file(given), *(data_overrides(trained, given) if trained else [])]
 
     def evaluate(config: DictConfig) -> None:
         if not isinstance(config.again, bool):
@@ -313,30 +311,6 @@ def _mark_failed(plan: Plan, error: Exception) -> None:
     record.status, record.finished = "failed", now()
     record.error = f"{type(error).__name__}: {reason(error)}"
     record.save()
-
-
-def _settings(arguments: Sequence[str]) -> dict[str, Any]:
-    """The settings that the command line gives, by name."""
-    overrides = [each for each in arguments if "=" in each and not each.startswith("-")]
-    return {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(overrides)}
-
-
-def _named_by_file(given: Mapping[str, Any]) -> list[str]:
-    """`model=NAME` where the command line leaves it out and its checkpoint, one of ours, or its weights say it.
-
-    Raises:
-        ValueError: weights are given beside another net or file, or none are known by that name.
-    """
-    if given.get("weights") is not None:
-        if others := [f"{name}=" for name in ("model", "checkpoint") if given.get(name) is not None]:
-            raise ValueError(
-                f"weights={given['weights']} says which net it is and where it lies; leave {' and '.join(others)} out"
-            )
-        return [f"model={published(str(given['weights'])).net}"]
-    if "model" in given or given.get("checkpoint") is None:
-        return []
-    name = saved_name(Path(str(given["checkpoint"])))
-    return [] if name is None else [f"model={name}"]
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ def write_segment(path: Path, suffix: str, rate: Fraction, crf: int) -> Iterator
     """
     import av
 
-    coding, stream, counts = CODINGS[suffix], None, {"pictures": 0, "packets": 0}
+    coding, counts = CODINGS[suffix], {"pictures": 0, "packets": 0}
+    stream: Any = None
     options = coding.options | ({"crf": str(crf)} if coding.quality else {})
 
     def mux(packets: list[Packet]) -> None:
@@ -176,7 +177,7 @@ def _packets(
 def _coded(picture: Tensor, coding: Coding) -> VideoFrame:
     """A picture as an encoder takes it: BT.709, limited range; odd sides repeat their last row or column."""
     import av
-    from av.video.reformatter import VideoReformatter
+    from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
     pixels = picture.permute(1, 2, 0).numpy()
     height, width, channels = pixels.shape
@@ -190,7 +191,7 @@ def _coded(picture: Tensor, coding: Coding) -> VideoFrame:
     else:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format={3: "rgb24", 4: "rgba"}[channels])
         frame = VideoReformatter().reformat(
-            frame, width, height, coding.pixels, dst_colorspace="ITU709", dst_color_range="MPEG"
+            frame, width, height, coding.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
     _tag(frame)
     return frame

@@ -63,7 +63,7 @@ class Sound:
         if not kept:
             return
         for packet in self.source.demux(*kept):
-            track = packet.stream
+            track: Any = packet.stream
             stream, copied = self.tracks[track.index]
             if packet.size and packet.pts is None:
                 continue
@@ -88,8 +88,8 @@ class Sound:
                 self.tracks[track.index] = container.add_stream_from_template(track), True
                 return
             encoder = ENCODERS[suffix]
-            stream = container.add_stream(encoder, rate=OPUS_RATE if encoder == "libopus" else track.rate)
-            stream.layout = track.layout  # type: ignore[attr-defined]
+            stream: Any = container.add_stream(encoder, rate=OPUS_RATE if encoder == "libopus" else track.rate)
+            stream.layout = track.layout
         except (av.error.FFmpegError, ValueError) as error:
             self.notes.append(f"{suffix} is written without the sound in {name}: {error}")
             return

@@ -78,3 +78,9 @@ def swept(arguments: Sequence[str]) -> list[str]:
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     parsed = OverridesParser.create().parse_overrides(overrides)
     return [override.key_or_group for override in parsed if override.is_sweep_override()]
+
+
+def given_settings(arguments: Sequence[str]) -> dict[str, Any]:
+    """The settings that the command line gives, by name."""
+    overrides = [each for each in arguments if "=" in each and not each.startswith("-")]
+    return {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(overrides)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lightning_modules.nets.checkpoint_files import no_state_dict, read_checkpoi
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.official import load_official
 from lightning_modules.nets.onnx_files import is_onnx
+from lightning_modules.nets.published import published
 
 
 def save_net(path: Path, net: MattingNet, model: dict[str, Any]) -> None:
@@ -34,6 +36,24 @@ def saved_name(path: Path) -> str | None:
     """
     saved = _read_ours(path)
     return None if saved is None else str(saved["model"]["name"])
+
+
+def named_by_file(given: Mapping[str, Any]) -> list[str]:
+    """`model=NAME` where the command line leaves it out and its checkpoint, one of ours, or its weights say it.
+
+    Raises:
+        ValueError: weights are given beside another net or file, or none are known by that name.
+    """
+    if given.get("weights") is not None:
+        if others := [f"{name}=" for name in ("model", "checkpoint") if given.get(name) is not None]:
+            raise ValueError(
+                f"weights={given['weights']} says which net it is and where it lies; leave {' and '.join(others)} out"
+            )
+        return [f"model={published(str(given['weights'])).net}"]
+    if "model" in given or given.get("checkpoint") is None:
+        return []
+    name = saved_name(Path(str(given["checkpoint"])))
+    return [] if name is None else [f"model={name}"]
 
 
 def load_net(path: Path, name: str, **changes: Any) -> tuple[MattingNet, dict[str, Any]]:

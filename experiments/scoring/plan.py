@@ -66,15 +66,15 @@ class Plan:
             # As many people and rooms are made by code as there are clips.
             config.data.test_clips, config.data.test_clip_length = config.protocol.clips, config.protocol.frames
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-        given = [_name(override) for override in hydra.overrides.task]
+        given = [setting_name(override) for override in hydra.overrides.task]
         if not isinstance(plain["threads"], int) or plain["threads"] < 1:
             raise ValueError(f"threads must be a number from 1 on, got {plain['threads']!r}")
         torch.set_num_threads(plain["threads"])
-        self.device = _device(plain["device"], local_rank)
+        self.device = device_of(plain["device"], local_rank)
         self.how, self.scoring = Streaming.of({name: plain[name] for name in STREAMING}), _scoring(plain)
         if plain["weights"] is not None:
             plain["checkpoint"] = str(published_file(plain["weights"]))
-        self.net, model = _net(plain, given, self.how)
+        self.net, model = net_of(plain, given, self.how)
         self.net.to(self.device).eval()
         self.clips: TestSet
         self.clips, self.parts = open_test_set(plain)
@@ -112,10 +112,10 @@ class Plan:
             what = config_hash({"settings": self.hash(), "data": self.data["fingerprint"]})
             name = f"{model['name']},{label},{data},{what}"
         self.folder = Path(plain["output_dir"]) / "evaluate" / short_name(str(name), 200)
-        task = [each for each in hydra.overrides.task if _name(each) != "data.cache_dir"]
+        task = [each for each in hydra.overrides.task if setting_name(each) != "data.cache_dir"]
         options = sorted(each for each in task if _is_in(each, ("model.", *RUN_OPTIONS)))
         self.arm = {"model": model["name"], "checkpoint": label, "options": ",".join(options) or "default"}
-        asked = (each for each in task if _is_in(each, SET_OPTIONS) and _name(each) not in PLACES)
+        asked = (each for each in task if _is_in(each, SET_OPTIONS) and setting_name(each) not in PLACES)
         self.study = ",".join([data, *sorted(asked)])
         self.source = plain["testset"] if in_folder else ", ".join([data, *_places(plain["data"])])
         self.scale = "" if in_folder else plain["scale"]["name"]
@@ -157,7 +157,12 @@ class Plan:
         return tuple(dict.fromkeys(names))
 
 
-def _device(name: str, local_rank: int) -> torch.device:
+def device_of(name: str, local_rank: int = 0) -> torch.device:
+    """The device that a setting names.
+
+    Raises:
+        ValueError: it names none, or one that is not there.
+    """
     if name not in DEVICES:
         raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
     device = pick_device(name)
@@ -177,8 +182,17 @@ def _scoring(plain: dict[str, Any]) -> Scoring:
     return Scoring(None if metrics is None else tuple(metrics), str(plain["quantise"]), plain["region"])
 
 
-def _net(plain: dict[str, Any], given: Sequence[str], how: Streaming) -> tuple[Any, dict[str, Any]]:
-    """The net and its options: those of the checkpoint, or the published ones, and what the command line changes."""
+def net_of(plain: dict[str, Any], given: Sequence[str], how: Streaming) -> tuple[Any, dict[str, Any]]:
+    """The net and its options: those of the checkpoint, or the published ones, and what the command line changes.
+
+    Args:
+        plain: the settings model, checkpoint, weights, refiner, prm, seed.
+        given: names of the settings that the command line gives.
+        how: it is to be run.
+
+    Raises:
+        ValueError: the file is missing, damaged or of another net, or an option does not fit it.
+    """
     model = plain["model"]
     if model is None:
         raise ValueError("say which net it is: model=NAME; only a checkpoint of ours (model.pt) knows it itself")
@@ -228,13 +242,14 @@ def _label(checkpoint: Path | None, trained: CellRecord | None) -> str:
     return ",".join(filter(None, [trained.experiment, trained.study, scale, *sorted(arm)]))
 
 
-def _name(override: str) -> str:
+def setting_name(override: str) -> str:
+    """Which setting an override of the command line sets."""
     return override.lstrip("+~").partition("=")[0]
 
 
 def _is_in(override: str, places: Sequence[str]) -> bool:
     """Whether an override sets one of these, or something in a group that is given as "group."."""
-    group, dot, _ = _name(override).partition(".")
+    group, dot, _ = setting_name(override).partition(".")
     return group + dot in places
 
 
