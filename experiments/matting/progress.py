@@ -120,8 +120,8 @@ class Earlier:
 
     def changed(self, settings: dict[str, Any]) -> list[str]:
         """Names of the settings that are others now."""
-        names = dict.fromkeys([*self.settings, *settings])
-        return [name for name in names if self.settings.get(name) != settings.get(name)]
+        now = json.loads(json.dumps(settings))  # as the record would have them, which knows no tuples
+        return [name for name in dict.fromkeys([*self.settings, *now]) if self.settings.get(name) != now.get(name)]
 
 
 def measured(folder: Path, names: Sequence[str] | dict[str, int]) -> dict[str, int]:
