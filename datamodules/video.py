@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -15,12 +17,21 @@ from torch import Tensor
 from datamodules.files.display import Display, display_of
 from datamodules.files.folders import VIDEO_SUFFIXES, frame_files, pictures_in
 from datamodules.files.pictures import read_image, refuse_other_size
-from datamodules.files.timeline import Start, frames_from, main_stream, scan, timeline_of_frames, timeline_of_packets
+from datamodules.files.timeline import (
+    TIMED_CONTAINERS,
+    Start,
+    frames_from,
+    main_stream,
+    scan,
+    timeline_of_frames,
+    timeline_of_packets,
+)
 from datamodules.files.writing import whole_file
 from datamodules.images import resize
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.frame import VideoFrame
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,8 @@ class VideoInfo:
         starts: where decoding may begin; () if only at the first frame.
         display: what turns a stored picture into the shown one; None for a folder.
         plain: decord reads it right.
+        time_base: seconds that a time stamp counts in.
+        clock_start: seconds that the file's clock shows at its beginning; broadcasts begin anywhere.
     """
 
     num_frames: int
@@ -48,6 +61,8 @@ class VideoInfo:
     starts: tuple[Start, ...] = ()
     display: Display | None = None
     plain: bool = False
+    time_base: Fraction = Fraction(1)
+    clock_start: Fraction = Fraction(0)
 
 
 def is_video(path: Path) -> bool:
@@ -116,6 +131,46 @@ def read_frames(path: str | Path, indices: list[int], height: int | None = None,
     return pictures[[wanted.index(i) for i in indices]] if wanted != indices else pictures
 
 
+def stream_frames(path: str | Path, start: int = 0) -> Iterator[Tensor]:
+    """The frames of a video one after the other, each decoded once; by PyAV.
+
+    Args:
+        path: a video file or a folder of frames.
+        start: the first frame that is wanted.
+
+    Yields:
+        (3, H, W) uint8, RGB.
+
+    Raises:
+        ValueError: the video is missing or broken, or a frame of it is damaged.
+    """
+    path, info = Path(path), probe(path)
+    if path.is_dir():
+        files = frame_files(path)
+        yield from (_read_frame(files, i, info) for i in range(start, info.num_frames))
+        return
+    import av
+    from av.video.reformatter import VideoReformatter
+
+    assert info.display is not None
+    scaler, wanted = VideoReformatter(), start
+    starts = [each for each in info.starts if 0 < each.index <= start]
+    for begin in (*starts[-1:], None):  # from the first frame where the file's index leads elsewhere
+        try:
+            with av.open(str(path)) as container:
+                main_stream(container).thread_type = "AUTO"
+                for index, frame in _numbered(container, info, begin):
+                    if index == wanted:
+                        yield info.display.show(frame, (info.height, info.width), scaler)
+                        wanted += 1
+        except av.error.FFmpegError as error:
+            raise ValueError(f"cannot decode {path}: {_reason(error)}; replace or remove the file") from error
+        if wanted > start:
+            break
+    if wanted < info.num_frames:
+        raise ValueError(f"cannot decode {path}: frame {wanted} is damaged; replace or remove the file")
+
+
 # libx264 options with which the same frames give the same bytes: with its macroblock tree they depend on where in
 # memory the frames lie (seen with libx264 165 and AVX-512).
 REPEATABLE = {"threads": "1", "x264-params": "mbtree=0"}
@@ -180,7 +235,9 @@ def _probe_file(path: Path) -> VideoInfo:
         except ValueError as error:
             raise ValueError(f"cannot decode {path}: {error}") from None
         timeline = timeline_of_packets(container, stream, packets, first.interlaced_frame)
-        codec, fps = stream.codec_context.name, float(stream.average_rate or 0)
+        codec, fps, time_base = stream.codec_context.name, float(stream.average_rate or 0), stream.time_base
+        timed = container.format.name.startswith(TIMED_CONTAINERS)
+        clock_start = Fraction(0 if timed else container.start_time or 0, av.time_base)
         plain = (
             (timeline is not None and timeline.regular)
             and (codec == "h264" and first.format.name in ("yuv420p", "yuvj420p"))
@@ -191,7 +248,17 @@ def _probe_file(path: Path) -> VideoInfo:
             timeline = timeline_of_frames(container, main_stream(container), packets)
     num_frames = len(timeline.times)
     return VideoInfo(
-        num_frames, display.height, display.width, fps, codec, timeline.times, timeline.starts, display, plain
+        num_frames,
+        display.height,
+        display.width,
+        fps,
+        codec,
+        timeline.times,
+        timeline.starts,
+        display,
+        plain,
+        time_base or Fraction(1),
+        clock_start,
     )
 
 
@@ -254,17 +321,26 @@ def _decode_by_pyav(path: Path, info: VideoInfo, wanted: list[int], size: tuple[
 def _collect(
     container: InputContainer, info: VideoInfo, start: Start | None, wanted: list[int], size: tuple[int, int]
 ) -> dict[int, Tensor]:
-    """Those of the wanted frames that come, by their time of display, or by their count where times do not tell."""
+    """Those of the wanted frames that come."""
     from av.video.reformatter import VideoReformatter
 
     assert info.display is not None
     scaler = VideoReformatter()
-    numbers = {info.timestamps[i]: i for i in wanted} if info.starts else None
     found: dict[int, Tensor] = {}
-    for count, frame in enumerate(frames_from(container, main_stream(container), start)):
-        index = count if numbers is None else numbers.get(frame.pts, -1)
+    for index, frame in _numbered(container, info, start):
         if index in wanted:
             found[index] = info.display.show(frame, size, scaler)
             if len(found) == len(wanted):
                 break
     return found
+
+
+def _numbered(container: InputContainer, info: VideoInfo, start: Start | None) -> Iterator[tuple[int, VideoFrame]]:
+    """Frames and their numbers by their time of display, or by their count where times do not tell; −1: not shown."""
+    times: Any = info.timestamps
+    for count, frame in enumerate(frames_from(container, main_stream(container), start)):
+        index = count
+        if info.starts:
+            place = -1 if frame.pts is None else bisect_left(times, frame.pts)
+            index = place if 0 <= place < len(times) and times[place] == frame.pts else -1
+        yield index, frame

@@ -21,7 +21,7 @@ FLOORS = (
     {"inference", "logging"},
     {"training"},
     {"scoring", "benchmarks"},
-    {"cells"},
+    {"cells", "matting"},
     {"reporting"},
 )
 

@@ -13,6 +13,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from datamodules.files.writing import write_file
+
 # By what is in the file, whatever its name says.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 # Pillow's kinds of pixels → those with 8 bits a channel that hold the same.
@@ -68,6 +70,16 @@ def read_pixels(path: Path, turned: bool = True) -> Tensor:
     except DAMAGE as error:
         reason = " ".join(str(error).split()) or "damaged"
         raise ValueError(f"cannot read {path}: {reason}; replace or remove the file") from None
+
+
+def write_png(path: Path, picture: Tensor) -> None:
+    """Write (1, 3 or 4 channels, H, W) uint8, grey, RGB or RGBA; whole or not at all."""
+    pixels = picture.permute(1, 2, 0).numpy()
+    buffer = BytesIO()
+    Image.fromarray(pixels[..., 0] if len(picture) == 1 else np.ascontiguousarray(pixels)).save(
+        buffer, "PNG", compress_level=1
+    )
+    write_file(path, buffer.getvalue())
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -12,7 +12,8 @@ from hydra.errors import HydraException
 # Settings whose values are places, names or patterns, whatever characters those have.
 TEXTS = (
     *("checkpoint", "testset", "output", "output_dir", "results_dir", "cache_dir", "sheet", "root", "scenes", "splits"),
-    *("scene_splits", "youtubevis", "coco", "supervisely", "dir", "person", "name", "onnx"),
+    *("scene_splits", "youtubevis", "coco", "supervisely", "dir", "person", "name", "onnx", "input", "over"),
+    "background",
 )
 
 

@@ -189,7 +189,7 @@ def net_of(plain: dict[str, Any], given: Sequence[str], how: Streaming) -> tuple
     """The net and its options: those of the checkpoint, or the published ones, and what the command line changes.
 
     Args:
-        plain: the settings model, checkpoint, weights, refiner, prm, seed; and onnx, onnx_options where there are such.
+        plain: the settings model, checkpoint, weights, onnx, onnx_options, refiner, prm, seed.
         given: names of the settings that the command line gives.
         how: it is to be run.
 
@@ -197,7 +197,7 @@ def net_of(plain: dict[str, Any], given: Sequence[str], how: Streaming) -> tuple
         ValueError: the file is missing, damaged or of another net, or an option does not fit it.
     """
     model = plain["model"]
-    if plain.get("onnx") is not None:
+    if plain["onnx"] is not None:
         return _onnx_net(plain)
     if model is None:
         raise ValueError("say which net it is: model=NAME; only a checkpoint of ours (model.pt) knows it itself")

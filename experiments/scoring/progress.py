@@ -15,8 +15,11 @@ SECONDS_BETWEEN_LINES = 30
 class ClipProgress:
     """Clips done, frames per second and the time that is left; use it in a `with` statement."""
 
-    def __init__(self, num_clips: int, num_frames: int, what: str = "clips", shown: bool = True) -> None:
-        """Of `num_clips` clips, called `what`, with `num_frames` frames in all; nothing is printed unless `shown`."""
+    def __init__(self, num_clips: int, num_frames: int | None, what: str = "clips", shown: bool = True) -> None:
+        """Of `num_clips` clips, called `what`, with `num_frames` frames in all, None where nobody knows.
+
+        Nothing is printed unless `shown`.
+        """
         self.num_clips, self.num_frames, self.what = num_clips, num_frames, what
         self.clips = self.frames = 0
         self.begin = self.last_line = time.monotonic()
@@ -42,7 +45,7 @@ class ClipProgress:
             self.bar.update(self.task, completed=self.frames, note=self._note())
         elif self.shown and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.monotonic()
-            print(f"{self._note()}, {self._left()} left", flush=True)
+            print(f"{self._note()}{self._left()}", flush=True)
 
     def add_clip(self) -> None:
         """One clip more is done."""
@@ -59,5 +62,7 @@ class ClipProgress:
         return f"{self.clips}/{self.num_clips} {self.what}, {self.frames_per_second:.1f} frames/s"
 
     def _left(self) -> str:
+        if self.num_frames is None:
+            return ""
         minutes, seconds = divmod(round((self.num_frames - self.frames) / self.frames_per_second), 60)
-        return f"{minutes}:{seconds:02d} min"
+        return f", {minutes}:{seconds:02d} min left"

@@ -1,0 +1,1 @@
+"""A user's own video through a net into files."""
