@@ -60,7 +60,7 @@ def export(config: DictConfig) -> None:
     if plain["weights"] is not None:
         plain["checkpoint"] = str(published_file(plain["weights"]))
     given = [setting_name(override) for override in HydraConfig.get().overrides.task]
-    net, model = net_of(plain, given, Streaming())
+    net, model = net_of({**plain, "onnx": None}, given, Streaming())
     try:
         graph = frame_graph(net)
     except ValueError as error:

@@ -181,7 +181,7 @@ def _one(role: str, candidates: Sequence[Port], told: Mapping[str, Any], optiona
 class OnnxNet(MattingNet):
     """A net in a file, called like one of ours; on the CPU, without gradient.
 
-    `state` is a tuple of arrays, one for each state of the file. It begins with zeros of the sides that the file
+    `state` is a tuple of tensors, one for each state of the file. It begins with zeros of the sides that the file
     fixes, and of 1 where it fixes none, as in RVM's files.
     """
 
@@ -223,11 +223,11 @@ class OnnxNet(MattingNet):
                 given[plate_name] = self._prepared(background[:, min(t, background.shape[1] - 1)])
             given |= {name: np.full(self._start_shape(name), number) for name, number in numbers.items()}
             states = [np.zeros(self._start_shape(name)) for name in self.ports.states] if state is None else state
-            given |= dict(zip(self.ports.states, states, strict=True))
+            given |= {name: np.asarray(each) for name, each in zip(self.ports.states, states, strict=True)}
             found = self._run(given)
             count = len(self.outputs) - len(self.ports.states)
             mattes.append([crop(torch.from_numpy(each).to(frames), size) for each in found[:count]])
-            state = tuple(found[count:])
+            state = tuple(map(torch.from_numpy, found[count:]))
             if mattes[-1][0].shape[-2:] != size:
                 raise ValueError(f"{self.path}: its {self.ports.alpha} is not of the frames' size but {found[0].shape}")
         alpha, *foreground = (torch.stack(parts, dim=1) for parts in zip(*mattes, strict=True))
