@@ -32,7 +32,7 @@ def model_card(cell: CellRecord, resamples: int = 10_000, seed: int = 0) -> dict
     cell.check()
     config = cell.read_config()
     matrix = build_matrix({"name": cell.experiment, "primary": ["mad", "dtssd"]}, [cell])
-    model = config.get("model") if isinstance(config.get("model"), dict) else {}
+    model = _group(config, "model")
     return {
         "name": str(model.get("name") or cell.arm.get("model") or cell.cell),
         "cell": cell,
@@ -50,7 +50,7 @@ def model_card(cell: CellRecord, resamples: int = 10_000, seed: int = 0) -> dict
 
 def _stages(config: dict[str, Any], cell: CellRecord) -> Table:
     rows = []
-    for name, stage in (config.get("recipe") or {}).get("stages", {}).items():
+    for name, stage in (_group(config, "recipe").get("stages") or {}).items():
         if stage is not None:
             objective = (stage.get("objective") or {}).get("name", "several")
             clips = cell.steps.get(name, {}).get("clips", "—")
@@ -61,7 +61,7 @@ def _stages(config: dict[str, Any], cell: CellRecord) -> Table:
 
 def _data(config: dict[str, Any], cell: CellRecord) -> list[str]:
     """Sources by part, and the fingerprint of all that was read."""
-    data = config.get("data") if isinstance(config.get("data"), dict) else {}
+    data = _group(config, "data")
     told = []
     for part, source in (data.get("source") or {}).items():
         places = (data.get("backgrounds") or {}).get(part) or {}
@@ -99,7 +99,7 @@ def _scores(matrix: Matrix, resamples: int, seed: int) -> Table:
 
 
 def _limits(matrix: Matrix, config: dict[str, Any], cell: CellRecord) -> list[str]:
-    data = config.get("data") if isinstance(config.get("data"), dict) else {}
+    data = _group(config, "data")
     train = ((data.get("source") or {}).get("train") or {}).get("name")
     limits = []
     if train == "procedural":
@@ -111,3 +111,9 @@ def _limits(matrix: Matrix, config: dict[str, Any], cell: CellRecord) -> list[st
         shorter = "" if cell.scale == "paper" else ": a shorter schedule and smaller frames than the paper's"
         limits.append(f"Trained at scale={cell.scale}{shorter}.")
     return limits + matrix.notes
+
+
+def _group(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """A group of settings; empty where a config has none, as that of an evaluation has no recipe."""
+    group = config.get(name)
+    return group if isinstance(group, dict) else {}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
-
-import pandas as pd
 
 
 def against_reference(report: Path) -> str:
@@ -19,28 +18,23 @@ def against_reference(report: Path) -> str:
     if not (reference / "scores.csv").is_file():
         return ""
     here, there = (_scores(folder / "scores.csv") for folder in (report, reference))
-    shared = here.index.intersection(there.index)
-    if shared.empty:
+    shared = here.keys() & there.keys()
+    if not shared:
         return f"no arm and seed of {reference} is in this report"
-    pairs = pd.DataFrame({"here": here[shared], "there": there[shared]})
-    other = pairs[pairs["here"] != pairs["there"]]
-    if other.empty:
-        return f"all {len(pairs)} scores that both have are those of {reference}"
-    apart = (other["here"] / other["there"] - 1).abs()
-    arm, metric, seed = apart.idxmax()
-    worst = other.loc[(arm, metric, seed)]
+    apart = {key: abs(here[key] / there[key] - 1) for key in sorted(shared) if here[key] != there[key]}
+    if not apart:
+        return f"all {len(shared)} scores that both have are those of {reference}"
+    worst = max(apart, key=lambda key: apart[key])
+    arm, metric, seed = worst
     return (
-        f"{len(other)} of {len(pairs)} scores differ from {reference}, most by {apart.max():.2g} of it: {metric} of "
-        f"{arm}, seed {seed}, is {worst['here']:g} here and {worst['there']:g} there"
+        f"{len(apart)} of {len(shared)} scores differ from {reference}, most by {apart[worst]:.2g} of it: {metric} of "
+        f"{arm}, seed {seed}, is {here[worst]:g} here and {there[worst]:g} there"
     )
 
 
-def _scores(path: Path) -> pd.Series:
+def _scores(path: Path) -> dict[tuple[str, str, str], float]:
     """The mean over all clips by label, metric and seed."""
-    table = pd.read_csv(path, usecols=["label", "metric", "stratum", "primary", "by_seed"])
-    table = table[table["primary"] & (table["stratum"] == "all")]
-    return pd.Series({
-        (row.label, row.metric, seed): float(value)
-        for row in table.itertuples()
-        for seed, _, value in (each.partition(":") for each in row.by_seed.split())
-    })  # fmt: skip
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["primary"] == "True" and row["stratum"] == "all"]
+    seeds = ((row, *each.split(":")) for row in rows for each in row["by_seed"].split())
+    return {(row["label"], row["metric"], seed): float(value) for row, seed, value in seeds}

@@ -119,7 +119,7 @@ class MODNetV(MattingNet):
         """
         super().__init__()
         if isinstance(brm, str):
-            brm, brm_mode = True, brm
+            brm_mode, brm = brm, True
         _check_choice("semantic_scale", semantic_scale, _MULTIPLES)
         _check_choice("last_block", last_block, _LAST_BLOCKS)
         _check_choice("prior_to_d", prior_to_d, ("f4", "e4"))
