@@ -104,8 +104,8 @@ def test_complete_cells_are_skipped(ablation: Path, root: Path) -> None:
 @pytest.mark.slow
 def test_a_cell_is_one_commands_and_ends_with_it(root: Path) -> None:
     (root / "twice").mkdir()
-    arms = ["+exp=brm_ablation", "model.brm=true,false", "seed=0", *SMOKE, "scale.steps=5000"]
-    first = subprocess.Popen(command(root / "twice", *arms))
+    arms = ["+exp=brm_ablation", "seed=0", *SMOKE, "scale.steps=5000"]
+    first = subprocess.Popen(command(root / "twice", *arms, "model.brm=true,false"))
     outputs = root / "twice/outputs/brm_ablation"
     deadline = time.monotonic() + 120
     while len(list(outputs.glob("*/progress"))) < 2 and time.monotonic() < deadline:

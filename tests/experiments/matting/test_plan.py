@@ -22,7 +22,7 @@ from tests.experiments.matting.films_and_nets import planner as planner
         ({"input": "{files}/model.pt"}, "model.pt: Invalid data"),
         ({"input": "{files}"}, "a folder without pictures"),
         ({"input": 97}, "camera 97 cannot be opened"),
-        ({"checkpoint": None}, "which net. give weights=NAME or checkpoint=FILE"),
+        ({"checkpoint": None}, "which net. give weights=NAME, checkpoint=FILE"),
         ({"checkpoint": "nowhere.pt"}, "there is no checkpoint nowhere.pt"),
         ({"write": ["alpha.gif"]}, r"write: there is no alpha\.gif; there are alpha\.mp4,"),
         ({"over": "nowhere.jpg"}, r"over=nowhere\.jpg: no such file"),
