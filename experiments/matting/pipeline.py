@@ -58,7 +58,7 @@ def matted(
         start: number of a frame.
         state: None at the first frame.
     """
-    device = next(net.parameters()).device
+    device = net.device
     length = how.chunk or min(FRAMES_AT_ONCE, max(1, PIXELS_AT_ONCE // (footage.size[0] * footage.size[1])))
     with closing(ahead(_chunks(footage, start, length))) as chunks:
         for times, frames in chunks:

@@ -143,9 +143,8 @@ def _on_cpu(state: Any) -> Any:
 
 def _state_of(net: MattingNet, state: Any) -> Any:
     """A state that was saved as a plain tuple, as the net knows it, where its weights are."""
-    device = next((each.device for each in net.parameters()), torch.device("cpu"))  # an ONNX file has none
     if isinstance(state, tuple | list):
-        moved = [each.to(device) if isinstance(each, Tensor) else each for each in state]
+        moved = [each.to(net.device) if isinstance(each, Tensor) else each for each in state]
         kind = net.state_type
         return kind(*moved) if isinstance(kind, type) and hasattr(kind, "_fields") else tuple(moved)
-    return state.to(device) if isinstance(state, Tensor) else state
+    return state.to(net.device) if isinstance(state, Tensor) else state

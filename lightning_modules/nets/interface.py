@@ -90,6 +90,11 @@ class MattingNet(nn.Module):
                 "output for the chunk before, or None at the start of a clip"
             )
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; the CPU for a net that has none, such as an ONNX file."""
+        return next((each.device for each in self.parameters()), torch.device("cpu"))
+
     def step(self, *inputs: Any) -> Any:
         """One frame (or a folded batch of frames) through the net; the unit that is compiled."""
         raise NotImplementedError(f"{type(self).__name__} has no step")

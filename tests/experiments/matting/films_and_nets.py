@@ -43,10 +43,12 @@ class Planner:
             self.defaults: dict[str, Any] = OmegaConf.to_container(compose("matte"))  # type: ignore[assignment]
         self.files = files
 
-    def job(self, output: Path, model: str = "modnet_v", **settings: Any) -> Job:
+    def job(self, output: Path, model: str | None = "modnet_v", **settings: Any) -> Job:
         """On the film with that net, where the settings do not say another."""
         usual = {"input": self.files / "film.mp4", "checkpoint": self.files / "model.pt", "threads": 1}
-        return make_job({**self.defaults, **usual, "model": {"name": model}, "output": output, **settings}, [])
+        return make_job(
+            {**self.defaults, **usual, "model": model and {"name": model}, "output": output, **settings}, []
+        )
 
     def run(self, output: Path, again: bool = False, **settings: Any) -> bool:
         """Whether all of it is done."""

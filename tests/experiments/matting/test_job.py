@@ -17,7 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.video import probe, read_frames
+from experiments.inference.exported_files import write_onnx
+from experiments.inference.saved_nets import load_net
 from experiments.matting import job, pipeline
+from lightning_modules.nets.frame_graphs import frame_graph
 from tests.datamodules.films import frame_times, sound_packets, write_film
 from tests.experiments.matting.films_and_nets import BASE, TIMES, Planner
 from tests.experiments.matting.films_and_nets import files as files
@@ -47,6 +50,20 @@ def test_a_folder_of_frames_has_the_rate_that_is_told(planner: Planner, tmp_path
     assert planner.run(tmp_path / "out", input=tmp_path / "frames", fps=10, write=["alpha.mp4", "foreground.png"])
     assert frame_times(tmp_path / "out/alpha.mp4") == [0, Fraction(1, 10), Fraction(1, 5)]
     assert Image.open(tmp_path / "out/foreground/00000002.png").size == (67, 41)
+
+
+def test_a_net_in_an_onnx_file_mattes_as_the_net_that_it_was_made_of(
+    planner: Planner, files: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    net, _ = load_net(files / "model.pt", "modnet_v")
+    write_onnx(tmp_path / "net.onnx", frame_graph(net), {})
+    onnx = {"checkpoint": None, "model": None, "onnx": tmp_path / "net.onnx", "downsample_ratio": None}
+    for name, settings in (("ours", {}), ("onnx", onnx)):
+        assert planner.run(tmp_path / name, write=["alpha.png"], **settings)
+    for k in range(len(TIMES)):
+        ours, other = (np.asarray(Image.open(tmp_path / f"{name}/alpha/{k:08d}.png"), int) for name in ("ours", "onnx"))
+        assert np.abs(ours - other).max() <= 1
 
 
 @pytest.fixture
