@@ -125,10 +125,21 @@ def read_onnx(path: Path) -> Call:
 
 
 def read_program(path: Path, outputs: Sequence[str]) -> Call:
-    """A program of `torch.export` as a function of named tensors, in the order in which they are given."""
-    module = torch.export.load(io.BytesIO(path.read_bytes())).module()
+    """A program of `torch.export` as a function of named tensors, in the order in which they are given.
+
+    Raises:
+        ValueError: it cannot be read again, or later, it cannot be called; some graphs are written all the same.
+    """
+    try:
+        module = torch.export.load(io.BytesIO(path.read_bytes())).module()
+    except Exception as error:
+        raise ValueError(f"torch.export cannot read again what it wrote: {reason(error)}") from None
 
     def call(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return dict(zip(outputs, module(*given.values()), strict=True))
+        try:
+            return dict(zip(outputs, module(*given.values()), strict=True))
+        except Exception as error:
+            sizes = ", ".join(f"{name} {list(each.shape)}" for name, each in given.items())
+            raise ValueError(f"the program cannot be called on {sizes}: {reason(error)}") from None
 
     return call
