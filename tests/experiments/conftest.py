@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pandas as pd
 import pytest
 import torch
 import wandb
+from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
+from experiments import evaluate
 from experiments.logging.cell_logger import CellLogger
 from experiments.records.cell_record import CellRecord, write_config, write_table
 from lightning_modules.objectives.interface import Objective
@@ -46,6 +49,33 @@ def pictures(tmp_path: Path) -> Path:
             pixels = draw.integers(0, 256, (48, 48, channels), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
     return tmp_path
+
+
+@pytest.fixture
+def testset(tmp_path: Path) -> Path:
+    """One clip of two grey frames, each its own matte, in the official layout."""
+    draw = np.random.default_rng(0)
+    for t in range(2):
+        pixels = draw.integers(0, 255, (40, 56), dtype=np.uint8)
+        for layer in ("com", "pha", "fgr", "bgr"):
+            folder = tmp_path / "set" / "static" / "0000" / layer
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray(pixels)
+            (picture if layer == "pha" else picture.convert("RGB")).save(folder / f"{t:04d}.png")
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., CellRecord]:
+    """Runs `experiments.evaluate` in this process and gives the record that it leaves in a folder."""
+
+    def run(output: Path, *overrides: str) -> CellRecord:
+        monkeypatch.setattr(sys, "argv", ["evaluate", *overrides, f"output_dir={output}", "metrics=[mad]", "name=it"])
+        GlobalHydra.instance().clear()
+        assert evaluate.main() == 0
+        return CellRecord.load(output / "evaluate" / "it")
+
+    return run
 
 
 @pytest.fixture

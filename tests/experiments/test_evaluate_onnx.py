@@ -1,20 +1,14 @@
 """A net in an ONNX file in the command that scores a net, and in the benchmark's list of nets."""
 
-import sys
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 import yaml
-from hydra.core.global_hydra import GlobalHydra
 from onnx import TensorProto, helper
-from PIL import Image
 
-from experiments import evaluate
 from experiments.benchmarks.subjects import parse_subject
 from experiments.inference.onnx_nets import OnnxNet
-from experiments.records.cell_record import CellRecord
 
 
 @pytest.fixture
@@ -30,29 +24,8 @@ def grey(tmp_path: Path) -> Path:
     return tmp_path / "grey.onnx"
 
 
-@pytest.fixture
-def testset(tmp_path: Path) -> Path:
-    """One clip of two grey frames, each its own matte, in the official layout."""
-    draw = np.random.default_rng(0)
-    for t in range(2):
-        pixels = draw.integers(0, 255, (40, 56), dtype=np.uint8)
-        for layer in ("com", "pha", "fgr", "bgr"):
-            folder = tmp_path / "set" / "static" / "0000" / layer
-            folder.mkdir(parents=True, exist_ok=True)
-            picture = Image.fromarray(pixels)
-            (picture if layer == "pha" else picture.convert("RGB")).save(folder / f"{t:04d}.png")
-    return tmp_path / "set"
-
-
-def evaluated(monkeypatch: pytest.MonkeyPatch, output: Path, *overrides: str) -> CellRecord:
-    monkeypatch.setattr(sys, "argv", ["evaluate", *overrides, f"output_dir={output}", "metrics=[mad]", "name=it"])
-    GlobalHydra.instance().clear()
-    assert evaluate.main() == 0
-    return CellRecord.load(output / "evaluate" / "it")
-
-
-def test_it_is_scored_like_any_net_and_its_record_says_what_it_was(grey, testset, tmp_path, monkeypatch) -> None:
-    record = evaluated(monkeypatch, tmp_path / "out", f"onnx={grey}", f"testset={testset}")
+def test_it_is_scored_like_any_net_and_its_record_says_what_it_was(grey, testset, evaluated, tmp_path) -> None:
+    record = evaluated(tmp_path / "out", f"onnx={grey}", f"testset={testset}")
     assert record.arm == {"model": "onnx", "checkpoint": "grey", "options": "default"}
     assert record.metrics["mad"] == pytest.approx(0, abs=1e-3)
     assert record.cost.keys() == {"milliseconds_per_frame", "frame"}
@@ -70,9 +43,9 @@ def test_it_is_scored_like_any_net_and_its_record_says_what_it_was(grey, testset
         (("precision=bf16-mixed",), "give precision=32"),
     ],
 )
-def test_what_does_not_go_with_it_is_told(words, message, grey, testset, tmp_path, monkeypatch) -> None:
+def test_what_does_not_go_with_it_is_told(words, message, grey, testset, evaluated, tmp_path) -> None:
     with pytest.raises(ValueError, match=message):
-        evaluated(monkeypatch, tmp_path / "out", f"onnx={grey}", f"testset={testset}", *words)
+        evaluated(tmp_path / "out", f"onnx={grey}", f"testset={testset}", *words)
 
 
 def test_the_benchmark_takes_it_by_name(grey) -> None:

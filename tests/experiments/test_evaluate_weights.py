@@ -1,16 +1,12 @@
 """Published weights by name in the command that scores a net; a server on this machine stands for the network."""
 
 import hashlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from hydra.core.global_hydra import GlobalHydra
-from PIL import Image
 
-from experiments import evaluate
 from experiments.records.cell_record import CellRecord
 from tests.file_server import FileServer
 from tests.published_weights import SMALL, publish
@@ -21,30 +17,10 @@ def weights(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return publish(server, tmp_path, monkeypatch, SMALL)
 
 
-@pytest.fixture
-def testset(tmp_path: Path) -> Path:
-    """One clip of two frames in the official layout."""
-    draw = np.random.default_rng(0)
-    for layer in ("com", "pha", "fgr", "bgr"):
-        folder = tmp_path / "set" / "static" / "0000" / layer
-        folder.mkdir(parents=True)
-        for t in range(2):
-            pixels = draw.integers(0, 255, (40, 56) if layer == "pha" else (40, 56, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f"{t:04d}.png")
-    return tmp_path / "set"
-
-
-def evaluated(monkeypatch: pytest.MonkeyPatch, output: Path, *overrides: str) -> CellRecord:
-    monkeypatch.setattr(sys, "argv", ["evaluate", *overrides, f"output_dir={output}", "metrics=[mad]", "name=it"])
-    GlobalHydra.instance().clear()
-    assert evaluate.main() == 0
-    return CellRecord.load(output / "evaluate" / "it")
-
-
 def test_the_record_names_weights_hash_and_licence_and_its_command_runs_again(
-    weights: bytes, testset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: bytes, testset: Path, evaluated: Callable[..., CellRecord], tmp_path: Path
 ) -> None:
-    record = evaluated(monkeypatch, tmp_path / "named", "weights=ours", f"testset={testset}")
+    record = evaluated(tmp_path / "named", "weights=ours", f"testset={testset}")
     sha256 = hashlib.sha256(weights).hexdigest()
     assert record.arm == {"model": "modnet", "checkpoint": "ours", "options": "default"}
     assert "weights=ours" in record.command
@@ -58,7 +34,7 @@ def test_the_record_names_weights_hash_and_licence_and_its_command_runs_again(
     assert told in (record.folder / "scores.md").read_text()
 
     options = ("model=modnet", "model.width=0.25", "model.hidden=8", f"checkpoint={tmp_path}/ours.ckpt")
-    by_file = evaluated(monkeypatch, tmp_path / "file", *options, f"testset={testset}")
+    by_file = evaluated(tmp_path / "file", *options, f"testset={testset}")
     assert by_file.metrics == record.metrics
     assert by_file.config_hash == record.config_hash
 
@@ -77,8 +53,8 @@ def test_what_says_the_net_twice_or_is_unknown_is_refused(
     weights: bytes,
     server: FileServer,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    evaluated: Callable[..., CellRecord],
 ) -> None:
     with pytest.raises(ValueError, match=told):
-        evaluated(monkeypatch, tmp_path, *overrides)
+        evaluated(tmp_path, *overrides)
     assert not server.requests

@@ -626,9 +626,9 @@ def test_cells_of_other_data_are_named_and_left_out_and_those_that_do_not_say_ar
 
 
 def test_reports_of_two_comparisons_do_not_mix(make_cell, tmp_path, monkeypatch, capsys):
-    for key in ("", "model.hidden=4"):
+    for seed, key in enumerate(("", "model.hidden=4")):
         for arm in (WITH, WITHOUT):
-            cell = small(make_cell, arm, 0, scale="smoke", study=key)
+            cell = small(make_cell, arm, seed, scale="smoke", study=key)
             shutil.move(cell.folder, tmp_path / "runs" / "brm_ablation" / f"{key}{cell.folder.name}")
     places = [f"output_dir={tmp_path}/runs", f"results_dir={tmp_path}/reports"]
     for more in ([], ["model.hidden=4"]):
@@ -636,7 +636,8 @@ def test_reports_of_two_comparisons_do_not_mix(make_cell, tmp_path, monkeypatch,
         assert result.returncode == 0, result.stderr
     reports = {path.parent.name: path.read_text() for path in tmp_path.glob("reports/brm_ablation/*/report.md")}
     assert reports.keys() == {"smoke", "smoke,model.hidden=4"}
-    assert all("1 seed" in text for text in reports.values())
+    told = {name: [seed for seed in (0, 1) if f"seed={seed}" in text] for name, text in reports.items()}
+    assert told == {"smoke": [0], "smoke,model.hidden=4": [1]}
 
 
 def test_the_share_of_the_bounds_gain_is_told_with_its_interval(make_cell, experiment, write):
