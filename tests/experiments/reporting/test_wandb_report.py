@@ -81,6 +81,8 @@ def test_the_report_command_sends_it_if_asked(
     monkeypatch.setattr(report, "send_report", lambda study, project: sent.append(study))
     cell = make_cell({"model.brm": True}, 0, strata=("static",), clips=1, frames=2)
     cell.folder.parent.rename(tmp_path / "brm_ablation")
-    monkeypatch.setattr("sys.argv", ["report", "+exp=brm_ablation", f"output_dir={tmp_path}", f"logger.mode={mode}"])
+    # A folder without a reference: the report that the stand-in does not write is not compared with it.
+    words = ["report", "+exp=brm_ablation", f"output_dir={tmp_path}", f"results_dir={tmp_path}", f"logger.mode={mode}"]
+    monkeypatch.setattr("sys.argv", words)
     assert report.main() == 0
     assert len(sent) == (mode == "online")
