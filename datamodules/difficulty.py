@@ -28,12 +28,17 @@ class Difficulty:
     """Size of the person's canvas; at 1 it just covers the output. MODNet: 384 to 768 for 512."""
     foreground_speed: Range = (0.0, 0.0)
     """Own camera path of the foreground, as `background_speed`; 0 for none. Stills move only by it."""
+    absence_share: float = 0.0
+    """Share of clips in which the person is out of the picture for a part: comes, goes, or goes and comes back."""
     flip_share: float = 0.5
     """Share of foregrounds that are mirrored."""
 
     background_speed: Range = (1.0, 1.0)
     """Factor of the background's shift from pose to pose, a new pose every 10 frames (shift ±8 %, rotation ±5°,
     zoom 1–1.25, shear ±3°; above 1 only the shift grows)."""
+    background_view: float = 1.0
+    """Side of the largest piece of the scene that the output shows, in sides of the scene; a camera that needs more
+    room shows less. With 1 a still camera shows a scene from further away than a moving one does."""
     static_share: float = 0.3
     """Share of clips whose background does not move at all."""
     shake_share: float = 0.5
@@ -134,6 +139,7 @@ def _limits(name: str) -> Range:
 _LIMITS = {
     "foreground_hue": (-0.5, 0.5),
     "alpha_gamma": (0.01, 100.0),
+    "background_view": (0.1, 1.0),
     "crop_height": (1.0, 8.0),
     "crop_width": (1.0, 8.0),
     "jpeg_quality": (1.0, 100.0),
@@ -141,15 +147,18 @@ _LIMITS = {
 }
 _PLAIN = {"camouflage": (0.0, 0.0)}
 _CAMOUFLAGED = {"camouflage": (0.5, 0.5)}
+_STILL = {"foreground_speed": (0.0, 0.0), "absence_share": 0.0}
+_MOVING = {"foreground_speed": (2.0, 2.0), "absence_share": 0.5}
 _STATIC = {"static_share": 1.0}
-_SLOW = {"static_share": 0.0, "background_speed": (1.0, 1.0)}
 _FAST = {"static_share": 0.0, "background_speed": (3.0, 3.0)}
 
 STRATA = MappingProxyType(
     {
-        f"{motion_name} {colour_name}": {**motion, **colour}
+        f"{person_name} {camera_name} {colour_name}": {**person, **camera, **colour}
         for colour_name, colour in (("plain", _PLAIN), ("camouflaged", _CAMOUFLAGED))
-        for motion_name, motion in (("static", _STATIC), ("slow", _SLOW), ("fast", _FAST))
+        for camera_name, camera in (("static", _STATIC), ("fast", _FAST))
+        for person_name, person in (("still", _STILL), ("moving", _MOVING))
     }
 )
-"""Conditions of the default test set: how fast the background moves × whether the person looks like it."""
+"""Conditions of the default test set: whether the person moves about × how fast the camera moves × whether the person
+looks like what is behind."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from datamodules.augment.codec import NO_H264, NO_JPEG
 from datamodules.augment.crop import random_window
-from datamodules.augment.motion import cover, nearer, path_matrices, place, random_path
+from datamodules.augment.motion import SHIFT_X, absences, cover, nearer, path_matrices, place, random_path, stand
 from datamodules.augment.photometric import change_alpha, change_colours, changing_light, jitter_colours, random_gain
 from datamodules.augment.temporal import choose_frames
 from datamodules.batch import Layers
@@ -152,7 +154,7 @@ def _background_affines(
     )
     matrices = path_matrices(path, size)
     near = path_matrices(nearer(path, draws.number("parallax", difficulty.parallax)), size)
-    to_canvas = cover(matrices, size, canvas)
+    to_canvas = cover(matrices, size, canvas, difficulty.background_view)
     return (to_canvas @ matrices)[:, :2].float(), (to_canvas @ near)[:, :2].float()
 
 
@@ -169,10 +171,21 @@ def _foreground_affine(
         draws.happens("flip", difficulty.flip_share),
     )
     speed = draws.number("foreground speed", difficulty.foreground_speed)
-    if speed == 0:
+    absent = draws.happens("absence share", difficulty.absence_share)
+    if speed == 0 and not absent:
         return placed[:2].float().expand(num_frames, 2, 3)
-    path = random_path(num_frames, draws.generator("foreground path"), speed=speed, zoom=(0.9, 1.1))
-    return (placed @ path_matrices(path, size))[:, :2].float()
+    path = torch.zeros(num_frames, 5, dtype=torch.float64)
+    if speed:
+        path = random_path(num_frames, draws.generator("foreground path"), speed=speed, zoom=(0.9, 1.1))
+    if absent:
+        # What lies under the output moves left as the path goes right.
+        left, right = ((edge - placed[0, 2]) / placed[0, 0] for edge in (-0.5, canvas[1] - 0.5))
+        low, high = min(left, right), max(left, right)
+        way = low - size[1] if draws.happens("absence side", 0.5) else high
+        # Further than that, since the sway may bring back some of it, by its shift, zoom and rotation.
+        reach = math.copysign(1.2 * abs(way) / min(size) + float(path[:, SHIFT_X].abs().amax()), way)
+        path[:, SHIFT_X] += reach * absences(num_frames, draws)
+    return stand(placed, path_matrices(path, size), size, canvas)[:, :2].float()
 
 
 def _compression(codec: str, share: float, low_high: tuple[int, int], none: int, draws: Draws) -> Tensor:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from datamodules.dice import Draws
 
 ROTATION, SHEAR, SHIFT_X, SHIFT_Y, LOG_ZOOM = range(5)
 
@@ -70,6 +73,39 @@ def random_path(
     return path
 
 
+def absences(num_frames: int, draws: Draws) -> Tensor:
+    """How far out of the picture somebody is who comes, goes, or goes and comes back, one as likely as the other.
+
+    Args:
+        num_frames: T; of a clip of one frame nobody is missing.
+        draws: the clip's dice.
+
+    Returns:
+        (T,) float64 in [0, 1]: 0 in the picture, 1 just out of it. Who comes is out for the first 10 to 50 % of the
+        clip, who goes leaves after 30 to 60 %, who comes back leaves within 20 % and is away for 10 to 20 %; each way
+        takes 20 to 40 % of the clip.
+    """
+
+    def share(what: str, low: float, high: float) -> float:
+        return draws.number(f"absence {what}", (low, high))
+
+    away, home = share("way out", 0.2, 0.4), share("way back", 0.2, 0.4)
+    match draws.integer("absence", 0, 2):
+        case 0:
+            arrives = share("until", 0.1, 0.5)
+            times, places = [arrives, arrives + home], [1.0, 0.0]
+        case 1:
+            leaves = share("from", 0.3, 0.6)
+            times, places = [leaves, leaves + away], [0.0, 1.0]
+        case _:
+            leaves, gone = share("from", 0.0, 0.2), share("gone", 0.1, 0.2)
+            times = [leaves, leaves + away, leaves + away + gone, leaves + away + gone + home]
+            places = [0.0, 1.0, 1.0, 0.0]
+    position = np.arange(num_frames) / max(num_frames - 1, 1)
+    out = np.interp(position, times, places) if num_frames > 1 else np.zeros(1)
+    return torch.from_numpy(out * out * (3 - 2 * out))
+
+
 def nearer(path: Tensor, parallax: float) -> Tensor:
     """The path as a nearer plane sees it: shifted `parallax` times as far from frame 0."""
     near = path.clone()
@@ -98,15 +134,16 @@ def path_matrices(path: Tensor, size: tuple[int, int]) -> Tensor:
     return matrices
 
 
-def cover(matrices: Tensor, size: tuple[int, int], canvas: tuple[int, int]) -> Tensor:
+def cover(matrices: Tensor, size: tuple[int, int], canvas: tuple[int, int], view: float = 1.0) -> Tensor:
     """Lay a canvas under the output so that no frame shows its border.
 
-    The canvas fills the output; if the path needs more room, the output shows a smaller piece of it.
+    The output shows `view` of the canvas; if the path needs more room, it shows a smaller piece of it.
 
     Args:
         matrices: (T, 3, 3), as `path_matrices` gives them.
         size: (height, width) of the output.
         canvas: (height, width) of the canvas.
+        view: side of the largest piece that the output can show, in sides of the canvas, in (0, 1].
 
     Returns:
         (3, 3) still picture under the output → canvas pixel; times `matrices` it is output → canvas.
@@ -119,7 +156,7 @@ def cover(matrices: Tensor, size: tuple[int, int], canvas: tuple[int, int]) -> T
     low, high = seen.amin((0, 2)), seen.amax((0, 2))
     extent = torch.tensor([canvas[1], canvas[0]], dtype=matrices.dtype)
     output = torch.tensor([width, height], dtype=matrices.dtype)
-    scale = torch.minimum((extent / output).amin(), (extent / (high - low)).amin())
+    scale = torch.minimum(view * (extent / output).amin(), (extent / (high - low)).amin())
     centred = (extent - 1) / 2 - scale * (output - 1) / 2
     offset = torch.maximum(torch.minimum(centred, extent - 0.5 - scale * high), -0.5 - scale * low)
     to_canvas = torch.eye(3, dtype=matrices.dtype)
@@ -159,6 +196,26 @@ def place(
     if flip:
         matrix[0] = torch.tensor([0, 0, canvas[1] - 1], dtype=torch.float64) - matrix[0]
     return matrix
+
+
+def stand(placed: Tensor, matrices: Tensor, size: tuple[int, int], canvas: tuple[int, int]) -> Tensor:
+    """Move a placed canvas, but never so that its lower end, where half-body pictures are cut off, comes into view.
+
+    Args:
+        placed: (3, 3), as `place` gives it.
+        matrices: (T, 3, 3), as `path_matrices` gives them.
+        size: (height, width) of the output.
+        canvas: (height, width) of the canvas.
+
+    Returns:
+        (T, 3, 3) output → canvas pixel; the whole path is lowered by as much as its highest frame needs.
+    """
+    corners = torch.tensor([[-0.5, size[0] - 0.5, 1], [size[1] - 0.5, size[0] - 0.5, 1]], dtype=placed.dtype).T
+    # A pixel of the output deeper than the canvas ends, out of reach of the interpolation; or as deep as it stands.
+    deepest = torch.maximum((placed @ corners)[1].amax(), canvas[0] - 0.5 - placed[1, 1])
+    lowered = placed.clone()
+    lowered[1, 2] -= ((placed @ matrices @ corners)[:, 1].amax() - deepest).clamp_min(0)
+    return lowered @ matrices
 
 
 def _linear(p: float) -> float:

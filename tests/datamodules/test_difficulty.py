@@ -20,7 +20,7 @@ def test_default_strata_are_known_options(name: str) -> None:
 
 
 def test_wrong_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown pann; known are alpha_gamma"):
+    with pytest.raises(ValueError, match="unknown pann; known are absence_share"):
         Difficulty().but({"pann": (0, 0)})
     with pytest.raises(ValueError, match="pan must be"):
         Difficulty(pan=(0.2, 0.1))

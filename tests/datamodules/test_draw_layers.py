@@ -170,9 +170,14 @@ def test_crop_shows_a_window_of_a_larger_frame() -> None:
     same(windows[3], draw(3, crop_height=2.0, crop_width=2.0, static_share=1.0))
 
 
-@pytest.mark.parametrize("name", ["light_change", "gain", "photometric", "foreground_speed", "crop_height"])
+@pytest.mark.parametrize(
+    "name",
+    ["light_change", "gain", "photometric", "foreground_speed", "absence_share", "background_view", "crop_height"],
+)
 def test_option_has_an_effect(name: str) -> None:
-    value = {"gain": 1.0, "photometric": 1.0, "crop_height": 2.0}.get(name, (1.0, 1.0))
+    value = {"gain": 1.0, "photometric": 1.0, "absence_share": 1.0, "background_view": 0.5, "crop_height": 2.0}.get(
+        name, (1.0, 1.0)
+    )
     changed, plain = draw(8, **{name: value}), draw(8)
     differing = {
         key
@@ -184,6 +189,29 @@ def test_option_has_an_effect(name: str) -> None:
         "gain": {"fgr_gain", "bgr_gain"},
         "photometric": {"fgr", "bgr"},
         "foreground_speed": {"fgr_affine"},
+        "absence_share": {"fgr_affine"},
+        "background_view": {"bgr_affine", "near_affine"},
         "crop_height": {"fgr_affine", "bgr_affine", "near_affine"},
     }
     assert differing == expected[name]
+
+
+@pytest.mark.parametrize("speed", [0.0, 2.0])
+def test_who_is_away_is_wholly_out_of_the_picture_and_else_where_others_are(speed: float) -> None:
+    for index in range(20):
+        layers = draw(index, frames=24, absence_share=1.0, foreground_speed=(speed, speed))
+        there = draw(index, frames=24, foreground_speed=(speed, speed))
+        height, width = 32, 32
+        x = torch.arange(width, dtype=torch.float32)
+        # Canvas columns that the output's middle row shows.
+        columns = (
+            layers.fgr_affine[:, 0, :1] * x + layers.fgr_affine[:, 0, 1:2] * height / 2 + layers.fgr_affine[:, 0, 2:]
+        )
+        visible = ((columns > -1) & (columns < 40)).any(dim=1)
+        assert not visible.all()
+        assert visible.any()
+        moved = (layers.fgr_affine - there.fgr_affine).abs().amax((1, 2))
+        if speed == 0:
+            assert moved.min() < 1e-5
+    one = draw(0, frames=1, absence_share=1.0)
+    assert torch.equal(one.fgr_affine, draw(0, frames=1).fgr_affine)

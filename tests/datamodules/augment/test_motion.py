@@ -9,12 +9,15 @@ from datamodules.augment.motion import (
     SHEAR,
     SHIFT_X,
     SHIFT_Y,
+    absences,
     cover,
     nearer,
     path_matrices,
     place,
     random_path,
+    stand,
 )
+from datamodules.dice import Draws
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -109,3 +112,53 @@ def test_flip_mirrors_the_canvas() -> None:
     pixel = torch.tensor([10.0, 20, 1], dtype=torch.float64)
     assert (plain @ pixel)[0] + (flipped @ pixel)[0] == pytest.approx(99)
     assert (plain @ pixel)[1] == (flipped @ pixel)[1]
+
+
+@pytest.mark.parametrize("view", [1.0, 0.65])
+@pytest.mark.parametrize("speed", [0.0, 3.0])
+def test_no_more_of_the_canvas_shows_than_asked_for_and_a_still_camera_shows_just_that(
+    view: float, speed: float
+) -> None:
+    for seed in range(20):
+        matrices = path_matrices(random_path(24, generator(seed), speed=speed, zoom=(1.0, 1.0), degrees=0.0), (96, 96))
+        to_canvas = cover(matrices, (96, 96), (192, 192), view)
+        assert to_canvas[0, 0] <= 2 * view + 1e-9
+        if view < 1:
+            torch.testing.assert_close(to_canvas[0, 0], to_canvas.new_tensor(2 * view))
+
+
+def test_who_is_away_comes_goes_or_comes_back_and_is_out_and_in_for_a_while() -> None:
+    kinds = set()
+    for index in range(60):
+        out = absences(24, Draws((0, index)))
+        assert 0 <= out.min() <= out.max() <= 1
+        assert out.max() > 0.95
+        assert out.min() < 0.05
+        kinds.add((bool(out[0] > 0.5), bool(out[-1] > 0.5)))
+    assert kinds == {(True, False), (False, True), (False, False)}
+    assert absences(1, Draws((0, 0))).tolist() == [0.0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    speed=st.floats(0, 4),
+    scale=st.floats(0.4, 2.0),
+    canvas=st.tuples(st.integers(32, 300), st.integers(32, 300)),
+    flip=st.booleans(),
+)
+def test_the_lower_end_of_a_moving_person_never_comes_into_view(
+    seed: int, speed: float, scale: float, canvas: tuple[int, int], flip: bool
+) -> None:
+    size = (48, 64)
+    path = random_path(8, generator(seed), speed=speed, zoom=(0.9, 1.1))
+    placed = place(size, canvas, scale, (0.3, 0.6), flip)
+    seen = stand(placed, path_matrices(path, size), size, canvas) @ corners(*size)
+    assert seen[:, 1].max() <= canvas[0] - 0.5 + 1e-6
+
+
+def test_who_stands_where_the_picture_ends_is_not_moved_by_standing() -> None:
+    still = path_matrices(torch.zeros(2, 5, dtype=torch.float64), (48, 64))
+    for scale in (0.6, 1.4):
+        placed = place((48, 64), (80, 80), scale, (0.5, 0.5), False)
+        torch.testing.assert_close(stand(placed, still, (48, 64), (80, 80)), placed.expand(2, 3, 3))
