@@ -289,7 +289,7 @@ def streaming_cost(plan: Plan) -> dict[str, Any]:
     repetitions = 20 if batch.frames[0, 0, 0].numel() <= 512**2 or plan.device.type == "cuda" else 3
 
     def run(frame: Tensor, state: Any) -> MattingOutput:
-        return run_frames(plan.net, frame, state, plate, plan.how, batch.flow)
+        return run_frames(plan.net, frame, state, plate, plan.how, batch.flow, batch.alpha)
 
     cost = measure_cost(plan.net, batch.frames, repetitions, run)
     if isinstance(plan.net, OnnxNet):  # PyTorch sees none of them

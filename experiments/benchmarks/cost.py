@@ -32,13 +32,15 @@ def measure_cost(
         repetitions: timed frames after warm-up; the median counts.
         run: (frame, state) → output, where the net is not simply called with the frame as its background.
     MACs count convolutions and matrix products; resizing, norms and warping count as none. A net that needs the true
-    flow is given one of zeros.
+    flow or alpha is given one of zeros.
     """
     net.eval()
-    still = known_flow(net, no_motion(frame))
+    known = known_flow(net, no_motion(frame))
+    if net.needs_alpha:
+        known["alpha"] = torch.zeros_like(frame[:, :, :1])
 
     def step(frame: Tensor, state: Any) -> tuple[Tensor, Any]:
-        output = net(frame, state=state, background=frame, **still) if run is None else run(frame, state)
+        output = net(frame, state=state, background=frame, **known) if run is None else run(frame, state)
         return output.alpha, output.state
 
     stream = Stream(step, [frame])

@@ -125,23 +125,35 @@ def _run_pieces(net: MattingNet, clip: TestClip, how: Streaming, device: torch.d
             plate = first_plate if how.plate == "first" else batch.background
         if how.reset_every and start % how.reset_every == 0:
             state = None
-        output = run_frames(net, batch.frames, state, plate, how, batch.flow)
+        output = run_frames(net, batch.frames, state, plate, how, batch.flow, batch.alpha)
         state = output.state
         yield Piece(start, batch, output)
 
 
 def run_frames(
-    net: MattingNet, frames: Tensor, state: Any, plate: Tensor | None, how: Streaming, flow: Tensor | None = None
+    net: MattingNet,
+    frames: Tensor,
+    state: Any,
+    plate: Tensor | None,
+    how: Streaming,
+    flow: Tensor | None = None,
+    alpha: Tensor | None = None,
 ) -> MattingOutput:
     """One call of the net at the precision and ratio of `how`; alpha and foreground are float32 in [0, 1].
 
-    The true flow goes to nets that need it.
+    The true flow and alpha go to nets that need them.
+
+    Raises:
+        ValueError: a net that needs the true alpha is to be run at a ratio.
     """
     dtype = PRECISIONS[how.precision]
     ratio = how.ratio_for((frames.shape[-2], frames.shape[-1]))
     with torch.inference_mode(), torch.autocast(frames.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
         if ratio is None:
-            output = net(frames, state=state, background=plate, **known_flow(net, flow))
+            known = {"alpha": alpha} if net.needs_alpha else {}
+            output = net(frames, state=state, background=plate, **known_flow(net, flow), **known)
+        elif net.needs_alpha:
+            raise ValueError("a net that is told the true alpha is run at the size of its frames: leave the ratio null")
         else:
             output = run_at_ratio(net, frames, state, plate, ratio, how.upsampler, flow)
     output.alpha = output.alpha.float().clamp(0, 1)

@@ -105,6 +105,8 @@ def check_needs(net: MattingNet, name: str, has_plate: bool) -> None:
         raise ValueError(
             f"this {name} needs the true flow, which no video has: take a net that estimates flow or does without"
         )
+    if net.needs_alpha:
+        raise ValueError(f"this {name} is told the true alpha (brm_mask=truth): it is a diagnosis, and mattes no video")
     brm = getattr(net, "brm", None)
     needs_plate = isinstance(net, BackgroundMattingV2) or getattr(brm, "mode", None) == "oracle"
     needs_plate |= isinstance(net, OnnxNet) and net.ports.background is not None

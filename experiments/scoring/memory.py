@@ -94,21 +94,22 @@ def _mattes(
     frames = torch.cat([batch.frames for batch in batches])
     plates = torch.cat([batch.background for batch in batches]) if plate_known and how.plate != "none" else None
     flows = None if batches[0].flow is None else torch.cat([batch.flow for batch in batches if batch.flow is not None])
+    truths = torch.cat([batch.alpha for batch in batches])
     states = (EMPTIED, FOREIGN, CARRIED) if len(batches) > 1 else (EMPTIED, CARRIED)
     found: dict[str, list[Tensor]] = {state: [] for state in states}
     memory: Any = None
     for t in range(frames.shape[1]):
         if how.reset_every and t % how.reset_every == 0:
             memory = None
-        frame, plate, flow = (
+        frame, plate, flow, alpha = (
             None if clip is None else clip[:, place : place + 1].to(device)
-            for clip, place in ((frames, t), (plates, 0 if how.plate == "first" else t), (flows, t))
+            for clip, place in ((frames, t), (plates, 0 if how.plate == "first" else t), (flows, t), (truths, t))
         )
         assert frame is not None
         before = pytree.tree_map_only(Tensor, lambda part: part.roll(1, dims=0), memory)
         given = {EMPTIED: None, FOREIGN: before, CARRIED: memory}
         for state in states:
-            output = run_frames(net, frame, given[state], plate, how, flow)
+            output = run_frames(net, frame, given[state], plate, how, flow, alpha)
             found[state].append(output.alpha.cpu())
         memory = output.state  # carried, which comes last
     mattes = {state: torch.cat(alphas, dim=1) for state, alphas in found.items()}

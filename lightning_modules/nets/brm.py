@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightning_modules.nets.blocks import ConvBlock, resize
 
 UPDATES = ("average", "overwrite", "first_sight", "ema", "count_mean")
+MASKS = ("semantic", "matte", "truth")
 MODES = ("restored", "first_frame", "oracle")
 # In a count mean the weight of a new sighting never falls below 1 / (1 + this).
 _MAX_COUNT = 10.0
@@ -48,28 +49,34 @@ class BackgroundRestoration(nn.Module):
         feed_mask: bool = False,
         mode: str = "restored",
         ema_beta: float = 0.1,
+        mask: str = "semantic",
     ) -> None:
         """A memory for features of `channels` channels.
 
         Args:
             update: weight of background seen again: "average" 1/2 (paper), "overwrite" 1, "first_sight" 0,
                 "ema" `ema_beta`, "count_mean" 1 / (1 + sightings), never below 1/11.
-            threshold: a cell is background where 1 − semantic is above this (paper: 0.5).
+            threshold: a cell is background where 1 − mask is above this (paper: 0.5).
             erosion: cells by which the visible background is eroded before it is stored.
-            hard: store e4 as it is; the paper stores e4 · (1 − semantic).
+            hard: store e4 as it is; the paper stores e4 · (1 − mask).
             feed_mask: `fuse` sees the mask too, so that "unknown" differs from a feature of zeros.
             mode: "restored" (paper); "first_frame" stores frame 1 only; "oracle" never updates, since the
                 net fills the memory from the true background.
             ema_beta: weight of a new sighting with `update="ema"`.
+            mask: what tells person from background: the "semantic" map (paper), at a sixteenth of what the encoder
+                sees; the "matte", which is finer; the "truth", for a memory that no error of the net gets into.
 
         Raises:
-            ValueError: `update` or `mode` is not one of these.
+            ValueError: `update`, `mode` or `mask` is not one of these.
         """
         super().__init__()
         if update not in UPDATES:
             raise ValueError(f"brm_update must be one of {', '.join(UPDATES)}, got {update!r}")
         if mode not in MODES:
             raise ValueError(f"brm_mode must be one of {', '.join(MODES)}, got {mode!r}")
+        if mask not in MASKS:
+            raise ValueError(f"brm_mask must be one of {', '.join(MASKS)}, got {mask!r}")
+        self.mask = mask
         self.channels, self.mode, self.update_rule = channels, mode, update
         self.threshold, self.erosion, self.hard, self.feed_mask = threshold, erosion, hard, feed_mask
         self.ema_beta = ema_beta
@@ -99,7 +106,7 @@ class BackgroundRestoration(nn.Module):
             parts.append(state.mask.to(e4.dtype))
         return e4 + self.fuse_norm(self.fuse_out(self.fuse_in(torch.cat(parts, dim=1))))
 
-    def update(self, e4: Tensor, semantic: Tensor, state: BRMState) -> BRMState:
+    def update(self, e4: Tensor, person: Tensor, state: BRMState) -> BRMState:
         """The state after this frame: feature += V · β · (background of this frame − feature).
 
         V are the cells visible as background, β is 1 in cells seen for the first time. With β = 1/2
@@ -107,12 +114,17 @@ class BackgroundRestoration(nn.Module):
 
         Args:
             e4: (N, C, gh, gw), the feature before `fuse`: the memory must not feed on itself.
-            semantic: (N, 1, h, w) in [0, 1], at 1/16.
+            person: (N, 1, h, w) in [0, 1], where the person is, as `mask` says: 1/16 of what the encoder sees, or a
+                multiple of e4's size.
             state: after the frame before.
         """
         if self.mode == "oracle":
             return state
-        background = 1 - resize(semantic.float(), (e4.shape[-2], e4.shape[-1]))
+        size = (e4.shape[-2], e4.shape[-1])
+        person = person.float()
+        # The mean over a cell, so that a cell with a bit of person in it is known for one.
+        finer = person.shape[-1] > size[1]
+        background = 1 - (F.adaptive_avg_pool2d(person, size) if finer else resize(person, size))
         visible = (background > self.threshold).float()
         if self.erosion:
             visible = 1 - F.max_pool2d(1 - visible, 2 * self.erosion + 1, stride=1, padding=self.erosion)

@@ -240,6 +240,8 @@ def why_not(net: MattingNet) -> str:
     """Why a net cannot be a function of frames, plate and states alone; "" if it can."""
     if net.needs_flow:
         return "it is given the true flow, which only composites have; export it with another flow="
+    if net.needs_alpha:
+        return "it is given the true alpha (brm_mask=truth), which only composites have"
     if isinstance(net, MODNetV) and net.brm is not None and net.brm.mode == "oracle":
         return "it is given the true background of every frame (brm_mode=oracle), which only composites have"
     flow = getattr(net.motion if isinstance(net, MODNetV) else net, "flow", None)

@@ -38,11 +38,13 @@ class MattingNet(nn.Module):
     Attributes:
         multiple: frames up to the net's working size need no padding if this divides their sides.
         needs_flow: the call wants the true flow too, `flow=` (B, T, 2, H, W): bounds that no estimate can pass.
+        needs_alpha: the call wants the true alpha too, `alpha=` (B, T, 1, H, W): a diagnosis, no matting net.
         state_type: what `MattingOutput.state` of this net is, where it has one.
     """
 
     multiple: int = 32
     needs_flow: bool = False
+    needs_alpha: bool = False
     state_type: type | tuple[type, ...] = object
     _compiled_step: Callable[..., Any] | None = None
 

@@ -54,6 +54,16 @@ class Coarse(NamedTuple):
     state: Memory | None
 
 
+class _Features(NamedTuple):
+    """What the semantic branch makes of one frame; see the module's docstring for the names."""
+
+    e2: Tensor
+    e4: Tensor
+    f4: Tensor
+    lr8: Tensor
+    semantic: Tensor
+
+
 class MODNetV(MattingNet):
     """MODNet-V: a third of MODNet, a background memory (BRM) and patch refinement (PRM) at full size.
 
@@ -82,6 +92,7 @@ class MODNetV(MattingNet):
         brm_hard: bool = False,
         brm_mode: str = "restored",
         brm_ema_beta: float = 0.1,
+        brm_mask: str = "semantic",
         feed_mask: bool = False,
         motion: str = "none",
         flow: str = "dis",
@@ -146,7 +157,7 @@ class MODNetV(MattingNet):
         self.fusion = FusionBranch(hidden)
         self.brm = (
             BackgroundRestoration(
-                e4, brm_update, brm_threshold, brm_erosion, brm_hard, feed_mask, brm_mode, brm_ema_beta
+                e4, brm_update, brm_threshold, brm_erosion, brm_hard, feed_mask, brm_mode, brm_ema_beta, brm_mask
             )
             if brm
             else None
@@ -155,6 +166,7 @@ class MODNetV(MattingNet):
         self.state_type = BRMState if self.motion is None else MovingState
         self._carries_memory = brm and brm_mode != "oracle"
         self.needs_flow = motion == "oracle"
+        self.needs_alpha = brm and brm_mask == "truth"
         self.prm = (
             PatchRefinement(hidden, prm_k, prm_xi, prm_mode, prm_top_share, prm_halo, prm_feather) if prm else None
         )
@@ -163,7 +175,12 @@ class MODNetV(MattingNet):
             self.load_pretrained()
 
     def forward(
-        self, frames: Tensor, state: Memory | None = None, background: Tensor | None = None, flow: Tensor | None = None
+        self,
+        frames: Tensor,
+        state: Memory | None = None,
+        background: Tensor | None = None,
+        flow: Tensor | None = None,
+        alpha: Tensor | None = None,
     ) -> MattingOutput:
         """Matte a clip; see `MattingNet.forward` and the class for what comes out.
 
@@ -173,30 +190,33 @@ class MODNetV(MattingNet):
             background: (B, 1 or T, 3, H, W) in [0, 1], the true background; only for brm_mode="oracle".
             flow: (B, T, 2, H, W), true flow in pixels from each frame to the one before; only for motion="oracle". What
                 it says of a clip's first frame is not used.
+            alpha: (B, T, 1, H, W) in [0, 1], the true alpha; only for brm_mask="truth".
 
         Raises:
-            ValueError: wrong shapes, a state of other frames, or no background or flow in oracle mode.
+            ValueError: wrong shapes, a state of other frames, or what an option needs to be told is not given.
         """
         self.check_inputs(frames, state, background)
         check_flow(flow, frames, "motion='oracle'" if self.needs_flow else None)
+        self._check_alpha(alpha, frames)
         alphas: list[Tensor] = []
         aux: dict[str, list[Tensor]] = {}
         for t in range(frames.shape[1]):
             plate = None if background is None else background[:, min(t, background.shape[1] - 1)]
-            coarse = self.coarse(frames[:, t], state, plate, None if flow is None else flow[:, t])
+            told = (None if each is None else each[:, t] for each in (flow, alpha))
+            coarse = self.coarse(frames[:, t], state, plate, *told)
             state = coarse.state
             extras = {"semantic": coarse.semantic}
             if coarse.detail is not None:
                 extras["detail"] = coarse.detail
             if state is not None:
                 extras |= {"background_feature": state.feature, "background_mask": state.mask}
-            alpha = coarse.alpha
-            if self.prm is not None and self._refines(alpha):
-                refined = self.prm(frames[:, t], coarse.small_alpha, alpha, coarse.feature)
+            matte = coarse.alpha
+            if self.prm is not None and self._refines(matte):
+                refined = self.prm(frames[:, t], coarse.small_alpha, matte, coarse.feature)
                 share = refined.selection.float().mean(dim=(1, 2))
-                extras |= {"coarse_alpha": alpha, "flaw_map": refined.flaw_map, "refined_share": share}
-                alpha = refined.alpha
-            alphas.append(alpha)
+                extras |= {"coarse_alpha": matte, "flaw_map": refined.flaw_map, "refined_share": share}
+                matte = refined.alpha
+            alphas.append(matte)
             for name, value in extras.items():
                 aux.setdefault(name, []).append(value)
         return MattingOutput(
@@ -206,83 +226,129 @@ class MODNetV(MattingNet):
         )
 
     def coarse(
-        self, frame: Tensor, state: Memory | None = None, background: Tensor | None = None, flow: Tensor | None = None
+        self,
+        frame: Tensor,
+        state: Memory | None = None,
+        background: Tensor | None = None,
+        flow: Tensor | None = None,
+        alpha: Tensor | None = None,
     ) -> Coarse:
         """One frame (B, 3, H0, W0) in [0, 1] up to patch refinement, whose training starts from here."""
         size = (frame.shape[-2], frame.shape[-1])
         working = self._working_frame(frame)
         before = None if self.brm is None else self._before(working, state, background, flow)
-        alpha, semantic, detail, feature, *updated = self.run_step(working, *(before or ())[:3])
-        small_alpha = alpha
+        matte, semantic, detail, feature, *updated = self.run_step(working, *self._recalled(before, alpha))
+        small_matte = matte
         if min(size) > self.working_size:
-            alpha, detail = (None if x is None else resize(x, size) for x in (alpha, detail))
+            matte, detail = (None if x is None else resize(x, size) for x in (matte, detail))
         else:
-            small_alpha = alpha = crop(alpha, size)
+            small_matte = matte = crop(matte, size)
             detail = None if detail is None else crop(detail, size)
             # So that feature and frame cover the same, to half a pixel of the frame where a side is odd.
             feature = crop(feature, (-(-size[0] // 2), -(-size[1] // 2)))
         after = None if before is None else self._after(working, before, semantic, updated)
-        return Coarse(alpha, small_alpha, feature, semantic, detail, after)
+        return Coarse(matte, small_matte, feature, semantic, detail, after)
 
     def step(self, frame: Tensor, *memory: Tensor) -> tuple[Tensor | None, ...]:
         """One working frame (N, 3, H, W) in [0, 1] and the three tensors of the state, none without BRM.
+
+        With brm_mask="truth" the true alpha (N, 1, H, W) of the working frame follows them.
 
         Returns:
             alpha (N, 1, H, W), semantic (N, 1, h/16, w/16), detail (N, 1, H, W) or None in eval mode,
             feature f2 (N, hidden, H/2, W/2), then the three tensors of the new state.
         """
         image = to_image(frame)
-        e2, f4, lr8, semantic, memory = self._semantics(image, memory)
-        hr2 = self.detail(image, e2, f4, lr8)
-        alpha, f2 = self.fusion(image, lr8, hr2)
+        features = self._semantics(image, memory)
+        alpha, f2, hr2 = self._matte(image, features)
         detail = self.detail.predict(image, hr2) if self.training else None
-        return alpha, semantic, detail, f2, *memory
+        return alpha, features.semantic, detail, f2, *self._remembered(features, alpha, memory)
 
     def advance(
-        self, frames: Tensor, state: Memory | None = None, background: Tensor | None = None, flow: Tensor | None = None
+        self,
+        frames: Tensor,
+        state: Memory | None = None,
+        background: Tensor | None = None,
+        flow: Tensor | None = None,
+        alpha: Tensor | None = None,
     ) -> Memory | None:
-        """The memory after these frames without their mattes: the semantic branch alone, a fraction of the cost.
+        """The memory after these frames: by the semantic branch alone, a fraction of the cost, unless the matte tells.
 
         Args:
             frames: (B, T, 3, H, W) in [0, 1]; T may be 0.
             state: before them, or None at the start of a clip.
-            background, flow: as in `forward`.
+            background, flow, alpha: as in `forward`.
         """
         check_flow(flow, frames, "motion='oracle'" if self.needs_flow else None)
+        self._check_alpha(alpha, frames)
         for t in range(frames.shape[1] if self.brm is not None else 0):
             working = self._working_frame(frames[:, t])
             plate = None if background is None else background[:, min(t, background.shape[1] - 1)]
             before = self._before(working, state, plate, None if flow is None else flow[:, t])
             run = self._compiled_memory_step or type(self).memory_step
-            semantic, *updated = run(self, working, *before[:3])
+            recalled = self._recalled(before, None if alpha is None else alpha[:, t])
+            semantic, *updated = run(self, working, *recalled)
             state = self._after(working, before, semantic, updated)
         return state
 
     def memory_step(self, frame: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
         """One working frame (N, 3, H, W) in [0, 1] and the memory's tensors → semantic, then those after it."""
-        *_, semantic, memory = self._semantics(to_image(frame), memory)
-        return semantic, *memory
+        image = to_image(frame)
+        features = self._semantics(image, memory)
+        told_by_matte = self.brm is not None and self.brm.mask == "matte"
+        alpha = self._matte(image, features)[0] if told_by_matte else None
+        return features.semantic, *self._remembered(features, alpha, memory)
 
     def compile_step(self, **options: Any) -> None:
         """See `MattingNet.compile_step`; what `advance` runs for each frame is compiled too."""
         super().compile_step(**options)
         self._compiled_memory_step = torch.compile(type(self).memory_step, **options)
 
-    def _semantics(
-        self, image: Tensor, memory: tuple[Tensor, ...]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
-        """Image (N, 3, H, W) in [−1, 1] → e2, what the detail branch sees of e4, lr8, semantic, new memory."""
+    def _semantics(self, image: Tensor, memory: tuple[Tensor, ...]) -> _Features:
+        """What the semantic branch makes of an image (N, 3, H, W) in [−1, 1] and the memory."""
         small = scale(image, self.semantic_scale) if self.semantic_scale != 1 else image
         e2 = self.backbone(small, 0, 2)
         f4 = e4 = self.backbone(e2, 2, 4)
         if self.brm is not None:
-            state = BRMState(*memory)
-            f4 = self.brm.fuse(e4, resize(small, (e4.shape[-2], e4.shape[-1])), state)
+            f4 = self.brm.fuse(e4, resize(small, (e4.shape[-2], e4.shape[-1])), BRMState(*memory[:3]))
         lr8 = self.semantic(self.top(self.backbone(f4, 4, self.num_layers)), self.deep_stride)
-        semantic = self.semantic.predict(lr8)
-        if self.brm is not None:
-            memory = self.brm.update(e4, semantic, state)
-        return e2, f4 if self.prior_to_d == "f4" else e4, lr8, semantic, memory
+        return _Features(e2, e4, f4, lr8, self.semantic.predict(lr8))
+
+    def _matte(self, image: Tensor, features: _Features) -> tuple[Tensor, Tensor, Tensor]:
+        """Alpha, fused feature f2 and detail feature hr2."""
+        prior = features.f4 if self.prior_to_d == "f4" else features.e4
+        hr2 = self.detail(image, features.e2, prior, features.lr8)
+        return *self.fusion(image, features.lr8, hr2), hr2
+
+    def _recalled(self, before: Memory | None, alpha: Tensor | None) -> tuple[Tensor, ...]:
+        """What `step` gets beside the working frame: the state's tensors, and the true alpha where it is needed."""
+        if before is None:
+            return ()
+        return (*before[:3], self._working_frame(alpha)) if self.needs_alpha and alpha is not None else before[:3]
+
+    def _remembered(self, features: _Features, alpha: Tensor | None, memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The memory's tensors after a frame."""
+        if self.brm is None:
+            return ()
+        person = {"semantic": features.semantic, "matte": alpha, "truth": memory[-1]}[self.brm.mask]
+        assert person is not None
+        return self.brm.update(features.e4, person, BRMState(*memory[:3]))
+
+    def remember(self, background: Tensor) -> BRMState:
+        """The memory when all of a background (N, 3, H, W) in [0, 1] has been seen; without gradient and statistics."""
+        with torch.no_grad(), frozen_statistics(self.backbone):
+            small = scale(to_image(self._working_frame(background)), self.semantic_scale)
+            feature = self.backbone(small, 0, 4).float()
+        seen = feature.new_ones(feature.shape[0], 1, *feature.shape[2:])
+        return BRMState(feature, seen, seen)
+
+    def _check_alpha(self, alpha: Tensor | None, frames: Tensor) -> None:
+        """Raise ValueError unless the true alpha fits its frames (B, T, 3, H, W), and is there where it is needed."""
+        expected = (*frames.shape[:2], 1, *frames.shape[-2:])
+        if alpha is None and self.needs_alpha:
+            raise ValueError("brm_mask='truth' needs the true alpha: net(frames, alpha=…)")
+        if alpha is not None and alpha.shape != expected:
+            raise ValueError(f"alpha must be {expected}, got {tuple(alpha.shape)}")
 
     def load_pretrained(self) -> None:
         """ImageNet's weights for the encoder, published ones for the flow estimator where they are free to use."""
@@ -321,11 +387,7 @@ class MODNetV(MattingNet):
         if self.brm.mode == "oracle":
             if background is None:
                 raise ValueError("brm_mode='oracle' needs the true background: net(frames, background=…)")
-            with torch.no_grad(), frozen_statistics(self.backbone):
-                small = scale(to_image(self._working_frame(background)), self.semantic_scale)
-                feature = self.backbone(small, 0, 4).float()
-            seen = feature.new_ones(feature.shape[0], 1, *feature.shape[2:])
-            return BRMState(feature, seen, seen)
+            return self.remember(background)
         # Sides are such multiples that this is exact.
         height, width = (side * round(4 * self.semantic_scale) // 16 for side in working.shape[-2:])
         if state is None:

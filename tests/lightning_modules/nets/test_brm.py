@@ -133,3 +133,22 @@ def test_decoder_gives_a_picture_with_3907_parameters():
     picture = decoder(torch.randn(2, 24, 5, 9))
     assert picture.shape == (2, 3, 5, 9)
     assert picture.abs().max() <= 1
+
+
+@pytest.mark.parametrize("mask", ["matte", "truth"])
+def test_a_finer_map_of_the_person_is_averaged_over_each_cell(mask):
+    brm = BackgroundRestoration(4, threshold=0.9, hard=True, mask=mask)
+    e4, _ = draw()
+    person = torch.zeros(2, 1, 32, 48)
+    person[:, :, :3, :2] = 1  # 6 of the 16 pixels of the first cell
+    person[:, :, 4, 4] = 1  # one of the 16 of another
+    state = brm.update(e4, person, empty(e4))
+    expected = torch.ones(2, 1, 8, 12)
+    expected[:, :, 0, 0] = 0
+    assert torch.equal(state.mask, expected)
+    assert torch.equal(state.feature, e4 * expected)
+
+
+def test_an_unknown_mask_is_refused():
+    with pytest.raises(ValueError, match="brm_mask must be one of semantic, matte, truth, got 'alpha'"):
+        BackgroundRestoration(4, mask="alpha")

@@ -319,3 +319,30 @@ def test_motion_needs_a_memory_and_the_oracle_its_flow():
     for run in (net, net.advance):
         with pytest.raises(ValueError, match="motion='oracle' needs the true flow"):
             run(torch.rand(1, 2, 3, 64, 64))
+
+
+def test_a_memory_that_is_told_the_true_alpha_holds_what_that_shows():
+    net = build_net(
+        "modnet_v", width=0.25, hidden=8, prm=False, semantic_scale=1.0, brm_mask="truth", brm_threshold=0.9
+    ).eval()
+    frames, alpha = torch.rand(1, 2, 3, 64, 64), torch.zeros(1, 2, 1, 64, 64)
+    alpha[..., :32] = 1
+    state = net(frames, alpha=alpha).state
+    assert torch.equal(state.mask[..., :8], torch.zeros(1, 1, 16, 8))
+    assert torch.equal(state.mask[..., 8:], torch.ones(1, 1, 16, 8))
+    with pytest.raises(ValueError, match="brm_mask='truth' needs the true alpha"):
+        net(frames)
+    with pytest.raises(ValueError, match=r"alpha must be \(1, 2, 1, 64, 64\), got"):
+        net(frames, alpha=alpha[:, :1])
+
+
+def test_a_memory_told_by_the_matte_is_the_same_in_chunks_and_without_mattes():
+    net = build_net("modnet_v", width=0.25, hidden=8, prm=False, brm_mask="matte").eval()
+    frames = torch.rand(1, 4, 3, 64, 64)
+    whole = net(frames)
+    first = net(frames[:, :3])
+    second = net(frames[:, 3:], state=first.state)
+    torch.testing.assert_close(second.alpha, whole.alpha[:, 3:])
+    for state in (second.state, net.advance(frames)):
+        for part, expected in zip(state, whole.state, strict=True):
+            torch.testing.assert_close(part, expected)
