@@ -18,7 +18,10 @@ from rich.progress import track
 from torch import Tensor
 
 from datamodules.batch import MattingBatch
+from datamodules.composite import collate_layers, composite
 from datamodules.files.mattes import doubts
+from datamodules.revealed import revealed_share
+from datamodules.samples import EvaluationSamples
 from datamodules.sources.interface import BackgroundSource, ForegroundSource, FromFiles, VideoBackgrounds
 from datamodules.sources.splits import BUT_FOR_NUMBER, PARTS, shared_stems
 from datamodules.video_matting import VideoMattingDataModule
@@ -30,6 +33,7 @@ from experiments.training.data import data_options
 
 NUM_TRAINING_CLIPS = 6
 NUM_FRAMES = 4
+NUM_TEST_CLIPS = 8  # of each condition that are measured
 CHUNK = 16  # frames read at once
 MAX_LISTED = 200  # clips of a part
 
@@ -50,6 +54,8 @@ def main() -> int:
         )
         data.prepare_data(parts=PARTS)
         faults.extend(find_faults(data, max(plain["frames"], 1)))
+        if not faults:
+            print("\n".join(conditions(data)))
         if "person" in plain["data"] and (warning := leak(data)):
             print(warning, file=sys.stderr)
         if not faults:
@@ -79,6 +85,33 @@ def find_faults(data: VideoMattingDataModule, num_frames: int) -> list[str]:
         faults += _list_all(f"{part} clips", people, partial(_read_person, people, num_frames))
         faults += _list_all(f"{part} scenes", scenes, partial(_read_scene, scenes, num_frames))
     return faults
+
+
+def conditions(data: VideoMattingDataModule) -> list[str]:
+    """A line for each test condition: how much of the scene is in view, and of what is hidden was shown before."""
+    data.setup("test")
+    samples = data.test_dataloader().dataset
+    assert isinstance(samples, EvaluationSamples)
+    lines = []
+    for place, stratum in enumerate(samples.strata):
+        zooms, shares = [], []
+        for clip in range(min(samples.num_clips, NUM_TEST_CLIPS)):
+            layers = samples[place * samples.num_clips + clip]
+            zooms.append(layers.bgr_affine[..., :2].det().sqrt().mean())
+            batch = composite(collate_layers([layers]), *samples.size)
+            if batch.background_affine is not None:
+                shares.append(revealed_share(batch)[0])
+        line = (
+            f"test condition {stratum or 'all'}: {torch.stack(zooms).mean():.2f} pixels of a scene in one of the frame"
+        )
+        if shares:
+            revealed = torch.stack(shares)
+            line += (
+                f"; of what the person hides, shown before: {100 * revealed.nanmean():.0f} % over the clips, "
+                f"{100 * revealed[:, -1].nanmean():.0f} % in their last frames"
+            )
+        lines.append(line)
+    return lines
 
 
 def leak(data: VideoMattingDataModule) -> str:

@@ -21,6 +21,7 @@ REPLACED = {"emptied": "emptied before each frame", "foreign": "that of another 
 MEASURED = (METRICS["mad"], METRICS["dtssd"])
 EVERYWHERE = "all"
 STILL, MOVING = "still background", "moving background"
+STILL_PERSON, MOVING_PERSON = "still person", "moving person"
 MAX_ARMS_TOLD_ALONE = 3
 
 
@@ -58,13 +59,13 @@ def state_seeds(arm: Arm) -> list[int]:
 def state_effects(
     matrix: Matrix, draws: Mapping[int, Resamples | None]
 ) -> dict[tuple[str, str, str, str], StateEffect]:
-    """By arm, how the state is replaced, metric and condition: `EVERYWHERE`, a stratum, `STILL` or `MOVING`.
+    """By arm, how the state is replaced, metric and condition: `EVERYWHERE`, a stratum, or one of `_kinds`.
 
     Args:
         draws: by number of seeds, over the matrix's clips.
     """
     found = {}
-    masks = {EVERYWHERE: np.ones(len(matrix.clips), bool)} | _backgrounds(matrix)
+    masks = {EVERYWHERE: np.ones(len(matrix.clips), bool)} | _kinds(matrix)
     masks |= {stratum: matrix.clips.stratum == stratum for stratum in matrix.clips.strata}
     for arm in (arm for arm in matrix.arms if arm.states is not None):
         drawn = draws[len(state_seeds(arm))]
@@ -102,22 +103,27 @@ def _effect(
     )
 
 
-def _backgrounds(matrix: Matrix) -> dict[str, NDArray[np.bool_]]:
-    """Which clips have a background that stands still and which one that moves, as the config of a cell says."""
+def _kinds(matrix: Matrix) -> dict[str, NDArray[np.bool_]]:
+    """Which clips have a background, and a person, that stands still or moves, as the config of a cell says."""
+    named: dict[str, list[str]] = {kind: [] for kind in (STILL, MOVING, STILL_PERSON, MOVING_PERSON)}
     try:
         data = matrix.arms[0].cells[0].read_config()["data"]
-        usual = data["difficulty"]["static_share"]
-        share = {name: float(changes.get("static_share", usual)) for name, changes in data["test_strata"].items()}
+        for name, changes in data["test_strata"].items():
+            drawn = {**data["difficulty"], **changes}
+            if drawn["static_share"] in (0, 1):
+                named[STILL if drawn["static_share"] else MOVING].append(name)
+            moves = drawn.get("absence_share", 0) > 0 or drawn["foreground_speed"][1] > 0
+            named[MOVING_PERSON if moves else STILL_PERSON].append(name)
     except (KeyError, TypeError, AttributeError, IndexError):
         return {}
-    named = {STILL: [name for name in share if share[name] >= 1], MOVING: [name for name in share if share[name] <= 0]}
     masks = {what: np.isin(matrix.clips.stratum, names) for what, names in named.items()}
-    return {what: mask for what, mask in masks.items() if mask.any()}
+    return {what: mask for what, mask in masks.items() if mask.any() and not mask.all()}
 
 
 def memory_table(matrix: Matrix, effects: Mapping[tuple[str, str, str, str], StateEffect]) -> Table:
-    """What replacing the state does to each arm that has one, over all clips and by background."""
-    conditions = [EVERYWHERE, *(name for name in (STILL, MOVING) if any(key[3] == name for key in effects))]
+    """What replacing the state does to each arm that has one, over all clips and by what moves in them."""
+    kinds = (STILL, MOVING, STILL_PERSON, MOVING_PERSON)
+    conditions = [EVERYWHERE, *(name for name in kinds if any(key[3] == name for key in effects))]
     if len(conditions) == 1 and len(matrix.clips.strata) > 1:
         conditions += matrix.clips.strata
     rows = []

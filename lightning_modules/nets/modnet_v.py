@@ -190,7 +190,8 @@ class MODNetV(MattingNet):
             background: (B, 1 or T, 3, H, W) in [0, 1], the true background; only for brm_mode="oracle".
             flow: (B, T, 2, H, W), true flow in pixels from each frame to the one before; only for motion="oracle". What
                 it says of a clip's first frame is not used.
-            alpha: (B, T, 1, H, W) in [0, 1], the true alpha; only for brm_mask="truth".
+            alpha: (B, T, 1, H, W) in [0, 1], the true alpha: what the memory is to take for the person in place of what
+                the net makes out; brm_mask="truth" needs it.
 
         Raises:
             ValueError: wrong shapes, a state of other frames, or what an option needs to be told is not given.
@@ -252,7 +253,7 @@ class MODNetV(MattingNet):
     def step(self, frame: Tensor, *memory: Tensor) -> tuple[Tensor | None, ...]:
         """One working frame (N, 3, H, W) in [0, 1] and the three tensors of the state, none without BRM.
 
-        With brm_mask="truth" the true alpha (N, 1, H, W) of the working frame follows them.
+        The true alpha (N, 1, H, W) of the working frame may follow them: what the memory takes for the person.
 
         Returns:
             alpha (N, 1, H, W), semantic (N, 1, h/16, w/16), detail (N, 1, H, W) or None in eval mode,
@@ -295,7 +296,7 @@ class MODNetV(MattingNet):
         """One working frame (N, 3, H, W) in [0, 1] and the memory's tensors → semantic, then those after it."""
         image = to_image(frame)
         features = self._semantics(image, memory)
-        told_by_matte = self.brm is not None and self.brm.mask == "matte"
+        told_by_matte = self.brm is not None and self.brm.mask == "matte" and len(memory) == 3
         alpha = self._matte(image, features)[0] if told_by_matte else None
         return features.semantic, *self._remembered(features, alpha, memory)
 
@@ -324,13 +325,13 @@ class MODNetV(MattingNet):
         """What `step` gets beside the working frame: the state's tensors, and the true alpha where it is needed."""
         if before is None:
             return ()
-        return (*before[:3], self._working_frame(alpha)) if self.needs_alpha and alpha is not None else before[:3]
+        return before[:3] if alpha is None else (*before[:3], self._working_frame(alpha))
 
     def _remembered(self, features: _Features, alpha: Tensor | None, memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The memory's tensors after a frame."""
         if self.brm is None:
             return ()
-        person = {"semantic": features.semantic, "matte": alpha, "truth": memory[-1]}[self.brm.mask]
+        person = memory[3] if len(memory) > 3 else features.semantic if self.brm.mask == "semantic" else alpha
         assert person is not None
         return self.brm.update(features.e4, person, BRMState(*memory[:3]))
 

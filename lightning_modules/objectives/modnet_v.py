@@ -10,7 +10,7 @@ from torch import Tensor
 from datamodules.batch import MattingBatch
 from lightning_modules import losses
 from lightning_modules.nets.blocks import frozen_statistics
-from lightning_modules.nets.brm import BackgroundDecoder, BRMState
+from lightning_modules.nets.brm import BackgroundDecoder
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet_v import Memory, MODNetV
 from lightning_modules.objectives.interface import Objective, Rate
@@ -27,10 +27,8 @@ class MODNetVObjective(Objective):
         background_weight: of L_bg; 0 leaves the term and its decoder out.
         background_domain: cells that L_bg counts: only the restored ones, or all (the literal reading).
         backprop_frames: last frames that share one graph; 1, the last alone, is the paper.
-        taught_share: of the steps, the first ones, in which a clip's memory may be given: before its last frames it is
-            what would be there had all of the true background been seen. The chance of it falls from 1 to 0 over them.
-            A memory that is useful from the first step on is one that the net learns to read. 0 is the paper.
-        num_steps: of the stage; only for `taught_share`.
+        true_memory: the true alpha tells the memory what to store, so that no error of the net gets into it while it
+            learns to read it; tested, the net stores what itself takes for background. The paper knows no such thing.
         semantic_weight, detail_weight, matte_weight: MODNet's.
     Source: MODNet-V, sections 3.5 and 4.2, Eq. 7. The means over frames and cells are our choice.
     """
@@ -41,8 +39,7 @@ class MODNetVObjective(Objective):
         background_weight: float = 1.0,
         background_domain: Literal["restored", "everywhere"] = "restored",
         backprop_frames: int = 1,
-        taught_share: float = 0.0,
-        num_steps: int = 1,
+        true_memory: bool = False,
         semantic_weight: float = 10.0,
         detail_weight: float = 10.0,
         matte_weight: float = 1.0,
@@ -52,15 +49,11 @@ class MODNetVObjective(Objective):
             raise ValueError(f"background_domain must be 'restored' or 'everywhere', got {background_domain!r}")
         if backprop_frames < 1:
             raise ValueError(f"backprop_frames must be at least 1, got {backprop_frames}")
-        if not 0 <= taught_share <= 1:
-            raise ValueError(f"taught_share must lie in [0, 1], got {taught_share}")
-        if taught_share and net.motion is not None:
-            raise ValueError("taught_share is for a memory that does not move: set it to 0, or model.motion=none")
-        self.taught_steps, self.taught_chance = taught_share * num_steps, 0.0
         self.matting = MODNetObjective(net, semantic_weight, detail_weight, matte_weight)
         self.background_weight = background_weight
         self.background_domain = background_domain
         self.backprop_frames = backprop_frames
+        self.true_memory = true_memory
         self.background_decoder = (
             BackgroundDecoder(net.brm.channels) if net.brm is not None and background_weight > 0 else None
         )
@@ -70,23 +63,17 @@ class MODNetVObjective(Objective):
         trained = [p for name, p in net.named_parameters() if not name.startswith(("prm.", "motion."))]
         return [{"params": [*trained, *self.parameters()], "lr": learning_rate}]
 
-    def before_step(self, net: MattingNet, step: int) -> None:
-        """How likely a clip's memory is given in this step."""
-        self.taught_chance = max(0.0, 1 - step / self.taught_steps) if self.taught_steps else 0.0
-
     def forward(self, net: MattingNet, batch: MattingBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Terms loss, semantic, detail, matte, background: means over the supervised frames."""
         assert isinstance(net, MODNetV)
         num_frames = batch.frames.shape[1]
         windows = losses.trimap_windows(min(batch.frames.shape[-2:]), generator)
-        first = net(batch.frames[:, :1], **_known(net, batch, 0, 1))
+        first = net(batch.frames[:, :1], **self._known(net, batch, 0, 1))
         terms = [self._terms(first, batch, 0, windows)]
         if num_frames > 1:
             start = max(1, num_frames - self.backprop_frames)
             state = self._advance(net, first.state, batch, start)
-            if state is not None and self.taught_chance > 0:
-                state = self._taught(net, state, batch.background[:, start], generator)
-            last = net(batch.frames[:, start:], state=state, **_known(net, batch, start, num_frames))
+            last = net(batch.frames[:, start:], state=state, **self._known(net, batch, start, num_frames))
             terms.append(self._terms(last, batch, num_frames - 1, windows))
         return {name: torch.stack([term[name] for term in terms]).mean() for name in terms[0]}
 
@@ -96,14 +83,10 @@ class MODNetVObjective(Objective):
             return None
         state = type(state)(*(part.detach() for part in state))
         with torch.no_grad(), frozen_statistics(net):
-            return net.advance(batch.frames[:, 1:stop], state, **_known(net, batch, 1, stop))
+            return net.advance(batch.frames[:, 1:stop], state, **self._known(net, batch, 1, stop))
 
-    def _taught(self, net: MODNetV, state: Memory, background: Tensor, generator: torch.Generator) -> Memory:
-        """The state, but in clips of chance that of somebody who has seen all of the background (B, 3, H, W)."""
-        chosen = torch.rand(len(background), generator=generator) < self.taught_chance
-        chosen = chosen.to(background.device)[:, None, None, None]
-        given = net.remember(background)
-        return BRMState(*(torch.where(chosen, new, old) for new, old in zip(given, state, strict=True)))
+    def _known(self, net: MODNetV, batch: MattingBatch, start: int, stop: int) -> dict[str, Tensor]:
+        return _known(net, batch, start, stop, self.true_memory)
 
     def _terms(self, output: MattingOutput, batch: MattingBatch, t: int, windows: tuple[int, int]) -> dict[str, Tensor]:
         """Loss terms at frame `t`, the last one of `output`."""
@@ -203,11 +186,11 @@ class PatchRefinementObjective(Objective):
         return drawn >= drawn.flatten().topk(self.max_patches).values[-1]
 
 
-def _known(net: MODNetV, batch: MattingBatch, start: int, stop: int) -> dict[str, Tensor]:
-    """What is known of some frames and `net` may ask for: the true background; flow and alpha where it needs them."""
+def _known(net: MODNetV, batch: MattingBatch, start: int, stop: int, true_memory: bool = False) -> dict[str, Tensor]:
+    """What a net is told of some frames: the true background; flow and alpha where it needs them, or is to have it."""
     known = {"background": batch.background[:, start:stop]}
     if net.needs_flow and batch.flow is not None:
         known["flow"] = batch.flow[:, start:stop]
-    if net.needs_alpha:
+    if net.needs_alpha or true_memory:
         known["alpha"] = batch.alpha[:, start:stop]
     return known

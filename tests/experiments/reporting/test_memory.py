@@ -40,8 +40,8 @@ def remember(make_cell: Callable[..., CellRecord]) -> Callable[..., CellRecord]:
                 scaled = factor * np.exp(own)
                 tables.append(table.assign(mad=table["mad"] * scaled, dtssd=table["dtssd"] * scaled, state=state))
         write_table(record.folder / "memory.parquet", pd.concat(tables))
-        data = {"difficulty": {"static_share": 0.3},
-                "test_strata": {"pan": {"static_share": 0.0}, "static": {"static_share": 1.0}}}  # fmt: skip
+        still, moving = [{"foreground_speed": [0.0, speed], "static_share": 1.0 - speed} for speed in (0.0, 1.0)]
+        data = {"difficulty": {"static_share": 0.3}, "test_strata": {"pan": moving, "static": still}}
         write_config(record.folder / "config.yaml", {"data": data, "seed": seed})
         record.memory = "measured"
         record.save()
@@ -57,7 +57,9 @@ def test_a_used_memory_is_told_first_with_its_interval(remember, experiment, wri
     assert "higher with that of another clip.**" in text
     assert text.index("the memory is used") < text.index("but not the baseline")
     rows = [line for line in text.splitlines() if line.startswith("| with BRM | emptied before each frame |")]
-    assert [row.split(" | ")[2] for row in rows] == ["all", "still background", "moving background"]
+    assert [row.split(" | ")[2] for row in rows] == [
+        "all", "still background", "moving background", "still person", "moving person"
+    ]  # fmt: skip
     assert text.index("## Is the memory used?") < text.index("## Scores")
     assert "Is the memory used?" in (tmp_path / "results" / "report.tex").read_text()
     assert "Is the memory used?" in (tmp_path / "results" / "report.html").read_text()

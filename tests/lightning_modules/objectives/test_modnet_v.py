@@ -251,45 +251,23 @@ def test_an_estimator_of_motion_is_not_trained() -> None:
     assert trained.isdisjoint(id(p) for p in net.motion.parameters())
 
 
-def test_the_chance_that_a_memory_is_given_falls_to_zero_over_the_taught_share() -> None:
-    net = small_net(prm=False)
-    objective = MODNetVObjective(net, taught_share=0.5, num_steps=100)
-    chances = []
-    for step in (0, 25, 50, 99):
-        objective.before_step(net, step)
-        chances.append(objective.taught_chance)
-    assert chances == [1.0, 0.5, 0.0, 0.0]
-
-
-def test_a_given_memory_is_that_of_the_true_background_and_only_the_last_frames_see_it() -> None:
-    net = with_prior(small_net(prm=False))
-    batch = clip_batch(3)
-    plain, taught = MODNetVObjective(net), MODNetVObjective(net, taught_share=1.0, num_steps=1)
-    taught.load_state_dict(plain.state_dict())
-    taught.before_step(net, 0)
-    seen = []
-    step = net.step
+@pytest.mark.parametrize("mask", ["semantic", "matte"])
+def test_a_true_memory_holds_what_the_true_alpha_shows_in_training_alone(mask: str) -> None:
+    net = with_prior(small_net(prm=False, semantic_scale=1.0, brm_mask=mask, brm_threshold=0.9))
+    batch, seen, step = clip_batch(3), [], net.step
 
     def watched(frame: Tensor, *memory: Tensor) -> tuple[Tensor | None, ...]:
         seen.append(memory)
         return step(frame, *memory)
 
     net.step = watched  # type: ignore[method-assign]
-    losses = [objective(net, batch, generator())["loss"] for objective in (plain, taught)]
-    assert losses[0] != losses[1]
-    (first, last), (first_taught, last_taught) = seen[:2], seen[2:]
-    assert all(torch.equal(*pair) for pair in zip(first, first_taught, strict=True))
-    assert not torch.equal(last[0], last_taught[0])
-    for part, expected in zip(last_taught, net.remember(batch.background[:, 2]), strict=True):
-        assert torch.equal(part, expected)
-        assert not part.requires_grad
-
-
-def test_a_memory_that_moves_or_a_wrong_share_cannot_be_taught() -> None:
-    with pytest.raises(ValueError, match=r"taught_share must lie in \[0, 1\]"):
-        MODNetVObjective(small_net(prm=False), taught_share=2.0)
-    with pytest.raises(ValueError, match="a memory that does not move"):
-        MODNetVObjective(small_net(prm=False, motion="global"), taught_share=0.5)
+    MODNetVObjective(net, true_memory=True)(net, batch, generator())
+    person = nn.functional.avg_pool2d(batch.alpha[:, 0], 4)
+    assert torch.equal(seen[-1][1], (person < 0.1).float())
+    seen.clear()
+    net.eval()
+    net(batch.frames)
+    assert all(len(memory) == 3 for memory in seen)
 
 
 def test_an_objective_gives_the_true_alpha_to_a_net_that_needs_it() -> None:
