@@ -35,7 +35,6 @@ from experiments.command.composing import given_settings, run_hydra
 from experiments.command.errors import ends_with_one_line
 from experiments.command.messages import reason
 from experiments.command.quoting import quote_texts
-from experiments.inference.onnx_nets import OnnxNet
 from experiments.inference.saved_nets import named_by_file
 from experiments.inference.streaming import run_frames
 from experiments.records.cell_record import CellRecord, write_config, write_table
@@ -291,10 +290,7 @@ def streaming_cost(plan: Plan) -> dict[str, Any]:
     def run(frame: Tensor, state: Any) -> MattingOutput:
         return run_frames(plan.net, frame, state, plate, plan.how, batch.flow)
 
-    cost = measure_cost(plan.net, batch.frames, repetitions, run)
-    if isinstance(plan.net, OnnxNet):  # PyTorch sees none of them
-        del cost["parameters"], cost["gmacs_per_frame"]
-    return cost
+    return measure_cost(plan.net, batch.frames, repetitions, run)
 
 
 def say(text: str, rank: int) -> None:

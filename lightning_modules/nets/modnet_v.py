@@ -154,7 +154,7 @@ class MODNetV(MattingNet):
         self.motion = None if motion == "none" else MotionCompensation(motion, flow, flow_options)
         self.state_type = BRMState if self.motion is None else MovingState
         self._carries_memory = brm and brm_mode != "oracle"
-        self.needs_flow = motion == "oracle"
+        self.needs_plate, self.needs_flow = brm and brm_mode == "oracle", motion == "oracle"
         self.prm = (
             PatchRefinement(hidden, prm_k, prm_xi, prm_mode, prm_top_share, prm_halo, prm_feather) if prm else None
         )
@@ -263,10 +263,10 @@ class MODNetV(MattingNet):
         *_, semantic, memory = self._semantics(to_image(frame), memory)
         return semantic, *memory
 
-    def compile_step(self, **options: Any) -> None:
+    def compile_step(self, compiler: Callable[..., Callable[..., Any]] = torch.compile, **options: Any) -> None:
         """See `MattingNet.compile_step`; what `advance` runs for each frame is compiled too."""
-        super().compile_step(**options)
-        self._compiled_memory_step = torch.compile(type(self).memory_step, **options)
+        super().compile_step(compiler, **options)
+        self._compiled_memory_step = compiler(type(self).memory_step, **options)
 
     def _semantics(
         self, image: Tensor, memory: tuple[Tensor, ...]
