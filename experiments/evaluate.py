@@ -35,7 +35,6 @@ from experiments.command.composing import given_settings, run_hydra
 from experiments.command.errors import ends_with_one_line
 from experiments.command.messages import reason
 from experiments.command.quoting import quote_texts
-from experiments.inference.onnx_nets import OnnxNet
 from experiments.inference.saved_nets import named_by_file
 from experiments.inference.streaming import run_frames
 from experiments.records.cell_record import CellRecord, write_config, write_table
@@ -43,11 +42,12 @@ from experiments.records.fingerprints import size_text, what_changed
 from experiments.records.locks import lock_cell, lock_owner
 from experiments.records.tables import read_table
 from experiments.records.world import describe_hardware, now, peak_memory_gib
-from experiments.scoring.evaluation import WIDEST_WITH_CONN, evaluate_clip, stratum_means, summarise
+from experiments.scoring.evaluation import evaluate_clip
 from experiments.scoring.plan import Plan
 from experiments.scoring.progress import ClipProgress
 from experiments.scoring.trained_data import data_overrides, take_data, trained_config
-from lightning_modules.metrics.scores import DTSSD_LATER, METRICS, shown_scale
+from experiments.statistics.strata import stratum_means, summarise
+from lightning_modules.metrics.table import FIGURES, METRICS
 from lightning_modules.nets.interface import MattingOutput
 
 
@@ -238,15 +238,15 @@ def part_path(plan: Plan, number: int) -> Path:
 def score_table(frames: pd.DataFrame) -> pd.DataFrame:
     """The papers' figures: a row a stratum and one for their mean, a column a metric."""
     means = stratum_means(frames)
-    means = means * [shown_scale(str(name)) for name in means]
+    means = means * [FIGURES[str(name)].scale for name in means]
     if len(means) > 1:
-        means.loc["mean of strata"] = means.mean()
+        means.loc["mean of strata"] = pd.Series(summarise(frames))
     return means
 
 
 def describe_scores(plan: Plan, frames: pd.DataFrame, scores: pd.DataFrame) -> str:
     """The table in Markdown, and below it what a reader must know to compare it."""
-    heads = [shown_name(str(name)) for name in scores]
+    heads = [FIGURES[str(name)].heading for name in scores]
     rows = [["stratum", *heads], ["---", *["---:"] * len(heads)]]
     rows += [[str(stratum) or "all", *(f"{value:.3f}" for value in values)] for stratum, *values in scores.itertuples()]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -262,23 +262,15 @@ def describe_scores(plan: Plan, frames: pd.DataFrame, scores: pd.DataFrame) -> s
     if weights := plan.config.get("published"):
         sha256 = plan.config["checkpoint_sha256"]
         facts.append(f"weights {weights['name']}: {weights['licence']}, {weights['source']}, SHA-256 {sha256}")
-    if "dtssd" in frames:
-        facts.append("dtSSD counts frame 0 as 0, as published")
+    zero = [row.label for name, row in METRICS.items() if row.first_frame == "zero" and name in frames]
+    facts += [f"{label} counts frame 0 as 0, as published" for label in zero]
     if "foreground_predicted" in frames and not frames["foreground_predicted"].all():
         facts.append("the net gives no foreground: the input frame is scored in its place")
-    if plan.scoring.metrics is None and "conn" not in frames:
-        facts.append(f"Conn is left out above {WIDEST_WITH_CONN} pixels; metrics=[…,conn] asks for it")
+    slow = [row for name, row in METRICS.items() if plan.scoring.metrics is None and row.widest and name not in frames]
+    facts += [f"{row.label} is left out above {row.widest} pixels; metrics=[…,{row.key}] asks for it" for row in slow]
     for name in (name for name in METRICS if name in frames and frames[name].isna().any()):
         facts.append(f"{METRICS[name].label} is undefined in {frames[name].isna().sum()} frames, which are left out")
     return "\n".join([*lines, "", *(f"- {fact}" for fact in facts), ""])
-
-
-def shown_name(name: str) -> str:
-    """A column's label and unit."""
-    if name == DTSSD_LATER:
-        return f"{METRICS['dtssd'].label} without frame 0 ({METRICS['dtssd'].unit})"
-    info = METRICS[name]
-    return f"{info.label} ({info.unit})" if info.unit else info.label
 
 
 def streaming_cost(plan: Plan) -> dict[str, Any]:
@@ -291,10 +283,7 @@ def streaming_cost(plan: Plan) -> dict[str, Any]:
     def run(frame: Tensor, state: Any) -> MattingOutput:
         return run_frames(plan.net, frame, state, plate, plan.how, batch.flow, batch.alpha)
 
-    cost = measure_cost(plan.net, batch.frames, repetitions, run)
-    if isinstance(plan.net, OnnxNet):  # PyTorch sees none of them
-        del cost["parameters"], cost["gmacs_per_frame"]
-    return cost
+    return measure_cost(plan.net, batch.frames, repetitions, run)
 
 
 def say(text: str, rank: int) -> None:

@@ -157,7 +157,7 @@ def _images(matrix: Matrix, analysis: Analysis) -> list[Image]:
     if not matrix.arms:
         return []
     primary = matrix.primary
-    over_time = [metric for metric in primary if not metric.skips_first]
+    over_time = [metric for metric in primary if not metric.derived]
     figures = {
         "seeds": ("Each seed's mean, by arm.", plots.seeds_of_arms(matrix, primary)),
         "time": (OVER_TIME, plots.error_over_time(matrix, analysis, over_time) if over_time else None),

@@ -165,9 +165,7 @@ class MattingModule(pl.LightningModule):
 
     def validation_step(self, batch: MattingBatch, batch_idx: int) -> None:
         """Scores whole clips from an empty state."""
-        known = {"flow": batch.flow} if self.net.needs_flow else {}
-        known |= {"alpha": batch.alpha} if self.net.needs_alpha else {}
-        alpha = self.net(batch.frames, background=batch.background, **known).alpha
+        alpha = self.net.matte(batch.frames, background=batch.background, flow=batch.flow, true_alpha=batch.alpha).alpha
         if not alpha.isfinite().all():
             raise NonFiniteLossError(
                 f"validation at step {self.global_step}: the matte has values that are not numbers "

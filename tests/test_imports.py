@@ -131,3 +131,40 @@ def test_no_import_cycle_in_functions_either() -> None:
 
     for module in MODULES:
         visit(module, ())
+
+
+# What uses a net without knowing which one it is; objectives know their own.
+USERS_OF_NETS = [name for name in MODULES if name.startswith("experiments") or name == "lightning_modules.module"]
+
+
+def is_net(node: ast.AST) -> bool:
+    """Whether an expression is a net, by its name: `net`, `untrained`, `self.net`, …"""
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name.lower() in ("net", "nets", "variant", "untrained", "onnxnet")
+
+
+@pytest.mark.parametrize("module", USERS_OF_NETS)
+def test_nobody_asks_which_net_it_is(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    asked = [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr.startswith("_")
+            and not node.attr.endswith("__")
+            and is_net(node.value)
+        )
+        or (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("isinstance", "hasattr", "getattr", "setattr", "type", "vars")
+            and is_net(node.args[0])
+        )
+    ]
+    classes = {name for name in imports(module) if name.startswith("lightning_modules.nets.")} & {
+        f"lightning_modules.nets.{name}"
+        for name in ("modnet_flow", "modnet_v", "rvm", "context_motion", "background_matting", "segmentation")
+    }
+    assert not asked
+    assert not classes

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.benchmarks.inputs import Stream
+from experiments.benchmarks.inputs import Stream, no_motion
 from experiments.benchmarks.roofline import count_demand
 from experiments.benchmarks.timing import interleave
-from experiments.inference.ratio import known_flow, no_motion
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 
 _WARM_UP_CALLS = 3
@@ -24,7 +23,7 @@ def measure_cost(
     repetitions: int = 20,
     run: Callable[[Tensor, Any], MattingOutput] | None = None,
 ) -> dict[str, Any]:
-    """Parameters, GMACs and streaming milliseconds per frame, state carried.
+    """Parameters, GMACs (neither of a net in a file) and streaming milliseconds per frame, state carried.
 
     Args:
         net: any net; measured in eval mode on the device it is on.
@@ -32,15 +31,13 @@ def measure_cost(
         repetitions: timed frames after warm-up; the median counts.
         run: (frame, state) → output, where the net is not simply called with the frame as its background.
     MACs count convolutions and matrix products; resizing, norms and warping count as none. A net that needs the true
-    flow or alpha is given one of zeros.
+    flow or alpha is given one of zeros or the first colour.
     """
     net.eval()
-    known = known_flow(net, no_motion(frame))
-    if net.needs_alpha:
-        known["alpha"] = torch.zeros_like(frame[:, :, :1])
+    still = no_motion(frame)
 
     def step(frame: Tensor, state: Any) -> tuple[Tensor, Any]:
-        output = net(frame, state=state, background=frame, **known) if run is None else run(frame, state)
+        output = net.matte(frame, state, frame, still, true_alpha=frame[:, :, :1]) if run is None else run(frame, state)
         return output.alpha, output.state
 
     stream = Stream(step, [frame])
@@ -49,9 +46,10 @@ def measure_cost(
     for _ in range(_WARM_UP_CALLS):
         stream()
     (times,) = interleave([stream], frame.device, seconds=0, min_rounds=repetitions)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
     return {
-        "parameters": sum(parameter.numel() for parameter in net.parameters()),
-        "gmacs_per_frame": macs / 1e9,
+        # PyTorch does not see what is computed by a net that has none.
+        **({"parameters": parameters, "gmacs_per_frame": macs / 1e9} if parameters else {}),
         "milliseconds_per_frame": times.median,
         "frame": f"{frame.shape[-2]}×{frame.shape[-1]}",
     }

@@ -84,6 +84,11 @@ class MovingPortrait:
         return colour + (1 - alpha) * self.plate
 
 
+def no_motion(frames: Tensor) -> Tensor:
+    """A flow (B, T, 2, H, W) of zeros: where a net that needs the true one is measured, any will do."""
+    return frames.new_zeros(1).expand(*frames.shape[:2], 2, *frames.shape[-2:])
+
+
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from experiments.benchmarks.inputs import portrait
 from experiments.benchmarks.timing import Times, interleave, load_average, ratio_interval
-from lightning_modules.metrics.scores import METRICS, score_frames
+from lightning_modules.metrics.scores import score_frames
+from lightning_modules.metrics.table import METRICS
 
 Frames = dict[str, NDArray[np.float32]]
 # Name of ours → class of the scripts. Foreground errors are the same two over the coloured pixels alone.

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.benchmarks.inputs import MovingPortrait, Size, Step, Stream
+from experiments.benchmarks.inputs import MovingPortrait, Size, Step, Stream, no_motion
 from experiments.benchmarks.memory import peak_bytes
 from experiments.benchmarks.output import Columns
 from experiments.benchmarks.roofline import Ceilings, Demand, count_demand
@@ -19,8 +19,6 @@ from experiments.benchmarks.subjects import Subject
 from experiments.benchmarks.timing import Times, WarmUp, interleave, load_average, time_call, warm_up
 from experiments.benchmarks.variants import make_variant, precision_context, wants_channels_last
 from experiments.command.errors import one_line
-from experiments.inference.onnx_nets import OnnxNet
-from experiments.inference.ratio import no_motion, run_at_ratio
 from lightning_modules.nets.interface import MattingNet
 
 NET_COLUMNS: Columns = {
@@ -163,20 +161,17 @@ def _measure(
     progress(f"{subject.label} {size}: differences")
     reference = make_step(net, plate, size.ratio, "fp32")
     _fill_differences(reference, variants, clip, settings.clip_frames)
-    if not isinstance(net, OnnxNet):  # PyTorch does not see what onnxruntime computes
+    if common["parameters"]:  # of a net that has none PyTorch does not see what is computed
         _fill_demand(net, variants, size.ratio, plate, frames, ceilings)
     return rows
 
 
 def describe_net(net: MattingNet, subject: Subject) -> dict[str, Any]:
-    """Parameters, those of the paper (in millions), and megabytes of weights and buffers; of a file, its own."""
-    if isinstance(net, OnnxNet):
-        return {"parameters": None, "paper_millions": None, "weights_mb": net.path.stat().st_size / 1e6}
-    tensors = [*net.parameters(), *net.buffers()]
+    """Parameters, those of the paper (in millions), and megabytes; a net in a file has no parameters."""
     return {
-        "parameters": sum(parameter.numel() for parameter in net.parameters()),
+        "parameters": sum(parameter.numel() for parameter in net.parameters()) or None,
         "paper_millions": subject.paper_parameters,
-        "weights_mb": sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6,
+        "weights_mb": net.num_bytes / 1e6,
     }
 
 
@@ -186,7 +181,7 @@ def make_step(net: MattingNet, plate: Tensor, ratio: float, precision: str) -> S
     def step(frames: Tensor, state: Any) -> tuple[Tensor, Any]:
         background = plate.expand(len(frames), -1, -1, -1, -1)
         with precision_context(precision, frames.device):
-            output = run_at_ratio(net, frames, state, background, ratio, flow=no_motion(frames))
+            output = net.matte(frames, state, background, no_motion(frames), ratio)
         return output.alpha, output.state
 
     return step
@@ -312,6 +307,6 @@ def _fill_refined_share(
     net: MattingNet, variants: Sequence[Variant], ratio: float, plate: Tensor, frame: Tensor
 ) -> None:
     """How much of the frame a net refines whose cost depends on the content; NaN for others."""
-    share = run_at_ratio(net, frame, None, plate, ratio, flow=no_motion(frame)).aux.get("refined_share")
+    share = net.matte(frame, None, plate, no_motion(frame), ratio).aux.get("refined_share")
     for variant in variants:
         variant.row["refined_share"] = float("nan") if share is None else float(share.float().mean())

@@ -52,8 +52,8 @@ class OfficialPair(NamedTuple):
         step: one frame through theirs: (frame (1, 3, H, W) in [0, 1], state or None, plate (1, 3, H, W), ratio)
             → alpha (1, 1, H, W) in [0, 1] and the next state (None without memory). `plate` is the true
             background; `ratio` is RVM's downsample ratio and BackgroundMattingV2's backbone scale (which ours cuts
-            to 1/2, see `run_at_ratio`), 1 for nets that have neither.
-        net: ours; it is run by `run_at_ratio` with the same plate and ratio.
+            to 1/2, see `MattingNet.matte`), 1 for nets that have neither.
+        net: ours; it is run by its `matte` with the same plate and ratio.
         fixed_ratio: the only ratio at which the two do the same, None if they agree at any.
     """
 
@@ -73,7 +73,7 @@ def build_modnet(code: Path) -> OfficialPair:
 
     randomise(module, lambda pictures: step(pictures, None, pictures, 1.0))
     net = with_weights_of(module, "modnet")
-    net.inference = True  # type: ignore[assignment]  # theirs skips the training heads too
+    net.skip_training_heads()  # as theirs does
     return OfficialPair(module.eval(), step, net, fixed_ratio=1.0)
 
 

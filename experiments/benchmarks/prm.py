@@ -15,7 +15,7 @@ from experiments.benchmarks.inputs import portrait
 from experiments.benchmarks.output import Columns
 from experiments.benchmarks.timing import interleave, ratio_interval
 from experiments.inference.saved_nets import load_net
-from lightning_modules.nets.modnet_v import MODNetV
+from lightning_modules.nets import build_net
 from lightning_modules.nets.prm import PatchRefinement
 
 FRAMES = ((1080, 1920), (2160, 3840))
@@ -38,11 +38,12 @@ def load_prm(checkpoint: Path | None) -> PatchRefinement:
     Raises:
         ValueError: the file is no modnet_v, or that net has no patch refinement.
     """
-    net = MODNetV() if checkpoint is None else load_net(checkpoint, "modnet_v")[0]
-    assert isinstance(net, MODNetV)
-    if net.prm is None:
+    net = build_net("modnet_v") if checkpoint is None else load_net(checkpoint, "modnet_v")[0]
+    prm = dict(net.named_children()).get("prm")
+    if prm is None:
         raise ValueError(f"{checkpoint}: this net has no patch refinement (model.prm=false)")
-    return net.prm.eval()
+    assert isinstance(prm, PatchRefinement)
+    return prm.eval()
 
 
 def benchmark_prm(

@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from experiments.inference.onnx_nets import load_onnx
-from experiments.inference.saved_nets import all_options, load_net, saved_name
-from lightning_modules.nets import build_net
+from experiments.inference.saved_nets import load_net, saved_name
+from lightning_modules.nets import all_options, build_net
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.pretrained import published_file
 from lightning_modules.nets.published import published
@@ -56,8 +56,7 @@ class Subject:
             return load_net(self.checkpoint, self.name, **self.options)[0]
         net = build_net(self.name, **self.options)
         net.reset_parameters(0)
-        if hasattr(net, "inference"):  # MODNet: without the heads that only training needs
-            net.inference = True  # type: ignore[assignment]
+        net.skip_training_heads()
         return net.eval()
 
     @property

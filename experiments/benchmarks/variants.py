@@ -93,20 +93,23 @@ def compile_net(net: MattingNet) -> None:
 
 def trace_net(net: MattingNet) -> None:
     """TorchScript: the step is traced once for each structure and shape of its inputs, and frozen."""
-    net._compiled_step = TracedStep(net)
+    net.compile_step(Traced)
 
 
 def compile_net_with_cuda_graphs(net: MattingNet) -> None:
-    """The same with CUDA graphs; outputs are cloned, since the next call overwrites them and one is its state."""
-    net.compile_step(mode="reduce-overhead")
-    compiled = net._compiled_step
-    assert compiled is not None
+    """`torch.compile` with CUDA graphs."""
+    net.compile_step(captured)
 
-    def step(*inputs: Any) -> Any:
+
+def captured(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function with CUDA graphs; outputs are cloned, since the next call overwrites them and one is its state."""
+    compiled = torch.compile(function, mode="reduce-overhead")
+
+    def run(*inputs: Any) -> Any:
         torch.compiler.cudagraph_mark_step_begin()
         return pytree.tree_map_only(Tensor, torch.clone, compiled(*inputs))
 
-    net._compiled_step = step
+    return run
 
 
 MODES: dict[str, tuple[Callable[[MattingNet], None], ...]] = {
@@ -130,21 +133,21 @@ def wants_channels_last(mode: str) -> bool:
     return mode == "channels_last"
 
 
-class TracedStep:
-    """Stands in for `MattingNet.step`: a frozen TorchScript graph per structure and shape of the inputs.
+class Traced:
+    """Stands in for a function such as `MattingNet.step`: a frozen TorchScript graph per structure and shape of inputs.
 
     Tracing and not scripting: steps take and give nested tuples, and what is not a tensor in them is constant.
     """
 
-    def __init__(self, net: MattingNet) -> None:
-        self.net = net
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
         self.graphs: dict[Any, tuple[Any, list[Any], Any]] = {}
 
-    def __call__(self, net: MattingNet, *inputs: Any) -> Any:
-        """What `net.step(*inputs)` gives."""
+    def __call__(self, *inputs: Any) -> Any:
+        """What the function gives."""
         leaves, structure = pytree.tree_flatten(inputs)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        key = (str(structure), *(tuple(leaf.shape) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves))
+        key = (str(structure), *map(_signature, leaves))
         if key not in self.graphs:
             self.graphs[key] = self._trace(leaves, structure, tensors)
         graph, constants, out_structure = self.graphs[key]
@@ -160,11 +163,11 @@ class TracedStep:
             inputs = pytree.tree_unflatten(
                 [next(values) if isinstance(leaf, Tensor) else leaf for leaf in leaves], structure
             )
-            outputs, out_structure = pytree.tree_flatten(self.net.step(*inputs))
+            outputs, out_structure = pytree.tree_flatten(self.function(*inputs))
             found[:] = [[_TENSOR if isinstance(x, Tensor) else x for x in outputs], out_structure]
             return tuple(x for x in outputs if isinstance(x, Tensor))
 
-        module = _Step(self.net, step).eval()
+        module = _Holder(step, [leaf for leaf in leaves if isinstance(leaf, nn.Module)]).eval()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # sizes become constants, as they should; and TorchScript is deprecated
             graph = torch.jit.freeze(torch.jit.trace(module, tuple(tensors), check_trace=False))
@@ -174,12 +177,17 @@ class TracedStep:
 _TENSOR = object()  # marks the place of a tensor among outputs that are constants
 
 
-class _Step(nn.Module):
-    """Holds the net, so that the tracer sees its weights as parameters."""
+def _signature(leaf: Any) -> Any:
+    """What of an input a graph depends on."""
+    return tuple(leaf.shape) if isinstance(leaf, Tensor) else id(leaf) if isinstance(leaf, nn.Module) else repr(leaf)
 
-    def __init__(self, net: MattingNet, step: Callable[..., tuple[Tensor, ...]]) -> None:
+
+class _Holder(nn.Module):
+    """Holds the nets among the inputs, so that the tracer sees their weights as parameters."""
+
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]], nets: list[nn.Module]) -> None:
         super().__init__()
-        self.net, self.run = net, step
+        self.run, self.nets = function, nn.ModuleList(nets)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         return self.run(*tensors)

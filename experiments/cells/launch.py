@@ -20,8 +20,8 @@ from rich.table import Column
 from experiments.records.cell_record import CellRecord, last_words
 from experiments.records.locks import LOCK_VARIABLE
 from experiments.records.progress import read_progress
+from lightning_modules.metrics.table import METRICS, PRIMARY
 
-MAIN_SCORES = {"mad": "MAD", "dtssd": "dtSSD"}  # named here: metrics import torch, which the command waits for
 BUSY = 75  # exit status of a cell: another process works on it
 
 
@@ -226,7 +226,7 @@ def what_it_scored(folder: Path) -> str:
         scores = CellRecord.load(folder).metrics
     except ValueError:
         return ""
-    shown = [f"{label} {scores[name]:.2f}" for name, label in MAIN_SCORES.items() if scores.get(name) is not None]
+    shown = [f"{METRICS[name].label} {scores[name]:.2f}" for name in PRIMARY if scores.get(name) is not None]
     return f": {', '.join(shown)}" if shown else ""
 
 

@@ -32,10 +32,11 @@ from experiments.records.identity import settings_hash
 from experiments.records.locks import lock_cell, lock_owner
 from experiments.records.progress import Progress, write_progress
 from experiments.records.world import describe_hardware, describe_versions, git_commit, now, peak_memory_gib
-from experiments.scoring.evaluation import evaluate, evaluate_constant, summarise
+from experiments.scoring.evaluation import evaluate, evaluate_constant
 from experiments.scoring.floors import NUM_MATTES, evaluate_floors, mean_training_matte
 from experiments.scoring.memory import evaluate_states
 from experiments.scoring.sets import condition_test_set
+from experiments.statistics.strata import summarise
 from experiments.training.data import make_data, make_typical_data
 from experiments.training.devices import describe_step, step_line
 from experiments.training.nets import make_net

@@ -192,24 +192,30 @@ class OnnxNet(MattingNet):
         """Take an open file; see `load_onnx`."""
         super().__init__()
         self.path, self.session, self.ports = path, session, ports
+        self.needs_plate = ports.background is not None
         self.inputs = {each.name: each for each in inputs}
         self.outputs = [name for name in (ports.alpha, ports.foreground, *ports.states.values()) if name is not None]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return copy.copy(self)  # nothing of it ever changes
 
-    def forward(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> MattingOutput:
+    @property
+    def num_bytes(self) -> int:
+        """Of the file."""
+        return self.path.stat().st_size
+
+    def forward(
+        self, frames: Tensor, state: Any = None, background: Tensor | None = None, downsample_ratio: float = 1.0
+    ) -> MattingOutput:
         """Matte a clip (B, T, 3, H, W) frame by frame; see `MattingNet.forward`.
+
+        Args:
+            frames, state, background: see there.
+            downsample_ratio: side that the net works on / side of the frame, in (0, 1], for files that ask it.
 
         Raises:
             ValueError: wrong shapes, no plate where the file takes one, or what onnxruntime says.
         """
-        return self._matte(frames, state, background, {})
-
-    def _matte(
-        self, frames: Tensor, state: Any, background: Tensor | None, numbers: Mapping[str, float]
-    ) -> MattingOutput:
-        """`forward` with inputs that are one number, by name."""
         self.check_inputs(frames, state, background)
         if torch.is_autocast_enabled(frames.device.type):
             raise ValueError(f"{self.path} computes in the precision that it was written in: give precision=32")
@@ -221,7 +227,8 @@ class OnnxNet(MattingNet):
             given = {self.ports.image: self._prepared(frames[:, t])}
             if plate_name is not None and background is not None:
                 given[plate_name] = self._prepared(background[:, min(t, background.shape[1] - 1)])
-            given |= {name: np.full(self._start_shape(name), number) for name, number in numbers.items()}
+            if self.ports.ratio is not None:
+                given[self.ports.ratio] = np.full(self._start_shape(self.ports.ratio), downsample_ratio)
             states = [np.zeros(self._start_shape(name)) for name in self.ports.states] if state is None else state
             given |= {name: np.asarray(each) for name, each in zip(self.ports.states, states, strict=True)}
             found = self._run(given)
@@ -232,6 +239,13 @@ class OnnxNet(MattingNet):
                 raise ValueError(f"{self.path}: its {self.ports.alpha} is not of the frames' size but {found[0].shape}")
         alpha, *foreground = (torch.stack(parts, dim=1) for parts in zip(*mattes, strict=True))
         return MattingOutput(alpha.clamp(0, 1), foreground[0].clamp(0, 1) if foreground else None, state or None)
+
+    def at_ratio(self, ratio: float, frames: Tensor, upsampler: str, **given: Any) -> MattingOutput:
+        """See `MattingNet.at_ratio`; a file that asks the ratio reduces frames by itself."""
+        if self.ports.ratio is None:
+            return super().at_ratio(ratio, frames, upsampler, **given)
+        output: MattingOutput = self(frames, downsample_ratio=ratio, **given)
+        return output
 
     def _prepared(self, pictures: Tensor) -> np.ndarray:
         """Pictures (B, 3, H, W) in [0, 1] as the file wants them."""
@@ -253,17 +267,6 @@ class OnnxNet(MattingNet):
         return found
 
 
-class OnnxNetAtRatio(OnnxNet):
-    """One that reduces frames by itself, by a ratio that it is given."""
-
-    def forward(
-        self, frames: Tensor, state: Any = None, background: Tensor | None = None, downsample_ratio: float = 1.0
-    ) -> MattingOutput:
-        """See `OnnxNet.forward`; `downsample_ratio` in (0, 1] is the side that the net works on / side of the frame."""
-        assert self.ports.ratio is not None
-        return self._matte(frames, state, background, {self.ports.ratio: downsample_ratio})
-
-
 def load_onnx(path: Path, told: Mapping[str, Any] | None = None) -> OnnxNet:
     """The net in a file.
 
@@ -281,7 +284,7 @@ def load_onnx(path: Path, told: Mapping[str, Any] | None = None) -> OnnxNet:
         ports = Ports.recognise(inputs, outputs, told or {})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return (OnnxNet if ports.ratio is None else OnnxNetAtRatio)(path, session, inputs, ports)
+    return OnnxNet(path, session, inputs, ports)
 
 
 def open_session(path: Path) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from datamodules.files.writing import write_file
 from experiments.command.messages import reason
 from experiments.records.cell_record import CellRecord
-from lightning_modules.nets import NETS, build_net
+from lightning_modules.nets import all_options, build_net
 from lightning_modules.nets.checkpoint_files import no_state_dict, read_checkpoint
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.official import load_official
@@ -79,25 +78,12 @@ def load_net(path: Path, name: str, **changes: Any) -> tuple[MattingNet, dict[st
         raise ValueError(f"{path} holds a {saved['model']['name']}, not a {name}; leave model= out")
     options |= {"pretrained": False, **changes}
     net = build_net(name, **options)
-    weights = {key: value for key, value in saved["state_dict"].items() if _has_part(net, key)}
     try:
-        net.load_state_dict(weights)
+        net.load_parts(saved["state_dict"])
     except RuntimeError as error:
         changed = f" with {', '.join(f'{key}={value}' for key, value in changes.items())}" if changes else ""
         raise ValueError(f"{path} does not fit this {name}{changed}: {reason(error)}") from error
     return net.eval(), all_options(name, options)
-
-
-def all_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a net with the defaults of those that are not given."""
-    known = inspect.signature(NETS[name]).parameters.values() if name in NETS else ()
-    return {option.name: options.get(option.name, option.default) for option in known}
-
-
-def _has_part(net: MattingNet, key: str) -> bool:
-    """Whether the net has the part (its first name) that a tensor belongs to; options can leave a part out."""
-    part = getattr(net, key.partition(".")[0], None)
-    return isinstance(part, torch.nn.Module) and bool(part.state_dict())
 
 
 def check_beside_record(path: Path) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
-from experiments.inference.ratio import UPSAMPLERS, known_flow, run_at_ratio
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import one_frame_delay
+from lightning_modules.nets.reduction import UPSAMPLERS
 
 PLATES = ("first", "true", "none")
 PRECISIONS: dict[str, torch.dtype | None] = {"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -32,7 +32,7 @@ class Streaming:
         one_frame_delay: MODNet's smoothing (OFD), aligned with the frames; across the borders of chunks too.
         downsample_ratio: side of the frame that the net works on / side of the frame, in (0, 1]; "auto" brings
             the longer side to 512 pixels (RVM's rule); None leaves the frame, and the net's own ratio, alone.
-        upsampler: how alpha is enlarged where the net does not do it: see `inference.run_at_ratio`.
+        upsampler: how alpha is enlarged where the net does not do it: see `MattingNet.matte`.
         plate: the true background that the net is given: the "first" frame's, the "true" one of every frame, "none".
         precision: of the net: "32", "16-mixed" or "bf16-mixed".
 
@@ -142,20 +142,11 @@ def run_frames(
     """One call of the net at the precision and ratio of `how`; alpha and foreground are float32 in [0, 1].
 
     The true flow and alpha go to nets that need them.
-
-    Raises:
-        ValueError: a net that needs the true alpha is to be run at a ratio.
     """
     dtype = PRECISIONS[how.precision]
     ratio = how.ratio_for((frames.shape[-2], frames.shape[-1]))
     with torch.inference_mode(), torch.autocast(frames.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-        if ratio is None:
-            known = {"alpha": alpha} if net.needs_alpha else {}
-            output = net(frames, state=state, background=plate, **known_flow(net, flow), **known)
-        elif net.needs_alpha:
-            raise ValueError("a net that is told the true alpha is run at the size of its frames: leave the ratio null")
-        else:
-            output = run_at_ratio(net, frames, state, plate, ratio, how.upsampler, flow)
+        output = net.matte(frames, state, plate, flow, ratio, how.upsampler, alpha)
     output.alpha = output.alpha.float().clamp(0, 1)
     if output.foreground is not None:
         output.foreground = output.foreground.float().clamp(0, 1)

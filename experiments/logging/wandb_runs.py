@@ -23,7 +23,7 @@ from experiments.logging.cell_logger import CellLogger, matte_panels, result_fig
 from experiments.logging.wandb_client import client_settings, logging_mode, warn
 from experiments.records.cell_record import CellRecord
 from experiments.records.identity import config_hash
-from lightning_modules.metrics.scores import METRICS, shown_scale
+from lightning_modules.metrics.table import ALWAYS, METRICS
 
 ARTIFACT_TYPE = "run-record"
 # What a report is made of, and the config; not the weights. Tables need no pictures.
@@ -31,7 +31,6 @@ RECORD_FILES = ("config.yaml", "record.json", "metrics.parquet", "memory.parquet
 PICTURES = "media/*.png"
 ANEW = "-anew"  # at the end of the id of an offline run, where the server may have a part of the cell's
 LogAnew = Callable[[CellRecord], None]
-SCORES = ("mad", "mse", "dtssd")
 
 
 class WandbCellLogger(CellLogger):
@@ -56,7 +55,7 @@ class WandbCellLogger(CellLogger):
         self.rows = 0  # logged by this process, those that the server has included
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        for score in SCORES:
+        for score in ALWAYS:
             run.define_metric(f"val/{score}", step_metric="trainer/global_step", summary="min")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -238,7 +237,7 @@ def clip_table(frames: pd.DataFrame) -> pd.DataFrame:
     """
     names = [name for name in METRICS if name in frames]
     means = frames.groupby(["clip", "scene", "stratum"], sort=False)[names].mean()
-    return (means * pd.Series({name: shown_scale(name) for name in names})).reset_index()
+    return (means * pd.Series({name: METRICS[name].scale for name in names})).reset_index()
 
 
 def record_files(record: CellRecord) -> list[Path]:

@@ -16,12 +16,10 @@ from datamodules.files.pictures import read_image
 from datamodules.footage import open_footage
 from datamodules.images import resize
 from datamodules.video import stream_frames
-from experiments.inference.onnx_nets import OnnxNet
 from experiments.inference.streaming import Streaming
 from experiments.matting.job import Job
 from experiments.matting.looks import Backdrop, Painter, parse_targets
 from experiments.scoring.plan import device_of, net_of
-from lightning_modules.nets.background_matting import BackgroundMattingV2
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.pretrained import published_file
 
@@ -107,15 +105,12 @@ def check_needs(net: MattingNet, name: str, has_plate: bool) -> None:
         )
     if net.needs_alpha:
         raise ValueError(f"this {name} is told the true alpha (brm_mask=truth): it is a diagnosis, and mattes no video")
-    brm = getattr(net, "brm", None)
-    needs_plate = isinstance(net, BackgroundMattingV2) or getattr(brm, "mode", None) == "oracle"
-    needs_plate |= isinstance(net, OnnxNet) and net.ports.background is not None
-    if needs_plate and not has_plate:
+    if net.needs_plate and not has_plate:
         raise ValueError(
             f"{name} needs a picture of the place without the person, from the same camera: background=FILE (a "
             "picture, or a video whose first frame is taken)"
         )
-    if has_plate and not needs_plate:
+    if has_plate and not net.needs_plate:
         raise ValueError(f"{name} makes no use of a background: leave background= out (over= is what comes behind)")
 
 

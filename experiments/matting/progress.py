@@ -69,7 +69,7 @@ class Progress:
             return
         videos = [target for target in targets if target.is_video]
         if all(self.segment(target, number).is_file() for target in videos for number in range(count)):
-            self.segments, self.times, self.state = count, times, _state_of(net, state)
+            self.segments, self.times, self.state = count, times, net.restore_state(state)
 
     def begin(self, targets: Sequence[Target]) -> None:
         """Take the folder: note the settings, and clear away what is not gone on with."""
@@ -139,12 +139,3 @@ def _on_cpu(state: Any) -> Any:
     if isinstance(state, tuple | list):
         return type(state)(_on_cpu(each) for each in state)
     return {name: _on_cpu(each) for name, each in state.items()} if isinstance(state, dict) else state
-
-
-def _state_of(net: MattingNet, state: Any) -> Any:
-    """A state that was saved as a plain tuple, as the net knows it, where its weights are."""
-    if isinstance(state, tuple | list):
-        moved = [each.to(net.device) if isinstance(each, Tensor) else each for each in state]
-        kind = net.state_type
-        return kind(*moved) if isinstance(kind, type) and hasattr(kind, "_fields") else tuple(moved)
-    return state.to(net.device) if isinstance(state, Tensor) else state

@@ -8,8 +8,9 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from experiments.command.messages import reason
+from lightning_modules.metrics.table import ALWAYS
 
-FRAME_COLUMNS = ("clip", "scene", "stratum", "frame", "mad", "mse", "dtssd")
+FRAME_COLUMNS = ("clip", "scene", "stratum", "frame", *ALWAYS)
 TEXT_COLUMNS = ("clip", "scene", "stratum", "method", "state")
 
 

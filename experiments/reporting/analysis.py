@@ -8,12 +8,13 @@ import numpy as np
 from scipy import stats
 
 from experiments.reporting.arms import Arm, scores, scores_over_time
-from experiments.reporting.averages import METRICS, Metric
+from experiments.reporting.averages import METRICS
 from experiments.reporting.curves import curve_over_time, performance_profile, profile_thresholds
 from experiments.reporting.matrix import Matrix
 from experiments.reporting.memory import StateEffect, state_effects, state_seeds
 from experiments.statistics.bootstrap import Estimate, FloatArray, Resamples, can_resample, estimate
 from experiments.statistics.comparisons import Comparison, compare, holm, interaction, interquartile_mean_of, ratio_of
+from lightning_modules.metrics.table import Metric
 
 SETTLES = (METRICS["mad"], METRICS["dtssd_later"])  # analysis A1: the metrics whose start and plateau are told
 

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from experiments.records.cell_record import CellRecord
-from experiments.reporting.averages import Metric, curve_table, score_table
+from experiments.reporting.averages import curve_table, score_table
 from experiments.statistics.bootstrap import FloatArray
+from lightning_modules.metrics.table import Metric
 
 
 @dataclass

@@ -1,62 +1,23 @@
-"""From one row a frame to means: what each column is called and shown as, clip means, the papers' averaging orders."""
+"""From one row a frame to means of clips, over time, and by the papers' averaging orders."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from experiments.statistics.bootstrap import FloatArray
-from lightning_modules.metrics.scores import METRICS as COLUMNS
+from experiments.statistics.strata import CLIP_COLUMNS, figures, stratum_means
+from lightning_modules.metrics.table import FIGURES, Metric
+from lightning_modules.metrics.table import METRICS as COLUMNS
 
-CLIP_COLUMNS = ["stratum", "clip", "scene"]
 Order = Literal["strata", "by_frame", "clip_mean", "frame_pool"]
 MAX_FRAMES_BY_FRAME = 700  # of a clip in RVM's spreadsheet; later ones are ignored there
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How a column of `metrics.parquet` is shown.
-
-    Attributes:
-        scale: factor from the raw figure to the shown one.
-        unit: the factor of the shown figure, as the papers print it.
-        skips_first: whether frame 0 is left out instead of counted.
-        in_main_table: whether it stands in the first table of a report; all stand in the detailed ones.
-    """
-
-    key: str
-    label: str
-    scale: float
-    unit: str
-    column: str
-    higher_is_better: bool = False
-    skips_first: bool = False
-    in_main_table: bool = True
-
-    @property
-    def heading(self) -> str:
-        """Label and unit."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
-
-
-def _metrics() -> dict[str, Metric]:
-    main = ("mad", "mse", "grad", "conn", "dtssd", "fgr_mse", "epe")
-    found = {}
-    for key in (*main, *(key for key in COLUMNS if key not in main)):
-        info = COLUMNS[key]
-        found[key] = Metric(
-            key, info.label, info.scale, info.unit, key, info.higher_is_better, in_main_table=key in main
-        )
-        if key == "dtssd":
-            later = Metric("dtssd_later", f"{info.label} without frame 0", info.scale, info.unit, key, skips_first=True)
-            found[later.key] = later
-    return found
-
-
-METRICS = _metrics()
+# The rows of the table of metrics in the order of a report: those of its first table come first.
+METRICS = dict(sorted(FIGURES.items(), key=lambda item: not item[1].in_main_table))
 
 
 def mark_broken(table: pd.DataFrame, undefined: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -83,10 +44,7 @@ def score_table(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 
     A frame with NaN is left out of its clip's mean; one with infinity makes it NaN.
     """
-    values = frames[metric.column].astype(float)
-    if metric.skips_first:
-        values = values.where(frames["frame"] > 0)
-    means = values.groupby([frames["seed"], *(frames[name] for name in CLIP_COLUMNS)]).mean()
+    means = figures(frames, metric).groupby([frames["seed"], *(frames[name] for name in CLIP_COLUMNS)]).mean()
     return means.replace(np.inf, np.nan).unstack(CLIP_COLUMNS).sort_index(axis=1) * metric.scale
 
 
@@ -105,12 +63,9 @@ def aggregate(frames: pd.DataFrame, metric: Metric, order: Order = "strata") -> 
     """
     if order not in get_args(Order):
         raise ValueError(f"order is {order!r}, not one of {', '.join(get_args(Order))}")
-    values = frames[metric.column].astype(float) * metric.scale
-    if metric.skips_first:
-        values = values.where(frames["frame"] > 0)
+    values = figures(frames, metric) * metric.scale
     if np.isinf(values).any():
         return float("nan")
-    by_clip = values.groupby([frames[name] for name in CLIP_COLUMNS]).mean()
     match order:
         case "frame_pool":
             return float(values.mean())
@@ -118,16 +73,14 @@ def aggregate(frames: pd.DataFrame, metric: Metric, order: Order = "strata") -> 
             by_frame = values.groupby(frames["frame"]).mean()
             return float(by_frame[by_frame.index < MAX_FRAMES_BY_FRAME].mean())
         case "clip_mean":
-            return float(by_clip.mean())
+            return float(values.groupby([frames[name] for name in CLIP_COLUMNS]).mean().mean())
         case _:
-            return float(by_clip.groupby("stratum").mean().mean())
+            return float(stratum_means(frames, [metric])[metric.key].mean() * metric.scale)
 
 
 def curve_table(frames: pd.DataFrame, metric: Metric, seeds: list[int]) -> FloatArray:
     """(seeds, clips, frames) in shown units, clips as in `score_table`; NaN where a clip has no such frame."""
-    values = frames[metric.column].astype(float).replace(np.inf, np.nan)
-    if metric.skips_first:
-        values = values.where(frames["frame"] > 0)
+    values = figures(frames, metric).replace(np.inf, np.nan)
     keys = [frames["seed"], *(frames[name] for name in CLIP_COLUMNS), frames["frame"]]
     table = values.groupby(keys).mean().unstack([*CLIP_COLUMNS, "frame"])
     clips, indices = score_table(frames, metric).columns, sorted(set(frames["frame"]))

@@ -12,10 +12,11 @@ import pandas as pd
 
 from experiments.records.cell_record import CellRecord
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
-from experiments.reporting.averages import CLIP_COLUMNS, METRICS, Metric, mark_broken, score_table
+from experiments.reporting.averages import METRICS, mark_broken, score_table
 from experiments.statistics.bootstrap import Clips, FloatArray
 from experiments.statistics.comparisons import overall_mean
-from lightning_modules.metrics.scores import FLOW_METRICS
+from experiments.statistics.strata import CLIP_COLUMNS
+from lightning_modules.metrics.table import PRIMARY, Metric
 
 
 @dataclass
@@ -98,7 +99,7 @@ def build_matrix(experiment: dict[str, Any], cells: Sequence[CellRecord]) -> Mat
     Raises:
         ValueError: a primary metric is not known, or the cells are of several scales.
     """
-    primary = experiment.get("primary") or ["mad", "dtssd"]
+    primary = experiment.get("primary") or list(PRIMARY)
     unknown = [key for key in primary if key not in METRICS]
     if unknown:
         raise ValueError(f"primary metric {', '.join(unknown)} is not known; choose from {', '.join(METRICS)}")
@@ -244,9 +245,9 @@ def _absent_notes(matrix: Matrix) -> list[str]:
     notes = []
     for metric in matrix.metrics:
         # A net without flow has no end-point error in any cell, as the scores show.
-        asked = [arm for arm in matrix.arms if metric.column in arm.frames or metric.column not in FLOW_METRICS]
+        asked = [arm for arm in matrix.arms if metric.column in arm.frames or "flow" not in metric.needs]
         without = [arm.label for arm in asked if not arm.has(metric)]
-        if without and not metric.skips_first:
+        if without and not metric.derived:
             notes.append(f"{metric.label} was not measured in every cell of {'; '.join(without)}.")
     replaced = [
         arm.label
@@ -279,7 +280,7 @@ def _nan_notes(matrix: Matrix) -> list[str]:
     notes = []
     for arm in matrix.arms:
         for metric in matrix.metrics:
-            if not arm.has(metric) or metric.skips_first:
+            if not arm.has(metric) or metric.derived:
                 continue
             bad = arm.frames.loc[np.isinf(arm.frames[metric.column]), "seed"]
             if len(bad):
@@ -317,8 +318,8 @@ def reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
         for method, rows in table.groupby("method"):
             named, by_metric = mark_broken(_named(rows, cell.seed)), found.setdefault(str(method), {})
             # Not of the flow: some estimators are never trained.
-            measured = {column for column in rows if rows[column].notna().any()} - set(FLOW_METRICS)
-            for metric in (m for m in matrix.metrics if m.column in measured):
+            measured = {column for column in rows if rows[column].notna().any()}
+            for metric in (m for m in matrix.metrics if m.column in measured and "flow" not in m.needs):
                 means = score_table(named, metric).to_numpy(dtype=float)
                 by_metric.setdefault(metric.key, []).append(float(overall_mean(means, _clips(named)).mean()))
     return {method: {key: np.array(values) for key, values in by_metric.items()} for method, by_metric in found.items()}

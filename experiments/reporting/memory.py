@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.reporting.arms import Arm
-from experiments.reporting.averages import CLIP_COLUMNS, METRICS, Metric, score_table
+from experiments.reporting.averages import METRICS, score_table
 from experiments.reporting.formatting import Table, decimals_for, number, percent, with_interval
 from experiments.reporting.matrix import Matrix
 from experiments.statistics.bootstrap import Clips, Estimate, FloatArray, Resamples, can_resample, estimate
 from experiments.statistics.comparisons import log_ratio, mean_of
+from experiments.statistics.strata import CLIP_COLUMNS
+from lightning_modules.metrics.table import Metric
 
 CARRIED = "carried"
 REPLACED = {"emptied": "emptied before each frame", "foreign": "that of another clip"}

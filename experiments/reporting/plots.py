@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from experiments.reporting.analysis import Analysis
-from experiments.reporting.averages import Metric
 from experiments.reporting.matrix import Matrix, seed_means
 from experiments.statistics.bootstrap import Estimate, FloatArray
+from lightning_modules.metrics.table import Metric
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
@@ -83,7 +83,7 @@ def error_over_time(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric
                 continue
             curve = analysis.curves[arm.text, metric.key]
             frames = np.arange(len(curve))
-            if metric.key == "dtssd":  # 0 at frame 0 by convention, which is no measurement
+            if metric.first_frame != "measured":
                 frames, curve = frames[1:], curve[1:]
             axes.plot(frames, curve[:, 0], label=plain(arm.label), linewidth=1.8, **_style(place))
             if len(matrix.arms) <= 6:

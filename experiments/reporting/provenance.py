@@ -16,13 +16,6 @@ from experiments.reporting.matrix import Matrix
 FLOAT_SCORING = "float (mattes straight from the model, not rounded to 8 bits)"
 DISK_SCORING = "disk8 (mattes brought to 8 bits first, as files hold them: {quantise})"
 WHOLE_FRAME, UNKNOWN_REGION = "whole frame", "unknown region of the true alpha's trimap alone"
-CONVENTIONS = {
-    "grad": "Grad: both mattes stretched to 0…1 frame by frame, as RVM's low-resolution script and BGMv2 do",
-    "grad_nonorm": "Grad, not stretched: as RVM's high-resolution script does",
-    "dtssd": "dtSSD: frame 0 counts as 0, as published",
-    "fgr_mse": "FG MSE: over pixels with true alpha above 0, all channels",
-    "epe": "End-point error: of the flow that the net used, over the whole frame; frame 0 has none",
-}
 INTERVALS = (
     "95 %, as wide as Student's t with the error from leaving out each seed, each foreground and both (degrees of "
     "freedom by Satterthwaite), as lopsided as the percentile bootstrap with {resamples} resamples, generator seed "
@@ -76,8 +69,8 @@ def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
     every = used + [cell for cell, _ in matrix.unused]
     facts = [
         ("Scoring", _distinct(_scoring(cell) for cell in used) or f"{FLOAT_SCORING}; {WHOLE_FRAME}"),
-        ("Units", "; ".join(f"{m.label} {m.unit}" for m in matrix.metrics if m.unit and not m.skips_first)),
-        ("Conventions", "; ".join(CONVENTIONS[m.key] for m in matrix.metrics if m.key in CONVENTIONS)),
+        ("Units", "; ".join(f"{m.label} {m.unit}" for m in matrix.metrics if m.unit and not m.derived)),
+        ("Conventions", "; ".join(m.convention for m in matrix.metrics if m.convention)),
         ("Averaging", "frame → mean of the clip → mean of the stratum → mean of strata, in float64"),
     ]
     if matrix.arms:

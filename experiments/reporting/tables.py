@@ -10,12 +10,13 @@ import pandas as pd
 
 from experiments.reporting.analysis import SETTLES, Analysis
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
-from experiments.reporting.averages import METRICS, Metric, Order, aggregate
+from experiments.reporting.averages import METRICS, Order, aggregate
 from experiments.reporting.curves import settling
 from experiments.reporting.formatting import Table, decimals_for, number, p_text, percent, with_interval
 from experiments.reporting.matrix import Matrix, reference_means, seed_means
 from experiments.reporting.memory import REPLACED
 from experiments.statistics.comparisons import Comparison
+from lightning_modules.metrics.table import Metric
 
 ORDERS = {"strata": "Mean of strata", "by_frame": "By frame index (RVM)", "clip_mean": "Mean of clips",
           "frame_pool": "All frames"}  # fmt: skip
@@ -49,8 +50,8 @@ def scores_table(matrix: Matrix, main: bool = True) -> Table:
     better = [metric.label for metric in metrics if metric.higher_is_better]
     note = "Mean over seeds ± standard deviation between seeds; lower is better"
     note += f", but of {' and '.join(better)} higher." if better else "."
-    if any(metric.column == "dtssd" for metric in metrics):
-        note += " dtSSD counts frame 0 as 0, as published; beside it without that frame."
+    for metric in (metric for metric in metrics if metric.first_frame == "zero"):
+        note += f" {metric.label} counts frame 0 as 0, as published; beside it without that frame."
     if references:
         note += " The last rows are floors, which learned nothing: mean ± standard deviation over all cells. The "
         note += "difference to the first plate is 1 where the frame differs from the background of the clip's first "

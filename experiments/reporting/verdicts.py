@@ -6,12 +6,12 @@ import math
 
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.arms import Arm
-from experiments.reporting.averages import Metric
 from experiments.reporting.formatting import number, percent, with_interval
 from experiments.reporting.matrix import Matrix
 from experiments.reporting.tables import verdict_text
 from experiments.statistics.bootstrap import Estimate, can_resample
 from experiments.statistics.comparisons import Comparison
+from lightning_modules.metrics.table import Metric
 
 MAX_ARMS_TOLD_ALONE = 3
 SEEDS_FOR_A_CLAIM = 5

@@ -16,24 +16,17 @@ from datamodules.testset import TestClip
 from experiments.inference.streaming import Piece, Streaming, run_clip
 from experiments.scoring.movies import Movie
 from experiments.scoring.pictures import Strips
+from experiments.statistics.strata import summarise as summarise  # where a table of `evaluate` goes next
 from lightning_modules.metrics.background import background_psnr
 from lightning_modules.metrics.frames import quantise
-from lightning_modules.metrics.scores import (
-    DTSSD_LATER,
-    FLOW_METRICS,
-    FOREGROUND_METRICS,
-    METRICS,
-    score_frames,
-    shown_scale,
-)
+from lightning_modules.metrics.scores import score_frames
+from lightning_modules.metrics.table import ALWAYS, METRICS
 from lightning_modules.metrics.trimap import closed_trimap
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.warp import resize_flow
 
 QUANTISE = ("none", "round", "truncate")
 REGIONS = ("full", "unknown")
-WIDEST_WITH_CONN = 1280  # pixels; Conn labels every frame ten times, and the papers leave it out at HD
-ALWAYS = ("mad", "mse", "dtssd")  # what every record holds
 
 
 @dataclass(frozen=True)
@@ -41,9 +34,9 @@ class Scoring:
     """What is measured on mattes.
 
     Attributes:
-        metrics: names in `METRICS`, to which `ALWAYS` is added; None for all of them, without `conn` on frames wider
-            than `WIDEST_WITH_CONN`. The flow of nets whose `aux` holds one is measured besides, where the true
-            one is known.
+        metrics: names in `METRICS`, to which `ALWAYS` is added; None for all of them, without those that are too slow
+            for the width of the frames (`Metric.widest`). The flow of nets whose `aux` holds one is measured besides,
+            where the true one is known.
         quantise: of mattes and foregrounds before they are scored: "none" (scoring mode float), or to 8 bits (mode
             disk8) by "round" or by "truncate", as RVM's and BGMv2's writers do.
         region: "full" frame, or the "unknown" region of the trimap that BGMv2's recipe makes of the true alpha.
@@ -72,12 +65,11 @@ class Scoring:
 
     def metrics_for(self, clip: TestClip) -> tuple[str, ...]:
         """What is measured on mattes of a clip; figures of the foreground only where its truth is known."""
+        asked = (*ALWAYS, *(self.metrics or ()))
         if self.metrics is None:
-            wanted = [name for name in METRICS if name != "conn" or clip.size[1] <= WIDEST_WITH_CONN]
-        else:
-            wanted = [name for name in METRICS if name in (*ALWAYS, *self.metrics)]
-        left_out = FLOW_METRICS if clip.has_foreground else (*FLOW_METRICS, *FOREGROUND_METRICS)
-        return tuple(name for name in wanted if name not in left_out)
+            asked = tuple(name for name, row in METRICS.items() if row.widest is None or clip.size[1] <= row.widest)
+        untold = {"flow"} if clip.has_foreground else {"flow", "foreground"}
+        return tuple(name for name, row in METRICS.items() if name in asked and not untold & set(row.needs))
 
     def as_saved(self, pixels: Tensor) -> Tensor:
         """`pixels` in [0, 1] as a file would hold them."""
@@ -102,21 +94,22 @@ class ClipScores:
         metrics, known = self.metrics, dict[str, Any]()
         alpha, broken = _numbers_only(output.alpha)
         # NaN says that a figure is undefined; a matte or a flow that is not a number is worse than any other.
-        lost = dict.fromkeys(METRICS, broken)
-        lost["dtssd"] = broken | torch.cat((broken.new_tensor([[self.broke]]), broken[:, :-1]), dim=1)
-        if set(self.metrics) & set(FOREGROUND_METRICS):
+        before = torch.cat((broken.new_tensor([[self.broke]]), broken[:, :-1]), dim=1)
+        lost = {name: broken | before if "previous" in METRICS[name].needs else broken for name in metrics}
+        if of_colour := [name for name in metrics if "foreground" in METRICS[name].needs]:
             # A net without foreground is scored with the input frame in its place (RVM's evaluation).
             foreground = batch.frames if output.foreground is None else output.foreground
             foreground, colourless = _numbers_only(foreground)
             known |= {"foreground": self.scoring.as_saved(foreground), "true_foreground": batch.foreground}
-            lost |= dict.fromkeys(FOREGROUND_METRICS, broken | colourless)
+            lost |= dict.fromkeys(of_colour, broken | colourless)
         flow = output.aux.get("flow")
         if flow is not None and batch.flow is not None:
-            metrics = (*metrics, *FLOW_METRICS)
+            of_flow = [name for name, row in METRICS.items() if "flow" in row.needs]
+            metrics = (*metrics, *of_flow)
             size = (batch.flow.shape[-2], batch.flow.shape[-1])  # that of the net's own may be smaller
             flow, astray = _numbers_only(flow)
             known |= {"flow": resize_flow(flow.float(), size), "true_flow": batch.flow}
-            lost |= dict.fromkeys(FLOW_METRICS, astray)
+            lost |= dict.fromkeys(of_flow, astray)
         pred = self.scoring.as_saved(alpha)
         found = score_frames(
             pred,
@@ -225,26 +218,6 @@ def evaluate_constant(clips: Iterable[TestClip], alpha: float, scoring: Scoring 
             scores.add(batch, MattingOutput(torch.full_like(batch.alpha, alpha)))
         tables.append(scores.table())
     return pd.concat(tables, ignore_index=True)
-
-
-def stratum_means(frames: pd.DataFrame) -> pd.DataFrame:
-    """Raw figures, frame → clip mean → stratum mean: a row a stratum, a column a metric and `DTSSD_LATER`.
-
-    Undefined frames (NaN) are left out.
-    """
-    table = frames[["stratum", "clip", "scene"]].copy()
-    for name in (name for name in METRICS if name in frames):
-        table[name] = frames[name]
-        if name == "dtssd":
-            table[DTSSD_LATER] = frames[name].where(frames["frame"] > 0)
-    means = table.groupby(["stratum", "clip", "scene"], sort=False).mean()
-    return means.groupby("stratum", sort=False).mean()
-
-
-def summarise(frames: pd.DataFrame) -> dict[str, float]:
-    """The figures of a whole set in the papers' units, MAD and MSE × 1e3, dtSSD × 1e2, …: the mean of strata."""
-    means = stratum_means(frames).mean()
-    return {name: float(value * shown_scale(name)) for name, value in zip(map(str, means.index), means, strict=True)}
 
 
 def _numbers_only(video: Tensor) -> tuple[Tensor, Tensor]:

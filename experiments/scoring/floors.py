@@ -13,13 +13,14 @@ from datamodules.testset import TestClip
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.inference.streaming import Streaming
 from experiments.scoring.evaluation import ClipScores, Scoring
+from lightning_modules.metrics.table import PRIMARY
 from lightning_modules.nets.blocks import fold_time, unfold_time
 from lightning_modules.nets.interface import MattingOutput
 
 NUM_MATTES = 64  # that the mean training matte is the mean of
 PLATE_DIFFERENCE = 0.05
 PLATE_BOX = 5  # pixels
-_SCORING = Scoring(metrics=("mad", "dtssd"))  # cheap ones
+_SCORING = Scoring(metrics=PRIMARY)
 
 
 def evaluate_floors(clips: Iterable[TestClip], mean_matte: Tensor | None) -> pd.DataFrame:

@@ -17,12 +17,13 @@ from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
 from experiments.inference.streaming import Streaming, run_clip, run_frames
 from experiments.scoring.evaluation import ClipScores, Scoring
+from lightning_modules.metrics.table import PRIMARY
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import one_frame_delay
 
 CARRIED, EMPTIED, FOREIGN = "carried", "emptied", "foreign"
 CLIPS_AT_ONCE, PIXELS_AT_ONCE = 8, 2**22  # side by side, which is much cheaper than one by one; 8 clips, or as fit
-_SCORING = Scoring(metrics=("mad", "dtssd"))  # cheap ones
+_SCORING = Scoring(metrics=PRIMARY)
 
 
 def evaluate_states(

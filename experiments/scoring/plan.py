@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from datamodules.files.fingerprint import stamps
 from datamodules.testset import TestClip, TestSet
 from experiments.inference.onnx_nets import OnnxNet, load_onnx
-from experiments.inference.saved_nets import all_options, load_net
+from experiments.inference.saved_nets import load_net
 from experiments.inference.streaming import Streaming
 from experiments.records.cell_record import CellRecord
 from experiments.records.fingerprints import describe_data, describe_weights, what_changed
@@ -27,6 +27,7 @@ from experiments.scoring.evaluation import Scoring
 from experiments.scoring.sets import PROTOCOL, open_test_set, parts_of
 from experiments.training.nets import make_net
 from experiments.training.stages import pick_device
+from lightning_modules.nets import all_options
 from lightning_modules.nets.pretrained import published_file
 from lightning_modules.nets.published import published
 
@@ -218,7 +219,7 @@ def net_of(plain: dict[str, Any], given: Sequence[str], how: Streaming) -> tuple
         options = all_options(model["name"], model | changes)
     else:
         net, options = load_net(Path(plain["checkpoint"]), model["name"], **changes)
-    if plain["prm"] in ("full", "threshold") and getattr(net, "prm", None) is None:
+    if plain["prm"] in ("full", "threshold") and not options["prm"]:
         raise ValueError(f"prm={plain['prm']}: this {model['name']} was trained without patch refinement")
     if how.downsample_ratio is not None and "backbone_scale" in changes:
         raise ValueError("downsample_ratio and model.backbone_scale are the same setting; give one of them")

@@ -1,11 +1,31 @@
-from lightning_modules.metrics.background import BackgroundPSNR
-from lightning_modules.metrics.connectivity import Conn
-from lightning_modules.metrics.error import MAD, MSE, SAD
-from lightning_modules.metrics.flow import EndPointError
-from lightning_modules.metrics.foreground import ForegroundMAD, ForegroundMSE
-from lightning_modules.metrics.gradient import Grad
-from lightning_modules.metrics.overlap import IoU
-from lightning_modules.metrics.temporal import DtSSD
+"""Classes of torchmetrics; each is imported where it is asked for, so that the table of metrics needs no torch."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_modules.metrics.background import BackgroundPSNR
+    from lightning_modules.metrics.connectivity import Conn
+    from lightning_modules.metrics.error import MAD, MSE, SAD
+    from lightning_modules.metrics.flow import EndPointError
+    from lightning_modules.metrics.foreground import ForegroundMAD, ForegroundMSE
+    from lightning_modules.metrics.gradient import Grad
+    from lightning_modules.metrics.overlap import IoU
+    from lightning_modules.metrics.temporal import DtSSD
+
+_FILES = {
+    "MAD": "error",
+    "MSE": "error",
+    "SAD": "error",
+    "BackgroundPSNR": "background",
+    "Conn": "connectivity",
+    "DtSSD": "temporal",
+    "EndPointError": "flow",
+    "ForegroundMAD": "foreground",
+    "ForegroundMSE": "foreground",
+    "Grad": "gradient",
+    "IoU": "overlap",
+}
 
 __all__ = [
     "MAD",
@@ -20,3 +40,9 @@ __all__ = [
     "Grad",
     "IoU",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)

@@ -1,54 +1,15 @@
-"""All figures of a clip at once, and how tables print them."""
+"""All figures of a clip at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_modules.metrics.connectivity import conn
-from lightning_modules.metrics.error import errors
-from lightning_modules.metrics.flow import end_point_error
-from lightning_modules.metrics.foreground import foreground_errors
-from lightning_modules.metrics.gradient import gradient_errors
-from lightning_modules.metrics.overlap import iou
-from lightning_modules.metrics.scales import SCALES
-from lightning_modules.metrics.temporal import LastFrames, dtssd
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """How a table prints a figure: `scale` times the raw value, in `unit`."""
-
-    label: str
-    unit: str
-    scale: float
-    higher_is_better: bool = False
-
-
-def _info(quantity: str, label: str, unit: str) -> MetricInfo:
-    return MetricInfo(label, unit, SCALES["rvm"][quantity], quantity == "iou")
-
-
-# Keys are the columns of metrics.parquet; the factors are those of RVM's tables, which know no flow.
-METRICS: dict[str, MetricInfo] = {
-    "mad": _info("mad", "MAD", "× 10⁻³"),
-    "mse": _info("mse", "MSE", "× 10⁻³"),
-    "sad": _info("sad", "SAD", "× 10³"),
-    "grad": _info("grad", "Grad", "× 10³"),
-    "grad_nonorm": _info("grad", "Grad, not stretched", "× 10³"),
-    "conn": _info("conn", "Conn", "× 10³"),
-    "dtssd": _info("dtssd", "dtSSD", "× 10⁻²"),
-    "fgr_mse": _info("fgr_mse", "Foreground MSE", "× 10⁻³"),
-    "fgr_mad": _info("fgr_mad", "Foreground MAD", "× 10⁻³"),
-    "iou": _info("iou", "IoU", "%"),
-    "epe": MetricInfo("End-point error", "pixels", 1.0),
-}
-FOREGROUND_METRICS = ("fgr_mse", "fgr_mad")
-FLOW_METRICS = ("epe",)
-DTSSD_LATER = "dtssd_later"  # dtSSD without the zero of frame 0; a figure of a set, not of a frame
+from lightning_modules.metrics.table import METRICS, OPTIONAL
+from lightning_modules.metrics.temporal import LastFrames
 
 
 def score_frames(
@@ -82,48 +43,28 @@ def score_frames(
     Raises:
         ValueError: shapes do not fit, a metric has no such name, or lacks the foreground or flow that it measures.
     """
-    names = _measurable((foreground, true_foreground), (flow, true_flow)) if metrics is None else metrics
-    wanted = set(names)
-    if not wanted <= METRICS.keys():
-        raise ValueError(f"no metric is called {sorted(wanted - METRICS.keys())}; there are {list(METRICS)}")
+    given: dict[str, Any] = {
+        "pred": pred,
+        "target": target,
+        "foreground": foreground,
+        "true_foreground": true_foreground,
+        "flow": flow,
+        "true_flow": true_flow,
+        "trimap": trimap,
+        "previous": previous,
+    }
+    lacking = {name for name, value in given.items() if value is None and name not in OPTIONAL}
+    names = [name for name in METRICS if not lacking & set(METRICS[name].needs)] if metrics is None else metrics
+    if unknown := sorted(set(names) - METRICS.keys()):
+        raise ValueError(f"no metric is called {unknown}; there are {list(METRICS)}")
     values: dict[str, Tensor] = {}
-    if wanted & {"mad", "mse", "sad"}:
-        values |= errors(pred, target, trimap)
-    if wanted & {"grad", "grad_nonorm"}:
-        values |= gradient_errors(pred, target, trimap)
-    if "conn" in wanted:
-        values["conn"] = conn(pred, target, trimap)
-    if "dtssd" in wanted:
-        values["dtssd"] = dtssd(pred, target, trimap, previous)
-    if wanted & set(FOREGROUND_METRICS):
-        if foreground is None or true_foreground is None:
-            raise ValueError("foreground metrics need foreground and true_foreground")
-        values |= foreground_errors(foreground, true_foreground, target, trimap)
-    if "iou" in wanted:
-        values["iou"] = iou(pred, target, trimap)
-    if "epe" in wanted:
-        values["epe"] = _flow_error(flow, true_flow, starts=previous is None)
+    for name in names:
+        metric = METRICS[name]
+        if missing := [each for each in metric.needs if each in lacking]:
+            raise ValueError(f"{name} needs {' and '.join(missing)}")
+        if name not in values:
+            found = metric.measure(*(given[each] for each in metric.needs))
+            values |= found if isinstance(found, dict) else {name: found}
+        if metric.first_frame == "undefined" and previous is None:
+            values[name][:, :1] = torch.nan
     return {name: values[name] for name in names}
-
-
-def _measurable(colours: Sequence[Tensor | None], flows: Sequence[Tensor | None]) -> list[str]:
-    """Metrics whose inputs, a prediction and its truth, are all there."""
-    lacking = set[str]()
-    for inputs, names in ((colours, FOREGROUND_METRICS), (flows, FLOW_METRICS)):
-        if any(each is None for each in inputs):
-            lacking.update(names)
-    return [name for name in METRICS if name not in lacking]
-
-
-def _flow_error(flow: Tensor | None, true_flow: Tensor | None, starts: bool) -> Tensor:
-    """End-point error; NaN in the first frame where the clip `starts`, as nothing was before it."""
-    if flow is None or true_flow is None:
-        raise ValueError("flow metrics need flow and true_flow")
-    error = end_point_error(flow, true_flow)
-    error[:, : int(starts)] = torch.nan
-    return error
-
-
-def shown_scale(name: str) -> float:
-    """Factor from a raw figure to the papers' one."""
-    return METRICS["dtssd" if name == DTSSD_LATER else name].scale

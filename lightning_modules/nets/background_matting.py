@@ -43,6 +43,7 @@ class BackgroundMattingV2(MattingNet):
     """
 
     multiple = CELL
+    needs_plate = True
 
     def __init__(
         self,
@@ -89,12 +90,7 @@ class BackgroundMattingV2(MattingNet):
             raise ValueError(f"clamp_gradient must be inside or inward, got {clamp_gradient!r}")
         if refine_kernel_size not in (1, 3):
             raise ValueError(f"refine_kernel_size must be 1 or 3, got {refine_kernel_size}")
-        largest = 1.0 if refine_mode == "none" else 0.5
-        if not 0 < backbone_scale <= largest:
-            raise ValueError(
-                f"backbone_scale must be above 0 and at most {largest} with refine_mode={refine_mode!r}, "
-                f"got {backbone_scale}"
-            )
+        _check_scale(backbone_scale, refine_mode)
         if refine_share is not None and not 0 < refine_share <= 1:
             raise ValueError(f"refine_share must be null or in (0, 1], got {refine_share}")
         self.backbone_scale = backbone_scale
@@ -118,17 +114,26 @@ class BackgroundMattingV2(MattingNet):
         if pretrained:
             self.load_pretrained()
 
-    def forward(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> MattingOutput:
+    def forward(
+        self,
+        frames: Tensor,
+        state: Any = None,
+        background: Tensor | None = None,
+        backbone_scale: float | None = None,
+    ) -> MattingOutput:
         """Matte every frame of (B, T, 3, H, W) in [0, 1] by itself.
 
         Args:
             frames: (B, T, 3, H, W) in [0, 1].
             state: not used.
             background: (B, 1 or T, 3, H, W) in [0, 1], the same view without the person.
+            backbone_scale: in place of the net's own.
 
         Raises:
-            ValueError: frames or background are missing or of another shape.
+            ValueError: frames or background are missing or of another shape, or the scale is too large.
         """
+        scale = self.backbone_scale if backbone_scale is None else backbone_scale
+        _check_scale(scale, self.refine_mode)
         self.check_inputs(frames, state, background)
         if background is None:
             raise ValueError("background_matting_v2 needs a plate: give background=, (B, 1 or T, 3, H, W) in [0, 1]")
@@ -137,7 +142,7 @@ class BackgroundMattingV2(MattingNet):
         pictures = [pad_to_multiple(fold_time(clip), self.multiple) for clip in (frames, plate)]
         height, width = pictures[0].shape[-2:]
         # Explicit sizes: a scale factor alone gives another picture when the sides are not whole.
-        small = (reduced_side(height, self.backbone_scale), reduced_side(width, self.backbone_scale))
+        small = (reduced_side(height, scale), reduced_side(width, scale))
         # Made of the frames as they come: another memory format rounds otherwise, and cells are ranked by less.
         copies = torch.cat([resize(picture, small) for picture in pictures], dim=1)
         # Channels last: the gathering of windows and, on a CPU, the enlarging are several times as fast.
@@ -147,6 +152,12 @@ class BackgroundMattingV2(MattingNet):
         parts = [self._matte(*group) for group in zip(groups, small_groups, strict=True)]
         tensors = {name: unfold_time(torch.cat([part[name] for part in parts]), num_frames) for name in parts[0]}
         return MattingOutput(crop(tensors.pop("alpha"), size), crop(tensors.pop("foreground"), size), aux=tensors)
+
+    def at_ratio(self, ratio: float, frames: Tensor, upsampler: str, **given: Any) -> MattingOutput:
+        """See `MattingNet.at_ratio`; the base network's copy is that small, half the side at most if it is refined."""
+        scale = ratio if self.refiner is None else min(ratio, 0.5)
+        output: MattingOutput = self(frames, backbone_scale=scale, **given)
+        return output
 
     def _matte(self, images: Tensor, copies: Tensor) -> dict[str, Tensor]:
         """Alpha, foreground and `aux` of images (N, 6, H, W), sides multiples of 4, and their small copies."""
@@ -331,3 +342,11 @@ class Decoder(nn.Module):
 def _join(x: Tensor, finer: Tensor) -> Tensor:
     """`x` enlarged to the size of `finer`, and `finer`, in one tensor."""
     return torch.cat((resize(x, (finer.shape[-2], finer.shape[-1])), finer.to(x.dtype)), dim=1)
+
+
+def _check_scale(scale: float, refine_mode: str) -> None:
+    largest = 1.0 if refine_mode == "none" else 0.5
+    if not 0 < scale <= largest:
+        raise ValueError(
+            f"backbone_scale must be above 0 and at most {largest} with refine_mode={refine_mode!r}, got {scale}"
+        )

@@ -43,6 +43,12 @@ def build_net(name: str, **options: Any) -> MattingNet:
         raise ValueError(f"net {name!r}: {error}") from error
 
 
+def all_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a net with the defaults of those that are not given; none of a name that is not in `NETS`."""
+    known = inspect.signature(NETS[name]).parameters.values() if name in NETS else ()
+    return {option.name: options.get(option.name, option.default) for option in known}
+
+
 def check_net(name: str, options: Mapping[str, Any]) -> None:
     """Check a net's name, and the names and types of its options, without building it.
 

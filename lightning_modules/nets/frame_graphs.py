@@ -58,11 +58,10 @@ class FrameGraph(nn.Module):
         if reason := why_not(net):
             raise ValueError(reason)
         self.net: Any = copy.deepcopy(net).cpu().float().eval().requires_grad_(False)
-        self.has_plate = isinstance(net, BackgroundMattingV2)
+        self.has_plate = net.needs_plate
         self.states: Sequence[str] = ()
         self.notes: list[str] = []
-        if isinstance(net, MODNet):
-            self.net.inference = True  # type: ignore[assignment]
+        self.net.skip_training_heads()
         if isinstance(net, BackgroundMattingV2) and net.refine_mode in ("sampling", "thresholding"):
             self.notes.append(
                 "the whole frame is refined and the chosen cells are kept: the matte of this mode, not its speed"

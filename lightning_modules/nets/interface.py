@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from lightning_modules.nets.reduction import UPSAMPLERS, enlarged, reduced
+from lightning_modules.nets.warp import resize_flow
 
 
 @dataclass
@@ -31,18 +34,20 @@ class MattingOutput:
 class MattingNet(nn.Module):
     """Base of all nets: the call, how weights start, and what `torch.compile` compiles.
 
-    A net computes one frame in `step`; `forward` runs it over the clip. A new clip starts with
-    `state=None`. In eval mode a clip gives the same result whole and in chunks with the state
-    carried over. Each net normalises its own input and pads to the size it needs.
+    A net computes one frame in `step`; `forward` runs it over the clip. Whoever does not know which net it is calls
+    `matte`. A new clip starts with `state=None`. In eval mode a clip gives the same result whole and in chunks with
+    the state carried over. Each net normalises its own input and pads to the size it needs.
 
     Attributes:
         multiple: frames up to the net's working size need no padding if this divides their sides.
+        needs_plate: the call wants `background`.
         needs_flow: the call wants the true flow too, `flow=` (B, T, 2, H, W): bounds that no estimate can pass.
         needs_alpha: the call wants the true alpha too, `alpha=` (B, T, 1, H, W): a diagnosis, no matting net.
         state_type: what `MattingOutput.state` of this net is, where it has one.
     """
 
     multiple: int = 32
+    needs_plate: bool = False
     needs_flow: bool = False
     needs_alpha: bool = False
     state_type: type | tuple[type, ...] = object
@@ -60,6 +65,74 @@ class MattingNet(nn.Module):
             ValueError: see `check_inputs`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def matte(
+        self,
+        frames: Tensor,
+        state: Any = None,
+        background: Tensor | None = None,
+        flow: Tensor | None = None,
+        downsample_ratio: float | None = None,
+        upsampler: str = "fast_guided_filter",
+        true_alpha: Tensor | None = None,
+    ) -> MattingOutput:
+        """The call that is the same for all nets: `forward` with what this net needs, from reduced frames if so asked.
+
+        Args:
+            frames: (B, T, 3, H, W) in [0, 1].
+            state: of the chunk before, matted at the same ratio; None at the start of a clip.
+            background: (B, 1 or T, 3, H, W) in [0, 1], for nets that take a plate.
+            flow: (B, T, 2, H, W), pixels, the true flow, for nets that need it; others are not given it.
+            downsample_ratio: side that the net works on / side of the frame, in (0, 1]; see `at_ratio`. None leaves
+                the frames, and the net's own ratio, alone.
+            upsampler: how mattes are enlarged where the net does not do it: "fast_guided_filter", along the edges of
+                the frame, or "bilinear".
+            true_alpha: (B, T, 1, H, W) in [0, 1], for nets that need it; others are not given it.
+
+        Returns:
+            alpha and foreground of the size of the frames; state and `aux` as the net gives them.
+
+        Raises:
+            ValueError: ratio or upsampler is none of these, or the net needs the true flow and is given none; and see
+                `check_inputs`.
+        """
+        if self.needs_flow and flow is None:
+            raise ValueError(
+                "this net is given the true flow, which these clips do not know: set data.flow=true and test it with "
+                "testset=null"
+            )
+        given = {"state": state, "background": background}
+        given |= ({"flow": flow} if self.needs_flow else {}) | ({"alpha": true_alpha} if self.needs_alpha else {})
+        if downsample_ratio is None:
+            output: MattingOutput = self(frames, **given)
+            return output
+        if not 0 < downsample_ratio <= 1:
+            raise ValueError(f"downsample_ratio must be above 0 and at most 1, got {downsample_ratio}")
+        if upsampler not in UPSAMPLERS:
+            raise ValueError(f"upsampler must be one of {', '.join(UPSAMPLERS)}, got {upsampler!r}")
+        return self.at_ratio(downsample_ratio, frames, upsampler, **given)
+
+    def at_ratio(self, ratio: float, frames: Tensor, upsampler: str, **given: Any) -> MattingOutput:
+        """`matte` with a ratio: the net is given small frames, and its alpha and foreground are enlarged.
+
+        A net that reduces frames by itself has its own way. `given` are the other arguments of `forward`.
+        """
+        output: MattingOutput
+        if ratio == 1:
+            output = self(frames, **given)
+            return output
+        size = (max(32, round(frames.shape[-2] * ratio)), max(32, round(frames.shape[-1] * ratio)))
+        small = reduced(frames, size)
+        for name in ("background", "alpha"):
+            if given.get(name) is not None:
+                given[name] = reduced(given[name], size)
+        if "flow" in given:
+            given["flow"] = resize_flow(given["flow"], size)
+        output = self(small, **given)
+        output.alpha = enlarged(output.alpha, small, frames, upsampler)
+        if output.foreground is not None:
+            output.foreground = enlarged(output.foreground, small, frames, upsampler)
+        return output
 
     def check_inputs(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> None:
         """The door of every `forward`: what it is called with fits the contract.
@@ -97,6 +170,19 @@ class MattingNet(nn.Module):
         """Where the weights are; the CPU for a net that has none, such as an ONNX file."""
         return next((each.device for each in self.parameters()), torch.device("cpu"))
 
+    @property
+    def num_bytes(self) -> int:
+        """Of weights and buffers."""
+        return sum(each.numel() * each.element_size() for each in (*self.parameters(), *self.buffers()))
+
+    def restore_state(self, saved: Any) -> Any:
+        """A state that was kept as plain tensors in a tuple or list, as this net knows it, where its weights are."""
+        if isinstance(saved, tuple | list):
+            moved = [each.to(self.device) if isinstance(each, Tensor) else each for each in saved]
+            kind = self.state_type
+            return kind(*moved) if isinstance(kind, type) and hasattr(kind, "_fields") else tuple(moved)
+        return saved.to(self.device) if isinstance(saved, Tensor) else saved
+
     def step(self, *inputs: Any) -> Any:
         """One frame (or a folded batch of frames) through the net; the unit that is compiled."""
         raise NotImplementedError(f"{type(self).__name__} has no step")
@@ -107,13 +193,20 @@ class MattingNet(nn.Module):
             return self.step(*inputs)
         return self._compiled_step(self, *inputs)
 
-    def compile_step(self, **options: Any) -> None:
-        """Compile `step` with `torch.compile(**options)`.
+    def compile_step(self, compiler: Callable[..., Callable[..., Any]] = torch.compile, **options: Any) -> None:
+        """Compile `step`: the one door for all that compiles, traces or captures a net.
 
         The step and not the clip: one graph serves every clip length, and names in the state dict stay.
+
+        Args:
+            compiler: (function, **options) → a function of the same arguments, of which the net may be the first.
+            options: of the compiler.
         """
         # The plain function of the class, so that a deep copy of the net does not run the original's weights.
-        self._compiled_step = torch.compile(type(self).step, **options)
+        self._compiled_step = compiler(type(self).step, **options)
+
+    def skip_training_heads(self) -> None:
+        """Leave out what only training needs, for good; mattes stay."""
 
     def initialise(self, module: nn.Module) -> None:
         """Set the start weights of one leaf module, as the paper of this net does."""
@@ -125,6 +218,11 @@ class MattingNet(nn.Module):
         """Take weights that others published (downloads them once); by default ImageNet's for the encoder."""
         encoder: Any = self.get_submodule("backbone")
         encoder.load_imagenet()
+
+    def load_parts(self, weights: Mapping[str, Tensor]) -> None:
+        """`load_state_dict` without the parts, by their first names, that options left out of this net."""
+        parts = {key.partition(".")[0] for key in self.state_dict()}
+        self.load_state_dict({key: value for key, value in weights.items() if key.partition(".")[0] in parts})
 
     def reset_parameters(self, seed: int) -> None:
         """Draw all start weights anew, each module's from `(seed, its name)` alone.

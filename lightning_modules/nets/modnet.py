@@ -90,6 +90,10 @@ class MODNet(MattingNet):
             return alpha, None, None
         return alpha, self.semantic.predict(lr8), self.detail.predict(image, hr2)
 
+    def skip_training_heads(self) -> None:
+        """See `MattingNet.skip_training_heads`."""
+        self.inference = True
+
     def initialise(self, module: nn.Module) -> None:
         """See `initialise_modnet`."""
         initialise_modnet(module)

@@ -165,7 +165,7 @@ class MODNetV(MattingNet):
         self.motion = None if motion == "none" else MotionCompensation(motion, flow, flow_options)
         self.state_type = BRMState if self.motion is None else MovingState
         self._carries_memory = brm and brm_mode != "oracle"
-        self.needs_flow = motion == "oracle"
+        self.needs_plate, self.needs_flow = brm and brm_mode == "oracle", motion == "oracle"
         self.needs_alpha = brm and brm_mask == "truth"
         self.prm = (
             PatchRefinement(hidden, prm_k, prm_xi, prm_mode, prm_top_share, prm_halo, prm_feather) if prm else None
@@ -300,10 +300,10 @@ class MODNetV(MattingNet):
         alpha = self._matte(image, features)[0] if told_by_matte else None
         return features.semantic, *self._remembered(features, alpha, memory)
 
-    def compile_step(self, **options: Any) -> None:
+    def compile_step(self, compiler: Callable[..., Callable[..., Any]] = torch.compile, **options: Any) -> None:
         """See `MattingNet.compile_step`; what `advance` runs for each frame is compiled too."""
-        super().compile_step(**options)
-        self._compiled_memory_step = torch.compile(type(self).memory_step, **options)
+        super().compile_step(compiler, **options)
+        self._compiled_memory_step = compiler(type(self).memory_step, **options)
 
     def _semantics(self, image: Tensor, memory: tuple[Tensor, ...]) -> _Features:
         """What the semantic branch makes of an image (N, 3, H, W) in [−1, 1] and the memory."""

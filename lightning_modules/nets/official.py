@@ -101,7 +101,7 @@ def _load_weights(net: MattingNet, name: str, weights: dict[str, Tensor], path: 
             weights = {key: value for key, value in weights.items() if not key.startswith(prefix)}
     missing = [key for key in expected if key not in weights and not key.endswith("num_batches_tracked")]
     if missing and all(key.startswith(official.training_only) for key in missing) and official.training_only:
-        net.inference = True  # type: ignore[assignment]
+        net.skip_training_heads()
         missing = []
     if missing:
         raise ValueError(f"{path} is no complete {name} checkpoint: {listed(missing)} missing")

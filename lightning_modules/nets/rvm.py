@@ -185,10 +185,15 @@ class RVM(MattingNet):
             alpha = torch.addcmul(alpha, slope[:, 3:], _grey(fine))
         return torch.clamp(alpha, 0, 1), torch.clamp(foreground, 0, 1)
 
-    def compile_step(self, **options: Any) -> None:
+    def at_ratio(self, ratio: float, frames: Tensor, upsampler: str, **given: Any) -> MattingOutput:
+        """See `MattingNet.at_ratio`; the net reduces frames and refines mattes by itself."""
+        output: MattingOutput = self(frames, downsample_ratio=ratio, **given)
+        return output
+
+    def compile_step(self, compiler: Callable[..., Callable[..., Any]] = torch.compile, **options: Any) -> None:
         """See `MattingNet.compile_step`; `enlarge` is compiled too where that pays."""
-        super().compile_step(**options)
-        self._compiled_enlarge = torch.compile(self.enlarge, **options)
+        super().compile_step(compiler, **options)
+        self._compiled_enlarge = compiler(self.enlarge, **options)
 
     def _run_enlarge(self, slope: Tensor | None, offset: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
         # On a CPU the compiled bilinear resize is three times slower than the library's.

@@ -82,7 +82,8 @@ class BackgroundMattingBaseObjective(PlateObjective):
     def parameter_groups(self, net: MattingNet, learning_rate: Rate) -> list[dict[str, Any]]:
         """Everything except the refiner."""
         rates = dict(learning_rate) if isinstance(learning_rate, Mapping) else {"rest": learning_rate}
-        if getattr(net, "refiner", None) is not None:
+        assert isinstance(net, BackgroundMattingV2)
+        if net.refiner is not None:
             rates["refiner"] = 0.0
         return super().parameter_groups(net, rates)
 

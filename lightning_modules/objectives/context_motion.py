@@ -69,7 +69,7 @@ class ContextMotionObjective(Objective):
 
     def forward(self, net: MattingNet, batch: MattingBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Terms loss and, unweighted, alpha, laplacian, foreground; each a sum over the clip's frames."""
-        output = net(batch.frames, **({"flow": batch.flow} if net.needs_flow else {}))
+        output = net.matte(batch.frames, flow=batch.flow)
         assert output.foreground is not None
         alpha, true_alpha = fold_time(output.alpha), fold_time(batch.alpha)
         foreground, true_foreground = fold_time(output.foreground), fold_time(batch.foreground)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from experiments.inference.onnx_nets import OnnxNet, OnnxNetAtRatio, Port, Ports, load_onnx
+from experiments.inference.onnx_nets import OnnxNet, Port, Ports, load_onnx
 
 PICTURE, MATTE = ("b", 3, "h", "w"), ("b", 1, "h", "w")
 
@@ -113,8 +113,9 @@ def test_a_ratio_is_given_to_a_file_that_asks_for_it(tmp_path) -> None:
     nodes = [mean_of("src", "grey"), helper.make_node("Mul", ["grey", "downsample_ratio"], ["pha"])]
     path = write(tmp_path / "net.onnx", {"src": PICTURE, "downsample_ratio": (1,)}, {"pha": MATTE}, nodes)
     net, frames = load_onnx(path), torch.rand(1, 1, 3, 40, 50)
-    assert isinstance(net, OnnxNetAtRatio)
-    torch.testing.assert_close(net(frames, downsample_ratio=0.5).alpha, frames.mean(2, keepdim=True) / 2)
+    for output in (net(frames, downsample_ratio=0.5), net.matte(frames, downsample_ratio=0.5)):
+        torch.testing.assert_close(output.alpha, frames.mean(2, keepdim=True) / 2)
+    torch.testing.assert_close(net(frames).alpha, frames.mean(2, keepdim=True))
 
 
 def test_what_cannot_be_opened_or_run_is_told_in_one_line(tmp_path, remembering) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.reporting.averages import METRICS, aggregate, curve_table, mark_broken, score_table
@@ -69,6 +69,7 @@ def test_frames_past_the_700th_are_not_in_rvms_mean():
     assert aggregate(long, METRICS["mad"], "clip_mean") > 1
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=6, max_size=6))
 def test_orders_agree_on_one_stratum_of_clips_of_one_length(values):
     table = frames_of({"a": values[:3], "b": values[3:]}, {"a": [0.0] * 3, "b": [0.0] * 3})

@@ -5,16 +5,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
 from datamodules.batch import MattingBatch
 from experiments.inference.streaming import Streaming
-from experiments.scoring.evaluation import Scoring, evaluate, evaluate_constant, stratum_means, summarise
+from experiments.scoring.evaluation import Scoring, evaluate, evaluate_constant
+from experiments.statistics.strata import summarise
 from lightning_modules.metrics.frames import quantise
-from lightning_modules.metrics.scores import METRICS, score_frames
+from lightning_modules.metrics.scores import score_frames
+from lightning_modules.metrics.table import METRICS
 from lightning_modules.metrics.trimap import closed_trimap
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet, MattingOutput
@@ -255,16 +256,6 @@ def test_the_summary_weighs_strata_alike_whatever_their_number_of_clips() -> Non
     by_clip = table.groupby("clip")["mad"].mean()
     expected = ((by_clip["anna"] + by_clip["ben"]) / 2 + by_clip["cleo"]) / 2
     assert summarise(table)["mad"] == pytest.approx(1e3 * expected)
-
-
-def test_dtssd_is_given_with_and_without_the_zero_of_frame_0() -> None:
-    frames = pd.DataFrame({"clip": "a", "scene": "b", "stratum": "c", "frame": [0, 1, 2], "dtssd": [0.0, 0.3, 0.6]})
-    assert summarise(frames) == pytest.approx({"dtssd": 30, "dtssd_later": 45})
-
-
-def test_undefined_frames_are_left_out_of_means() -> None:
-    frames = pd.DataFrame({"clip": "a", "scene": "b", "stratum": "c", "frame": [0, 1], "fgr_mse": [np.nan, 0.5]})
-    assert stratum_means(frames)["fgr_mse"].tolist() == [0.5]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from lightning_modules.metrics import (
 )
 from lightning_modules.metrics.background import background_psnr
 from lightning_modules.metrics.frames import quantise
-from lightning_modules.metrics.scores import METRICS, score_frames
+from lightning_modules.metrics.scores import score_frames
+from lightning_modules.metrics.table import METRICS
 from lightning_modules.metrics.temporal import dtssd
 from tests.lightning_modules.processes import in_two_processes
 
