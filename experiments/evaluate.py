@@ -47,7 +47,7 @@ from experiments.scoring.evaluation import WIDEST_WITH_CONN, evaluate_clip, stra
 from experiments.scoring.plan import Plan
 from experiments.scoring.progress import ClipProgress
 from experiments.scoring.trained_data import data_overrides, take_data, trained_config
-from lightning_modules.metrics.scores import DTSSD_LATER, METRICS, shown_scale
+from lightning_modules.metrics.figures import DTSSD_LATER, METRICS, shown_scale
 from lightning_modules.nets.interface import MattingOutput
 
 

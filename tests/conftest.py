@@ -1,5 +1,6 @@
 """One thread a test process, so that tests in parallel do not fight for cores and numbers do not vary."""
 
+import gc
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -21,6 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # Not by keyword: a folder of that name has it too.
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # all that is imported and collected is there to stay, and takes long to search for garbage
 
 
 @pytest.fixture(autouse=True)

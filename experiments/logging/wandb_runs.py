@@ -23,7 +23,7 @@ from experiments.logging.cell_logger import CellLogger, matte_panels, result_fig
 from experiments.logging.wandb_client import client_settings, logging_mode, warn
 from experiments.records.cell_record import CellRecord
 from experiments.records.identity import config_hash
-from lightning_modules.metrics.scores import METRICS, shown_scale
+from lightning_modules.metrics.figures import METRICS, shown_scale
 
 ARTIFACT_TYPE = "run-record"
 # What a report is made of, and the config; not the weights. Tables need no pictures.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.statistics.bootstrap import FloatArray
-from lightning_modules.metrics.scores import METRICS as COLUMNS
+from lightning_modules.metrics.figures import METRICS as COLUMNS
 
 CLIP_COLUMNS = ["stratum", "clip", "scene"]
 Order = Literal["strata", "by_frame", "clip_mean", "frame_pool"]

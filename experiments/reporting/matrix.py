@@ -15,7 +15,7 @@ from experiments.reporting.arms import Arm, arm_label, arm_text, scores
 from experiments.reporting.averages import CLIP_COLUMNS, METRICS, Metric, mark_broken, score_table
 from experiments.statistics.bootstrap import Clips, FloatArray
 from experiments.statistics.comparisons import overall_mean
-from lightning_modules.metrics.scores import FLOW_METRICS
+from lightning_modules.metrics.figures import FLOW_METRICS
 
 
 @dataclass

@@ -17,15 +17,9 @@ from experiments.inference.streaming import Piece, Streaming, run_clip
 from experiments.scoring.movies import Movie
 from experiments.scoring.pictures import Strips
 from lightning_modules.metrics.background import background_psnr
+from lightning_modules.metrics.figures import DTSSD_LATER, FLOW_METRICS, FOREGROUND_METRICS, METRICS, shown_scale
 from lightning_modules.metrics.frames import quantise
-from lightning_modules.metrics.scores import (
-    DTSSD_LATER,
-    FLOW_METRICS,
-    FOREGROUND_METRICS,
-    METRICS,
-    score_frames,
-    shown_scale,
-)
+from lightning_modules.metrics.scores import score_frames
 from lightning_modules.metrics.trimap import closed_trimap
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.warp import resize_flow
