@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from datamodules.composite import collate_layers, composite
 from datamodules.dice import Draws, seed_of
 from datamodules.difficulty import Difficulty
 from datamodules.draw_layers import draw_layers
+from datamodules.processes import worker_context
 from datamodules.sources.interface import BackgroundSource, ForegroundSource
 
 
@@ -200,9 +200,7 @@ def prepare_worker(worker: int) -> None:
 def make_loader(samples: Dataset[Any], collate: Callable[..., Any], num_workers: int, **order: Any) -> DataLoader[Any]:
     """A loader of some samples in the order of a sampler; `num_workers` processes load, 0 loads in this one."""
     if num_workers > 0:
-        # Forked workers inherit locks of decoders and loggers, and hang on them.
-        methods = multiprocessing.get_all_start_methods()
-        order["multiprocessing_context"] = "forkserver" if "forkserver" in methods else "spawn"
+        order["multiprocessing_context"] = worker_context()
     return DataLoader(
         samples,
         collate_fn=collate,

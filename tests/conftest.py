@@ -1,5 +1,6 @@
 """One thread a test process, so that tests in parallel do not fight for cores and numbers do not vary."""
 
+import gc
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -14,6 +15,7 @@ import torch
 from tests.file_server import FileServer, running_server
 
 torch.set_num_threads(1)
+gc.disable()  # until all is imported and collected, of which nothing is garbage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,6 +23,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # Not by keyword: a folder of that name has it too.
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+    # Files with slow tests first, or at the end one process waits for the other; whole, as their tests share runs.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

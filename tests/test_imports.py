@@ -1,6 +1,7 @@
 """The arrows between rooms: who imports whom, read from the source."""
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ FLOORS = (
 def imports(module: str) -> set[str]:
     """Modules of this project that a module imports, in functions too."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+    for node in ast.walk(_source(module)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -48,15 +49,29 @@ def _executed(node: ast.AST) -> list[ast.AST]:
     return [node, *(deeper for child in inner for deeper in _executed(child))]
 
 
-def anywhere(module: str) -> set[str]:
-    """All names that a module imports, in functions too."""
+def _named(nodes: Iterable[ast.AST]) -> set[str]:
+    """All names that these nodes import from."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
     return found
+
+
+def anywhere(module: str) -> set[str]:
+    """All names that a module imports, in functions too."""
+    return _named(ast.walk(_source(module)))
+
+
+def at_once(module: str) -> set[str]:
+    """All names that a module imports as it is imported itself."""
+    return _named(_executed(_source(module)))
+
+
+def _source(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("lightning_modules")])
@@ -103,19 +118,20 @@ def test_objectives_know_no_training_loop(module: str) -> None:
 
 def test_optional_packages_are_imported_where_they_are_used() -> None:
     late = {"decord", "av", "wandb", "albumentations", "cv2"}
-    for module, path in MODULES.items():
-        names = {
-            name.split(".")[0]
-            for node in _executed(ast.parse(path.read_text(encoding="utf-8")))
-            for name in (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-        }
+    for module in MODULES:
+        names = {name.split(".")[0] for name in at_once(module)}
         assert not names & late, f"{module} imports {names & late} at import time"
+
+
+@pytest.mark.parametrize("command", ["report", "run", "status", "sweep"])
+def test_a_command_that_starts_cells_or_reads_records_does_not_wait_for_torch(command: str) -> None:
+    found, new = set[str](), {f"experiments.{command}"}
+    while new:
+        found |= new
+        named = set[str]().union(*map(at_once, new & MODULES.keys()))
+        packages = {name.rpartition(".")[0] for name in named}
+        new = (named | packages) - found
+    assert not found & {"torch", "lightning", "lightning.pytorch", "torchmetrics", "torchvision"}
 
 
 def test_no_import_cycle_in_functions_either() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from datamodules.files.writing import remove_abandoned
+from datamodules.processes import worker_context
 
 WORTH_A_PROCESS = 16  # pieces; a process takes some seconds to start
 Report = Callable[[int, int], None]
@@ -75,9 +76,7 @@ def _made_here(sources: Sequence[RenderedSource], pieces: Sequence[tuple[int, in
 def _made_by_pool(
     sources: Sequence[RenderedSource], pieces: Sequence[tuple[int, int]], processes: int
 ) -> Iterator[None]:
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    with ProcessPoolExecutor(processes, context, _begin, (tuple(sources),)) as pool:
+    with ProcessPoolExecutor(processes, worker_context(), _begin, (tuple(sources),)) as pool:
         futures = [pool.submit(_fill, number, i) for number, i in pieces]
         try:
             for future in as_completed(futures):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -76,6 +77,12 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., CellRecord]:
         return CellRecord.load(output / "evaluate" / "it")
 
     return run
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A multirun in this process ends without its report, which takes longer than all else that it does here."""
+    monkeypatch.setattr("experiments.run.subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 0, ""))
 
 
 @pytest.fixture

@@ -12,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
-SETTINGS = ("+exp=brm_ablation", "hydra.mode=RUN", "scale=smoke", "logger=none")
+# One clip of each condition, and no more to train on than two.
+FEW = (
+    *("scale.test_clips=1", "scale.test_frames=2", "scale.val_clips=1"),
+    *("scale.train_clips=2", "scale.train_scenes=2", "scale.train_clip_frames=4"),
+)
+SETTINGS = ("+exp=brm_ablation", "hydra.mode=RUN", "scale=smoke", "logger=none", *FEW)
 
 
 @dataclass(frozen=True)

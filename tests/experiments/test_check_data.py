@@ -3,7 +3,6 @@
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,13 +80,6 @@ def test_a_missing_folder_is_told_with_the_setting(check: Check, overrides: list
     result = check(*overrides)
     assert result.returncode == 2
     assert result.stderr == f"error: {told} to the command (see --help, README)\n"
-
-
-def test_the_command_itself_ends_with_that_line() -> None:
-    command = [sys.executable, "-m", "experiments.check_data", "data=video_mattes", "data.root=."]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert result.returncode == 2
-    assert result.stderr.startswith("error: data.scenes must be given: add data.scenes=…")
 
 
 def write_clips(folder: Path) -> None:

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -324,13 +323,6 @@ def test_bad_input_is_told_in_one_line(
     with pytest.raises(ValueError, match=told) as caught:
         evaluated(monkeypatch, tmp_path, *given, *testset)
     assert "\n" not in str(caught.value)
-
-
-def test_the_command_itself_ends_bad_input_with_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "experiments.evaluate", "checkpoint=nowhere.pt"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert result.returncode == 2
-    assert result.stderr == "error: there is no checkpoint nowhere.pt\n"
 
 
 def make_set(root: Path, alpha: int, *clips: str) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,10 +93,3 @@ def test_bad_input_ends_with_one_line(make: Command, overrides: list[str], messa
     assert result.returncode == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
-
-
-def test_the_command_itself_ends_bad_input_with_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "experiments.make_testset", f"output={tmp_path}/set", "testset.size=32"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
-    assert result.returncode == 2
-    assert result.stderr == "error: testset.size must be [height, width] in pixels from 32 on, got 32\n"

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +17,24 @@ import torch
 import yaml
 from PIL import Image
 
-from experiments.records.cell_record import read_cells
+from experiments.cells.work import run_cell
+from experiments.records.cell_record import CellRecord, read_cells
+from experiments.run import run_cells
 from lightning_modules.nets import build_net
-from tests.experiments.one_cell import made_once
+from tests.experiments.in_process import run_here
+from tests.experiments.one_cell import FEW, made_once
 
-SMOKE = ["scale=smoke", "logger=none"]
-FEW = ["scale.test_clips=1", "scale.val_clips=1"]
+SMOKE = ["scale=smoke", "logger=none", *FEW]
+ABLATION = ["+exp=brm_ablation", "scale=smoke", *FEW, "model.brm=true,false", "seed=0"]
+
+
+def words(folder: Path, *overrides: str) -> list[str]:
+    places = [f"output_dir={folder}/outputs", f"results_dir={folder}/results", f"data.cache_dir={folder.parent}/cache"]
+    return [*overrides, *places]
 
 
 def command(folder: Path, *overrides: str) -> list[str]:
-    places = [f"output_dir={folder}/outputs", f"results_dir={folder}/results", f"data.cache_dir={folder.parent}/cache"]
-    return [sys.executable, "-m", "experiments.run", *overrides, *places]
+    return [sys.executable, "-m", "experiments.run", *words(folder, *overrides)]
 
 
 def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +47,38 @@ def cells(folder: Path, experiment: str = "brm_ablation") -> dict[str, dict[str,
     return {path.parent.name: json.loads(path.read_text()) for path in records}
 
 
+@pytest.fixture
+def here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command in this process; its cells and its report have processes of their own."""
+
+    def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+        given = words(folder, *overrides)
+        return run_here(partial(run_cells, given, []), given, monkeypatch, capsys)
+
+    return run
+
+
+class EndedCell:
+    """Stands for a cell's process: its work is done in this one, which has imported everything."""
+
+    def __init__(self, config: Path, *_: object) -> None:
+        self.status = run_cell(yaml.safe_load(config.read_text()), CellRecord.load(config.parent))
+
+    def poll(self) -> int:
+        return self.status
+
+    def wait(self) -> int:
+        return self.status
+
+
+@pytest.fixture
+def cells_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("run", "cells.launch"):
+        monkeypatch.setattr(f"experiments.{module}.spawn_cell", EndedCell)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("run")
@@ -48,7 +89,7 @@ def ablation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole command at its smallest scale, W&B offline."""
 
     def make(folder: Path) -> None:
-        result = run(folder, "+exp=brm_ablation", "scale=smoke", "model.brm=true,false", "seed=0")
+        result = run(folder, *ABLATION)
         assert result.returncode == 0, result.stderr
 
     return made_once(tmp_path_factory, "ablation", make)
@@ -66,7 +107,7 @@ def test_the_whole_ablation_leaves_complete_records_and_a_report(ablation: Path)
         assert record["status"] == "complete"
         assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["brm"] == record["arm"]["model.brm"]
         frames = pd.read_parquet(folder / "metrics.parquet")
-        assert len(frames) == 6 * 2 * 4  # conditions × clips × frames
+        assert len(frames) == 6 * 2  # conditions × frames
         assert not frames[["mad", "mse", "dtssd"]].isna().any().any()
         assert ("coverage" in frames) == record["arm"]["model.brm"]
     written = {path.name for path in (ablation / "results" / "brm_ablation" / "smoke").iterdir()}
@@ -93,16 +134,21 @@ def test_wandb_has_the_run_offline_without_an_account(ablation: Path) -> None:
 
 
 @pytest.mark.slow
-def test_complete_cells_are_skipped(ablation: Path, root: Path) -> None:
+@pytest.mark.usefixtures("no_report")
+def test_complete_cells_are_skipped(
+    ablation: Path, root: Path, here: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     shutil.copytree(ablation, root / "again")
-    again = run(root / "again", "+exp=brm_ablation", "scale=smoke", "model.brm=true,false", "seed=0")
+    again = here(root / "again", *ABLATION)
     assert again.returncode == 0
     assert again.stdout.count("skip ") == 2
     assert "start " not in again.stdout
 
 
 @pytest.mark.slow
-def test_a_cell_is_one_commands_and_ends_with_it(root: Path) -> None:
+def test_a_cell_is_one_commands_and_ends_with_it(
+    root: Path, here: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     (root / "twice").mkdir()
     arms = ["+exp=brm_ablation", "seed=0", *SMOKE, "scale.steps=5000"]
     first = subprocess.Popen(command(root / "twice", *arms, "model.brm=true,false"))
@@ -110,21 +156,26 @@ def test_a_cell_is_one_commands_and_ends_with_it(root: Path) -> None:
     deadline = time.monotonic() + 120
     while len(list(outputs.glob("*/progress"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    second = run(root / "twice", *arms, "hydra.mode=RUN", "model.brm=true")
+    second = here(root / "twice", *arms, "hydra.mode=RUN", "model.brm=true")
     assert second.returncode == 75
     assert re.search(r"process \d+ on \S+ since [-\d: ]+ works on this cell; wait for it or stop it", second.stderr)
     children = [int((path.parent / "lock").read_text().split()[1]) for path in outputs.glob("*/progress")]
     first.kill()  # the command alone, not its group
     first.wait()
-    time.sleep(3)
     assert len(children) == 2
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
 
 
 @pytest.mark.slow
-def test_a_failing_cell_and_an_impossible_one_are_told_and_stop_no_other(root: Path) -> None:
+@pytest.mark.usefixtures("cells_here")
+def test_a_failing_cell_and_an_impossible_one_are_told_and_stop_no_other(
+    root: Path, here: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     arms = "model.brm_update=3,nonsense,average"  # the first is refused before it starts
-    result = run(root / "failing", "+exp=brm_update", arms, "seed=0", *SMOKE, *FEW, "logger=wandb")
+    result = here(root / "failing", "+exp=brm_update", arms, "seed=0", *SMOKE)
     assert result.returncode == 1
     assert "error: net 'modnet_v': brm_update must be" in result.stderr
     assert "brm_update must be one of" in result.stdout
@@ -147,7 +198,7 @@ def bad_inputs(folder: Path) -> dict[str, list[str]]:
             (broken / f"person{index}_{kind}.mp4").write_bytes(b"no video")
     images, videos = "data=image_mattes", "data=video_mattes"
     return {
-        "no workers": ["hydra.mode=MULTIRUN", "workers=0", "workers"],
+        "no workers": ["hydra.mode=MULTIRUN", "seed=0", "model.brm=true,false", "workers=0", "workers"],
         "unknown key": ["model.bmr=true", "bmr"],
         "missing folder": [images, f"data.root={folder}/nowhere", f"data.scenes={scenes}", "nowhere"],
         "broken video": [videos, f"data.root={broken}", f"data.scenes={scenes}", "person"],
@@ -159,19 +210,27 @@ def bad_inputs(folder: Path) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "case",
-    ["no workers", "unknown key", "missing folder", "broken video", "nan loss"],
-)
-def test_bad_input_ends_with_one_clear_line(tmp_path: Path, root: Path, case: str) -> None:
-    *overrides, named = bad_inputs(tmp_path / "data")[case]
-    result = run(root / "bad", "+exp=brm_ablation", "hydra.mode=RUN", *SMOKE, *FEW, "scale.steps=20", *overrides)
-    assert result.returncode != 0
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, result.stderr
+def check_line(ended: subprocess.CompletedProcess[str], named: str) -> None:
+    assert ended.returncode != 0
+    lines = [line for line in ended.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, ended.stderr
     assert named in lines[0]
-    assert "Traceback" not in result.stdout
+    assert "Traceback" not in ended.stdout
+
+
+@pytest.mark.usefixtures("cells_here", "no_report")
+@pytest.mark.parametrize("case", ["no workers", "unknown key", "missing folder", "broken video"])
+def test_bad_input_ends_the_command_with_one_clear_line(
+    tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]], case: str
+) -> None:
+    *overrides, named = bad_inputs(tmp_path / "data")[case]
+    check_line(here(tmp_path, "+exp=brm_ablation", "hydra.mode=RUN", *SMOKE, *overrides), named)
+
+
+@pytest.mark.slow
+def test_bad_input_ends_a_process_of_a_cell_with_one_clear_line(tmp_path: Path, root: Path) -> None:
+    *overrides, named = bad_inputs(tmp_path / "data")["nan loss"]
+    check_line(run(root / "bad", "+exp=brm_ablation", "hydra.mode=RUN", *SMOKE, "scale.steps=20", *overrides), named)
 
 
 def test_help_says_what_the_command_does() -> None:

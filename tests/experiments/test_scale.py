@@ -14,7 +14,7 @@ import pytest
 from tests.experiments.one_cell import OneCell
 
 pytestmark = pytest.mark.slow
-CELL = OneCell(("model.brm=false", "trainer.accelerator=cpu", "scale.test_clips=1"))
+CELL = OneCell(("model.brm=false", "trainer.accelerator=cpu"))
 TWO = ["trainer.devices=2"]
 
 

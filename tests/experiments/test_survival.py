@@ -100,13 +100,14 @@ def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def in_small_disk(megabytes: float, folder: Path, options: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command with its outputs on a file system of that size, copied to `folder` afterwards."""
+    """Run the command with its outputs on a file system of that size; they come from `kept` in `folder`, and return."""
     if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
         pytest.skip("needs namespaces (Linux)")
-    (folder / "outputs").mkdir(parents=True)
+    for name in ("outputs", "kept/outputs"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     script = (
         f"mount -t tmpfs -o size={int(megabytes * 1024)}k{options} tmpfs {folder}/outputs && "
-        f'"$@"; status=$?; mkdir {folder}/kept; cp -r {folder}/outputs {folder}/kept; exit $status'
+        f'cp -r {folder}/kept/outputs {folder}; "$@"; status=$?; cp -r {folder}/outputs {folder}/kept; exit $status'
     )
     return subprocess.run(
         ["unshare", "-rm", "sh", "-c", script, "sh", *CELL.command(folder)],
@@ -118,18 +119,18 @@ def in_small_disk(megabytes: float, folder: Path, options: str = "") -> subproce
 
 
 def test_a_full_disk_ends_the_cell_with_one_line_and_loses_nothing(whole: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
     for megabytes in (1.5, 11.0):  # not one checkpoint; not two
-        folder = tmp_path / f"disk-{megabytes}"
-        result = in_small_disk(megabytes, folder)
+        result = in_small_disk(megabytes, tmp_path)
         assert result.returncode == 1
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr
         assert "No space left on device" in result.stderr
-        kept = CELL.cell_of(folder / "kept")
-        assert json.loads((kept / "record.json").read_text())["status"] == "failed"
-        assert len(list(kept.glob("checkpoints/*.ckpt"))) == (0 if megabytes < 2 else 1)
-        assert not list(kept.glob("checkpoints/*.tmp"))
-    assert CELL.run(folder / "kept").returncode == 0  # with more room
-    assert_same_end(whole, folder / "kept")
+        cell = CELL.cell_of(kept)
+        assert json.loads((cell / "record.json").read_text())["status"] == "failed"
+        assert len(list(cell.glob("checkpoints/*.ckpt"))) == (0 if megabytes < 2 else 1)
+        assert not list(cell.glob("checkpoints/*.tmp"))
+    assert CELL.run(kept).returncode == 0  # with more room
+    assert_same_end(whole, kept)
 
 
 def test_a_read_only_folder_is_told_in_one_line(tmp_path: Path) -> None:

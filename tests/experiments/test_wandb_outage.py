@@ -1,12 +1,15 @@
 """That nothing of a run is lost or doubled where the server dies in its midst, or where its process does."""
 
+import multiprocessing
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +25,21 @@ from tests.campaigns.wandb_answers import Run
 from tests.campaigns.wandb_server import WandbServer
 
 pytestmark = pytest.mark.slow
+FORKED = multiprocessing.get_context("fork")  # without a second import of everything
 CONFIG: dict[str, Any] = {
     "model": {"name": "modnet_v"},
     "recipe": {"stages": {"matting": {"steps": 400}}},
     "seed": 0,
     "logger": {"name": "wandb", "project": "tests", "mode": "online", "init_timeout": 30, "finish_timeout": 3},
 }
-KILLED = """
-import os, sys
-from pathlib import Path
-from experiments.logging.cell_logger import read_rows
-from experiments.records.cell_record import CellRecord
-from experiments.logging.wandb_runs import start_wandb
-record = CellRecord.load(Path(sys.argv[1]))
-logger = start_wandb(eval(sys.argv[2]), record)
-logger.log_history(read_rows(record.folder / "history_matting.csv")[:13])
-sys.stdin.readline()
-os.kill(os.getpid(), 9)
-"""
+
+
+def log_until_killed(record: CellRecord, config: dict[str, Any], killed: Event) -> None:
+    """What a cell's process does that logs 13 rows, and is killed."""
+    logger = start_wandb(config, record)
+    logger.log_history(rows_of(record)[:13])
+    killed.wait(300)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -113,10 +113,13 @@ def test_the_printed_command_brings_all_of_a_run_whose_server_died(
 
 def test_a_cell_that_was_killed_and_goes_on_has_each_row_once(server: WandbServer, record: CellRecord) -> None:
     config = {**CONFIG, "logger": CONFIG["logger"] | {"finish_timeout": 120}}
-    command = [sys.executable, "-c", KILLED, str(record.folder), repr(config)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as killed:
-        wait_for(lambda: bool(uploaded(server)))
-        killed.communicate(b"\n", timeout=300)
+    killed = FORKED.Event()
+    cell = FORKED.Process(target=log_until_killed, args=(record, config, killed))
+    cell.start()
+    wait_for(lambda: bool(uploaded(server)))
+    killed.set()
+    cell.join(300)
+    assert cell.exitcode == -signal.SIGKILL
     logger, rows = start_wandb(config, record), rows_of(record)
     logger.log_earlier(rows[:9])  # those of its checkpoint
     logger.log_history(rows[9:])

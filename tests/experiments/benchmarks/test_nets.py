@@ -25,6 +25,7 @@ def measure(nets_and_options: list[str], size: str, **changes: Any) -> list[pd.D
     return tables
 
 
+@pytest.mark.slow
 def test_a_row_for_each_precision_and_mode_with_every_figure() -> None:
     cheap = {"clip_frames": 1, "chunk": 1}
     (table,) = measure(["modnet"], "64x32", precisions=["fp32", "bf16"], modes=["eager", "channels_last"], **cheap)

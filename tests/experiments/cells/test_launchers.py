@@ -1,21 +1,23 @@
 """Cells that Hydra's launchers start."""
 
 import json
-import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-SMOKE = ["scale=smoke", "logger=none", "scale.test_clips=1", "scale.val_clips=1", "trainer.accelerator=cpu"]
+from experiments.run import run_cells
+from tests.experiments.in_process import run_here
+from tests.experiments.one_cell import FEW
+
+SMOKE = ["scale=smoke", "trainer.accelerator=cpu", *FEW]
 
 
-def run(folder: Path, *overrides: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def words(folder: Path, *overrides: str) -> list[str]:
     places = [f"output_dir={folder}/outputs", f"results_dir={folder}/results", f"data.cache_dir={folder}/cache"]
-    command = [sys.executable, "-m", "experiments.run", *overrides, *SMOKE, *places]
-    environment = os.environ | variables
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    return [*overrides, *SMOKE, *places]
 
 
 def records(folder: Path) -> dict[str, dict[str, object]]:
@@ -25,9 +27,12 @@ def records(folder: Path) -> dict[str, dict[str, object]]:
 
 @pytest.mark.slow
 def test_joblib_runs_cells_beside_each_other_and_a_failed_one_stops_no_other(tmp_path: Path) -> None:
+    """Also: a failure is told with the default logger as without one."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     arms = ["+exp=brm_update", "seed=0", "model.brm_update=average,nonsense"]
-    result = run(tmp_path, *arms, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    command = words(tmp_path, *arms, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    command = [sys.executable, "-m", "experiments.run", *command]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 1
     assert "brm_update must be one of" in result.stderr
     assert "Traceback" not in result.stderr
@@ -38,8 +43,14 @@ def test_joblib_runs_cells_beside_each_other_and_a_failed_one_stops_no_other(tmp
     assert list((tmp_path / "results").glob("brm_update/*/report.md"))
 
 
-def test_a_multirun_is_not_shared_out_among_processes_of_torchrun(tmp_path: Path) -> None:
-    result = run(tmp_path, "+exp=brm_ablation", "trainer.devices=2", TORCHELASTIC_RUN_ID="1", RANK="1")
+@pytest.mark.usefixtures("no_report")
+def test_a_multirun_is_not_shared_out_among_processes_of_torchrun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("RANK", "1")
+    given = words(tmp_path, "+exp=brm_ablation", "seed=0", "model.brm=true,false", "trainer.devices=2")
+    result = run_here(partial(run_cells, given, []), given, monkeypatch, capsys)
     assert result.returncode != 0
     assert "add hydra.mode=RUN" in result.stderr
     assert not records(tmp_path)

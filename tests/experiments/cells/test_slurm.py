@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cells import slurm
+from tests.experiments.one_cell import FEW
 
 STAND_IN = '#!/bin/sh\necho "$@" >> "{folder}/asked"\n'
 
@@ -42,8 +43,7 @@ def test_a_warned_cell_saves_and_its_job_is_requeued(job: Path) -> None:
     """Also: a cell on one device is trained by whichever of several tasks has it (here number 2 of 4)."""
     settings = [
         *("+exp=brm_ablation", "hydra.mode=RUN", "model.brm=false", "scale=smoke", "logger=none", "scale.steps=900"),
-        *("scale.test_clips=1", "scale.test_frames=2", "scale.val_clips=1", "scale.train_clips=2"),
-        *("scale.train_scenes=2", "scale.train_clip_frames=4", "trainer.accelerator=cpu", "trainer.checkpoint_every=5"),
+        *("trainer.accelerator=cpu", "trainer.checkpoint_every=5", *FEW),
         *(f"output_dir={job}/outputs", f"results_dir={job}/results", f"data.cache_dir={job}/cache"),
     ]
     process = subprocess.Popen(

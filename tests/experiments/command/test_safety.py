@@ -60,7 +60,7 @@ def test_a_command_with_a_hostile_name_writes_nothing_outside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = [f"{name}_dir={tmp_path}/deep/{name}" for name in ("output", "results")]
-    command = ["+exp=brm_ablation", "seed=0", "scale=smoke", *places]
+    command = ["+exp=brm_ablation", "seed=0", "model.brm=true", "scale=smoke", *places]
     for mode in ("RUN", "MULTIRUN"):
         words = [*command, f"hydra.mode={mode}", "experiment.name=../../evil"]
         result = run_here(partial(run.run_cells, words, []), words, monkeypatch, capsys)

@@ -1,10 +1,10 @@
 """What is logged beside the record, and that no server can stop a cell."""
 
 import json
+import multiprocessing
 import os
+import signal
 import struct
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -208,22 +208,19 @@ def test_after_a_server_died_a_complete_cell_is_logged_anew_and_another_goes_on_
     assert (bool(logged), told) == {"complete": (True, False), "failed": (False, True)}[status]
 
 
-KILLED = """
-import os, sys, time
-from pathlib import Path
-from experiments.records.cell_record import CellRecord
-from experiments.logging.wandb_runs import start_wandb
-record = CellRecord.load(Path(sys.argv[1]))
-logger = start_wandb(eval(sys.argv[2]), record)
-for step in range(0, 200, 10):
-    logger.log_metrics({"train/loss": 1.0}, step)
-os.kill(os.getpid(), 9)
-"""
+def log_and_be_killed(record: CellRecord) -> None:
+    """What a cell's process does that logs 20 rows, and is killed before the client has written the last of them."""
+    logger = start_wandb(CONFIG, record)
+    for step in range(0, 200, 10):
+        logger.log_metrics({"train/loss": 1.0}, step)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_the_offline_run_of_a_cell_that_was_killed_has_all_its_steps(record: CellRecord) -> None:
-    command = [sys.executable, "-c", KILLED, str(record.folder), repr(CONFIG)]
-    assert subprocess.run(command, timeout=300, check=False).returncode == -9
+    cell = multiprocessing.get_context("fork").Process(target=log_and_be_killed, args=(record,))
+    cell.start()
+    cell.join(300)
+    assert cell.exitcode == -signal.SIGKILL
     assert list(record.folder.glob("wandb/offline-run-*/run-*.wandb"))
     logger = start_wandb(CONFIG, record)
     logger.log_earlier(

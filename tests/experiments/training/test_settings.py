@@ -63,10 +63,11 @@ def test_what_the_machine_lacks_is_told_before_the_start(override: str, monkeypa
         check_machine(study(override).config)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_of_many_cells_with_one_bad_setting_one_line_is_told_and_none_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["+exp=brm_ablation", "scale=smoke", "logger=none", "seed=0,1,2", "scale.steps=-5"]
+    words = ["+exp=brm_ablation", "scale=smoke", "logger=none", "seed=0,1,2", "model.brm=true", "scale.steps=-5"]
     words += [f"output_dir={tmp_path}/outputs", f"results_dir={tmp_path}/results"]
     ended = run_here(partial(run.run_cells, words, []), words, monkeypatch, capsys)
     assert ended.returncode == 2

@@ -40,6 +40,7 @@ def config_of(folder: Path, *settings: str) -> Any:
         return OmegaConf.to_container(compose("config", overrides=list(settings)), resolve=True)
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_cut_off_within_a_row_or_at_its_end_leaves_what_a_whole_one_does_and_loggers_get_the_same(
     tmp_path: Path, fill_memory: Callable[..., Iterator[int]]
 ) -> None:
