@@ -31,12 +31,12 @@ def test_they_have_the_bits_of_the_data_modules_test_set(data: VideoMattingDataM
 
 def test_keys_are_unique_and_slices_are_lists(data: VideoMattingDataModule) -> None:
     clips = ConditionTestSet(data.test_dataloader().dataset)  # type: ignore[arg-type]
-    assert len({clip.key for clip in clips}) == len(clips) == 18
-    assert [clip.key for clip in clips[2:4]] == ["static plain/0002", "slow plain/0000"]
-    assert clips[-1].key == "fast camouflaged/0002"
+    assert len({clip.key for clip in clips}) == len(clips) == 24
+    assert [clip.key for clip in clips[2:4]] == ["still static plain/0002", "moving static plain/0000"]
+    assert clips[-1].key == "moving fast camouflaged/0002"
     with pytest.raises(IndexError):
-        clips[18]
-    with pytest.raises(ValueError, match="static plain/0000: frames 4 to 5 asked"):
+        clips[24]
+    with pytest.raises(ValueError, match="still static plain/0000: frames 4 to 5 asked"):
         clips[0].read(4, 6)
 
 

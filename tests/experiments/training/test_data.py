@@ -100,19 +100,19 @@ def test_augment_context_motion_reads_like_the_papers_section_on_data() -> None:
     size = config("scale=paper")["scale"]["context_motion"]["size"]
     assert (size, round(size * trained.crop_height)) == (384, 432)
     assert (tested.jpeg_share, tested.h264_share, tested.alpha_gamma_share, tested.crop_height) == (0, 0, 0, 1)
-    assert not data.strata["test"]["slow plain"].jpeg_share
+    assert not data.strata["test"]["moving fast plain"].jpeg_share
 
 
-def test_compression_conditions_are_those_of_slow_plain_compressed() -> None:
+def test_compression_conditions_are_those_of_a_clean_one_compressed() -> None:
     data = make_data(config("+test_strata=compression"), None)
     assert isinstance(data, VideoMattingDataModule)
-    added = {name: each for name, each in data.strata["test"].items() if name.startswith("slow plain ")}
+    added = {name: each for name, each in data.strata["test"].items() if name.startswith("moving fast plain ")}
     assert len(added) == 4
-    assert len(data.strata["test"]) == 10
+    assert len(data.strata["test"]) == 12
     for each in added.values():
         assert (each.jpeg_share, each.h264_share) in ((1, 0), (0, 1))
         clean = {"jpeg_share": 0.0, "h264_share": 0.0, "jpeg_quality": (70, 100), "h264_crf": (18, 32)}
-        assert each.but(clean) == data.strata["test"]["slow plain"]
+        assert each.but(clean) == data.strata["test"]["moving fast plain"]
 
 
 def test_the_true_flow_is_given_where_it_is_asked_for(tmp_path: Path) -> None:
