@@ -31,7 +31,7 @@ from experiments.command.messages import reason
 from experiments.scoring.pictures import strip, write_picture
 from experiments.training.data import data_options
 
-NUM_TRAINING_CLIPS = 6
+NUM_TRAINING_CLIPS = 8
 NUM_FRAMES = 4
 NUM_TEST_CLIPS = 8  # of each condition that are measured
 CHUNK = 16  # frames read at once
