@@ -1,0 +1,1 @@
+"""Clips of people before places, with all that is true of them: sources, composites, test sets, data modules."""

@@ -1,0 +1,1 @@
+"""The commands (`python -m experiments.run` and its neighbours) and the rooms below them."""

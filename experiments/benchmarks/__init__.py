@@ -1,0 +1,1 @@
+"""How fast nets, metrics, training and official code are."""

@@ -1,0 +1,1 @@
+"""From records to a report: tables, figures, verdicts in words."""

@@ -1,0 +1,1 @@
+"""Nets scored on test sets: clips, floors, the use of the memory."""
