@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ from experiments.reporting.verdicts import headline
 from experiments.reporting.wandb_report import is_online, send_report
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
+LINE, ANSWER_SENTENCES = 110, 6  # of a terminal
 MAX_IMAGE_BYTES = 2_000_000  # of all images together; in base64 they fill 2.7 MB of the page
 
 OVER_TIME = (
@@ -77,7 +79,7 @@ class Image:
 def write_report(
     experiment: dict[str, Any], cells: Sequence[CellRecord], output: Path, resamples: int = 10_000, seed: int = 0
 ) -> Path:
-    """Write `report.html`, `report.md`, `report.tex`, `scores.csv` and `figures/` into `output`.
+    """Write `report.html`, `report.md`, `report.tex`, `scores.csv`, `figures/` and `answer.txt` into `output`.
 
     Cells that failed or are not finished are listed; with no complete cell the report says just that.
 
@@ -98,15 +100,12 @@ def write_report(
     analysis = analyse(matrix, resamples, seed)
     images = _images(matrix, analysis)
     results = _results(matrix, analysis)
+    verdict = [*memory_sentences(matrix, analysis.states), *headline(matrix, analysis), *floor_warnings(matrix)]
     content = {
         "experiment": {"question": "", "claim": "", "source": ""} | experiment,
         "scale": next((cell.scale for cell in cells if cell.scale), ""),
         "finished": max((cell.finished for cell in cells), default=""),
-        "verdict": [
-            *memory_sentences(matrix, analysis.states),
-            *headline(matrix, analysis),
-            *floor_warnings(matrix),
-        ],
+        "verdict": verdict,
         "notes": matrix.notes,
         "results": results,
         "strata": tables.strata_table(matrix, analysis),
@@ -121,6 +120,7 @@ def write_report(
     for image in images:
         write_file(output / "figures" / image.name, image.data)
     write_file(output / "scores.csv", tables.scores_frame(matrix, analysis).to_csv(index=False).encode())
+    write_file(output / "answer.txt", _answer(matrix, verdict).encode())
     write_file(output / "report.tex", _latex(str(experiment["name"]), results).encode())
     write_file(output / "report.md", _render("report.md.j2", content).encode())
     write_file(output / "report.html", _render("report.html.j2", content).encode())
@@ -128,6 +128,12 @@ def write_report(
         if path.name not in {image.name for image in images}:
             path.unlink()  # left by an earlier report, which had more figures
     return output / "report.html"
+
+
+def _answer(matrix: Matrix, verdict: Sequence[str]) -> str:
+    """What a terminal shows of a report: its first sentences and the primary metrics of the arms."""
+    told = [textwrap.fill(sentence, LINE, subsequent_indent="  ") for sentence in verdict[:ANSWER_SENTENCES]]
+    return "\n".join([*told, *([tables.primary_table(matrix).to_text()] if matrix.arms else [])]) + "\n"
 
 
 def _results(matrix: Matrix, analysis: Analysis) -> list[Table]:
@@ -242,15 +248,22 @@ def main() -> int:
         if not cells:
             raise ValueError(f"{folder}: no cells of this comparison; run experiments.run first")
         _tell_unreadable(cells)
-        print(f"report    {write_report(study.experiment, cells, study.report)}")
-        if said := against_reference(study.report):
-            print(f"reference {said}")
+        _tell(write_report(study.experiment, cells, study.report), folder)
         if is_online(study.config["logger"]):
             send_report(study, project)
 
     for error in run_hydra(report):
         raise error
     return 0
+
+
+def _tell(page: Path, cells: Path) -> None:
+    """Print what a report says, where it is, where W&B's offline runs are, and whether it agrees with what is known."""
+    print(f"\n{(page.parent / 'answer.txt').read_text(encoding='utf-8')}\nreport    {page}")
+    if any(cells.glob("*/wandb/offline-run-*")):
+        print(f"W&B       offline; to send it: wandb sync {cells}/*/wandb/offline-run-*")
+    if said := against_reference(page.parent):
+        print(f"reference {said}")
 
 
 def _report_records(arguments: Sequence[str]) -> int:

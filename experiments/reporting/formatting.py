@@ -37,6 +37,14 @@ class Table:
             text = text.replace(sign, command)
         return text
 
+    def to_text(self) -> str:
+        """Columns of a terminal, words to the left and figures to the right; without title and note."""
+        lines = [self.columns, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        sides = ["<" if place < self.text_columns else ">" for place in range(len(widths))]
+        cells = [[f"{cell:{s}{w}}" for cell, s, w in zip(line, sides, widths, strict=True)] for line in lines]
+        return "\n".join("  ".join(line).rstrip() for line in cells)
+
 
 # What pdfLaTeX does not know as a character.
 LATEX_SIGNS = {"−": "$-$", "±": "$\\pm$", "×": "$\\times$", "⁻²": "$^{-2}$", "⁻³": "$^{-3}$", "³": "$^{3}$",

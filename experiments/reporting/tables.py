@@ -61,6 +61,15 @@ def scores_table(matrix: Matrix, main: bool = True) -> Table:
     return Table(title, columns, rows, note)
 
 
+def primary_table(matrix: Matrix) -> Table:
+    """The primary metrics of the arms alone, for a terminal."""
+    rows = []
+    for arm in matrix.arms:
+        figures = [_mean_and_spread(seed_means(matrix, arm, m)) if arm.has(m) else "—" for m in matrix.primary]
+        rows.append([arm.label, *figures])
+    return Table("Scores", ["", *(metric.heading for metric in matrix.primary)], rows)
+
+
 def _failed_arms(matrix: Matrix) -> list[str]:
     """Labels of arms of which no cell is complete but one has failed."""
     shown = {arm.text for arm in matrix.arms}

@@ -76,7 +76,7 @@ def test_a_full_report_holds_all_and_stands_alone(make_cell, experiment, tmp_pat
     path = write_report(experiment, cells, tmp_path / "results", resamples=500)
     assert path == tmp_path / "results" / "report.html"
     assert {item.name for item in path.parent.iterdir()} == {
-        "report.html", "report.md", "report.tex", "scores.csv", "figures",
+        "report.html", "report.md", "report.tex", "answer.txt", "scores.csv", "figures",
     }  # fmt: skip
     page = Page(path.read_text())
     assert "script" not in page.tags
@@ -89,6 +89,10 @@ def test_a_full_report_holds_all_and_stands_alone(make_cell, experiment, tmp_pat
     assert len(re.findall(r"figures/panel_", markdown)) == 6
     assert "with BRM against without BRM, 3 seeds: better in MAD and dtSSD" in markdown
     assert "3 seeds are few" in markdown
+    answer = (path.parent / "answer.txt").read_text()
+    assert "with BRM against without BRM, 3 seeds: better in MAD and dtSSD" in answer
+    assert max(map(len, answer.splitlines())) <= 110
+    assert re.search(r"^without BRM +[\d.]+ ± [\d.]+ +[\d.]+ ± [\d.]+$", answer, re.MULTILINE)
     row = scores(tmp_path).loc[("model.brm=true", "mad", "all")]
     assert row["relative"] == pytest.approx(-0.1, abs=0.02)
     assert row["verdict"] == "helps"

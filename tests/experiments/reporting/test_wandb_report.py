@@ -78,10 +78,11 @@ def test_the_report_command_sends_it_if_asked(
 ) -> None:
     sent: list[Study] = []
     monkeypatch.setattr(report, "write_report", lambda *_: tmp_path / "report.html")
+    (tmp_path / "answer.txt").touch()
     monkeypatch.setattr(report, "send_report", lambda study, project: sent.append(study))
     cell = make_cell({"model.brm": True}, 0, strata=("static",), clips=1, frames=2)
     cell.folder.parent.rename(tmp_path / "brm_ablation")
-    # A folder without a reference: the report that the stand-in does not write is not compared with it.
+    # Beside no reference: the report that the stand-in does not write is compared with none.
     words = ["report", "+exp=brm_ablation", f"output_dir={tmp_path}", f"results_dir={tmp_path}", f"logger.mode={mode}"]
     monkeypatch.setattr("sys.argv", words)
     assert report.main() == 0
