@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_modules.metrics.frames import Rounding, check_alphas, unit, unknown
@@ -20,7 +21,8 @@ def iou(pred: Tensor, target: Tensor, trimap: Tensor | None = None, threshold: f
         threshold: above which a pixel belongs to the person.
 
     Returns:
-        (B, T) float64 in [0, 1], NaN where both sets are empty.
+        (B, T) float64 in [0, 1], NaN where nobody is there: no overlap is right or wrong then, and MAD tells of what is
+        seen all the same.
 
     Raises:
         ValueError: the shapes differ, or are not (B, T, 1, H, W).
@@ -34,7 +36,8 @@ def iou(pred: Tensor, target: Tensor, trimap: Tensor | None = None, threshold: f
     region = unknown(trimap)
     if region is not None:
         ours, true = ours & region, true & region
-    return (ours & true).sum((2, 3, 4)).double() / (ours | true).sum((2, 3, 4))
+    found = (ours & true).sum((2, 3, 4)).double() / (ours | true).sum((2, 3, 4))
+    return found.where(true.any(2).any(2).any(2), torch.nan)
 
 
 class IoU(FrameMean):

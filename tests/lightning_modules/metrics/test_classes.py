@@ -23,6 +23,7 @@ from lightning_modules.metrics import (
 )
 from lightning_modules.metrics.background import background_psnr
 from lightning_modules.metrics.frames import quantise
+from lightning_modules.metrics.overlap import iou
 from lightning_modules.metrics.scores import score_frames
 from lightning_modules.metrics.table import METRICS
 from lightning_modules.metrics.temporal import dtssd
@@ -323,3 +324,12 @@ def test_the_flow_of_the_frame_where_a_clip_begins_is_not_scored() -> None:
         pred[:, 1:], target[:, 1:], flow=still[:, 1:], true_flow=moved[:, 1:], previous=before, metrics=["epe"]
     )
     assert torch.equal(later["epe"], whole[:, 1:])
+
+
+def test_frames_in_which_nobody_is_have_no_overlap_whatever_is_predicted() -> None:
+    target, pred = torch.zeros(1, 3, 1, 4, 4), torch.zeros(1, 3, 1, 4, 4)
+    pred[:, 1:, ..., :2] = 1
+    target[:, 2] = 1
+    values = iou(pred, target)
+    assert values.isnan().tolist() == [[True, True, False]]
+    assert values[0, 2] == 0.5
