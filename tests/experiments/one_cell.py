@@ -14,7 +14,7 @@ import pytest
 
 # One clip of each condition, and no more to train on than two.
 FEW = (
-    *("scale.test_clips=1", "scale.test_frames=2", "scale.val_clips=1"),
+    *("scale.test_clips=1", "scale.test_frames=2", "scale.val_clips=2"),
     *("scale.train_clips=2", "scale.train_scenes=2", "scale.train_clip_frames=4"),
 )
 SETTINGS = ("+exp=brm_ablation", "hydra.mode=RUN", "scale=smoke", "logger=none", *FEW)

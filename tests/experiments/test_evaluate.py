@@ -153,8 +153,8 @@ def test_the_project_s_own_conditions_are_those_of_a_training_run(
     cache = tmp_path.parent / "cache"
     small = ("scale=smoke", "scale.test_clips=1", "scale.test_frames=2", "metrics=[mad]", f"data.cache_dir={cache}")
     record, frames = evaluated(monkeypatch, tmp_path, f"checkpoint={files}/run/model.pt", *small)
-    assert frames["stratum"].nunique() == 6
-    assert len(frames) == 6 * 2
+    assert frames["stratum"].nunique() == 8
+    assert len(frames) == 8 * 2
     assert record.scale == "smoke"
 
 

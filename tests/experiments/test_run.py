@@ -107,7 +107,7 @@ def test_the_whole_ablation_leaves_complete_records_and_a_report(ablation: Path)
         assert record["status"] == "complete"
         assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["brm"] == record["arm"]["model.brm"]
         frames = pd.read_parquet(folder / "metrics.parquet")
-        assert len(frames) == 6 * 2  # conditions × frames
+        assert len(frames) == 8 * 2  # conditions × frames
         assert not frames[["mad", "mse", "dtssd"]].isna().any().any()
         assert ("coverage" in frames) == record["arm"]["model.brm"]
     written = {path.name for path in (ablation / "results" / "brm_ablation" / "smoke").iterdir()}
