@@ -31,7 +31,7 @@ def measure_cost(
         repetitions: timed frames after warm-up; the median counts.
         run: (frame, state) → output, where the net is not simply called with the frame as its background.
     MACs count convolutions and matrix products; resizing, norms and warping count as none. A net that needs the true
-    flow or alpha is given one of zeros or the first colour.
+    flow is given one of zeros, one that needs the true alpha the frame's red.
     """
     net.eval()
     still = no_motion(frame)

@@ -202,9 +202,7 @@ class MODNetV(MattingNet):
         alphas: list[Tensor] = []
         aux: dict[str, list[Tensor]] = {}
         for t in range(frames.shape[1]):
-            plate = None if background is None else background[:, min(t, background.shape[1] - 1)]
-            told = (None if each is None else each[:, t] for each in (flow, alpha))
-            coarse = self.coarse(frames[:, t], state, plate, *told)
+            coarse = self.coarse(frames[:, t], state, *_told(t, background, flow, alpha))
             state = coarse.state
             extras = {"semantic": coarse.semantic}
             if coarse.detail is not None:
@@ -247,7 +245,7 @@ class MODNetV(MattingNet):
             detail = None if detail is None else crop(detail, size)
             # So that feature and frame cover the same, to half a pixel of the frame where a side is odd.
             feature = crop(feature, (-(-size[0] // 2), -(-size[1] // 2)))
-        after = None if before is None else self._after(working, before, semantic, updated)
+        after = None if before is None else self._after(working, before, updated)
         return Coarse(matte, small_matte, feature, semantic, detail, after)
 
     def step(self, frame: Tensor, *memory: Tensor) -> tuple[Tensor | None, ...]:
@@ -284,21 +282,19 @@ class MODNetV(MattingNet):
         self._check_alpha(alpha, frames)
         for t in range(frames.shape[1] if self.brm is not None else 0):
             working = self._working_frame(frames[:, t])
-            plate = None if background is None else background[:, min(t, background.shape[1] - 1)]
-            before = self._before(working, state, plate, None if flow is None else flow[:, t])
+            plate, motion, person = _told(t, background, flow, alpha)
+            before = self._before(working, state, plate, motion)
             run = self._compiled_memory_step or type(self).memory_step
-            recalled = self._recalled(before, None if alpha is None else alpha[:, t])
-            semantic, *updated = run(self, working, *recalled)
-            state = self._after(working, before, semantic, updated)
+            state = self._after(working, before, run(self, working, *self._recalled(before, person)))
         return state
 
     def memory_step(self, frame: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
-        """One working frame (N, 3, H, W) in [0, 1] and the memory's tensors → semantic, then those after it."""
+        """One working frame (N, 3, H, W) in [0, 1] and the memory's tensors → those after it."""
         image = to_image(frame)
         features = self._semantics(image, memory)
         told_by_matte = self.brm is not None and self.brm.mask == "matte" and len(memory) == 3
         alpha = self._matte(image, features)[0] if told_by_matte else None
-        return features.semantic, *self._remembered(features, alpha, memory)
+        return self._remembered(features, alpha, memory)
 
     def compile_step(self, compiler: Callable[..., Callable[..., Any]] = torch.compile, **options: Any) -> None:
         """See `MattingNet.compile_step`; what `advance` runs for each frame is compiled too."""
@@ -405,14 +401,18 @@ class MODNetV(MattingNet):
         moved: MovingState = self.motion(state, working, None if flow is None else self._working_flow(flow))
         return moved
 
-    def _after(self, working: Tensor, before: Memory, semantic: Tensor, updated: Iterable[Tensor]) -> Memory:
+    def _after(self, working: Tensor, before: Memory, updated: Iterable[Tensor]) -> Memory:
         """The state after a frame, from what `step` got and gave."""
         memory = BRMState(*updated)
         if self.brm is None or self.motion is None:
             return memory
-        background = 1 - resize(semantic.detach().float(), (memory.mask.shape[-2], memory.mask.shape[-1]))
         affine = before.affine if isinstance(before, MovingState) else None
-        return self.motion.note(memory, background > self.brm.threshold, working, affine)
+        return self.motion.note(memory, memory.count > before.count, working, affine)
+
+
+def _told(t: int, *clips: Tensor | None) -> list[Tensor | None]:
+    """Frame `t` of what is told of a clip; a plate of one frame is that of all."""
+    return [None if clip is None else clip[:, min(t, clip.shape[1] - 1)] for clip in clips]
 
 
 def _check_choice(option: str, value: Any, known: Iterable[Any]) -> None:

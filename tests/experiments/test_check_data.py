@@ -42,6 +42,11 @@ def test_a_sound_folder_is_counted_and_drawn(check: Check, tmp_path: Path) -> No
     assert result.returncode == 0, result.stderr
     assert "train: " in result.stdout
     assert result.stdout.count(": 80×70") == 24
+    conditions = [line for line in result.stdout.splitlines() if line.startswith("test condition ")]
+    assert len(conditions) == 8
+    assert all(
+        "pixels of a scene in one of the frame; of what the person hides, shown before: " in c for c in conditions
+    )
     assert "warning: names that differ only in a number" in result.stderr
     assert Image.open(tmp_path / "sheet.jpg").size[0] > 200
 

@@ -330,6 +330,8 @@ def test_a_memory_that_is_told_the_true_alpha_holds_what_that_shows():
     state = net(frames, alpha=alpha).state
     assert torch.equal(state.mask[..., :8], torch.zeros(1, 1, 16, 8))
     assert torch.equal(state.mask[..., 8:], torch.ones(1, 1, 16, 8))
+    small = net.matte(frames, downsample_ratio=0.5, true_alpha=alpha)  # of which the net sees 32 × 32
+    assert torch.equal(small.state.mask, state.mask[..., ::2, ::2])
     with pytest.raises(ValueError, match="brm_mask='truth' needs the true alpha"):
         net(frames)
     with pytest.raises(ValueError, match=r"alpha must be \(1, 2, 1, 64, 64\), got"):
