@@ -16,7 +16,6 @@ from datamodules.testset import TestClip
 from experiments.inference.streaming import Piece, Streaming, run_clip
 from experiments.scoring.movies import Movie
 from experiments.scoring.pictures import Strips
-from experiments.statistics.strata import summarise as summarise  # where a table of `evaluate` goes next
 from lightning_modules.metrics.background import background_psnr
 from lightning_modules.metrics.frames import quantise
 from lightning_modules.metrics.scores import score_frames

@@ -37,7 +37,7 @@ def iou(pred: Tensor, target: Tensor, trimap: Tensor | None = None, threshold: f
     if region is not None:
         ours, true = ours & region, true & region
     found = (ours & true).sum((2, 3, 4)).double() / (ours | true).sum((2, 3, 4))
-    return found.where(true.any(2).any(2).any(2), torch.nan)
+    return found.where(true.flatten(2).any(2), torch.nan)
 
 
 class IoU(FrameMean):
