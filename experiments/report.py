@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -40,15 +39,16 @@ from experiments.reporting.arms import value_text
 from experiments.reporting.card import model_card
 from experiments.reporting.floors import floor_warnings
 from experiments.reporting.formatting import Table
+from experiments.reporting.ledger import SCALES, of_experiment
 from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.reporting.memory import memory_sentences, memory_table
+from experiments.reporting.pages import render
 from experiments.reporting.panels import matte_panels
 from experiments.reporting.reference import against_reference
 from experiments.reporting.training import training_table
 from experiments.reporting.verdicts import headline
 from experiments.reporting.wandb_report import is_online, send_report
 
-TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 LINE, ANSWER_SENTENCES = 110, 6  # of a terminal
 MAX_IMAGE_BYTES = 2_000_000  # of all images together; in base64 they fill 2.7 MB of the page
 
@@ -101,10 +101,13 @@ def write_report(
     images = _images(matrix, analysis)
     results = _results(matrix, analysis)
     verdict = [*memory_sentences(matrix, analysis.states), *headline(matrix, analysis), *floor_warnings(matrix)]
+    write_file(output / "scores.csv", tables.scores_frame(matrix, analysis).to_csv(index=False).encode())
+    scale = next((cell.scale for cell in cells if cell.scale), "")
     content = {
         "experiment": {"question": "", "claim": "", "source": ""} | experiment,
-        "scale": next((cell.scale for cell in cells if cell.scale), ""),
+        "scale": scale,
         "finished": max((cell.finished for cell in cells), default=""),
+        "claims": of_experiment(str(experiment["name"]), output / "scores.csv") if scale in SCALES else [],
         "verdict": verdict,
         "notes": matrix.notes,
         "results": results,
@@ -119,11 +122,10 @@ def write_report(
     }
     for image in images:
         write_file(output / "figures" / image.name, image.data)
-    write_file(output / "scores.csv", tables.scores_frame(matrix, analysis).to_csv(index=False).encode())
     write_file(output / "answer.txt", _answer(matrix, verdict).encode())
     write_file(output / "report.tex", _latex(str(experiment["name"]), results).encode())
-    write_file(output / "report.md", _render("report.md.j2", content).encode())
-    write_file(output / "report.html", _render("report.html.j2", content).encode())
+    write_file(output / "report.md", render("report.md.j2", content).encode())
+    write_file(output / "report.html", render("report.html.j2", content).encode())
     for path in (output / "figures").glob("[a-z]*.*"):
         if path.name not in {image.name for image in images}:
             path.unlink()  # left by an earlier report, which had more figures
@@ -197,29 +199,6 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^\w.=-]+", "-", text)
 
 
-def _render(template: str, content: dict[str, Any]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=lambda name: name is not None and ".html" in name,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["markdown"] = markdown_text
-    return environment.get_template(template).render(content)
-
-
-def markdown_text(text: object) -> str:
-    r"""Text that Markdown shows as it is, also in a table's cell.
-
-    >>> markdown_text("a|b <script>")
-    'a\\|b &lt;script&gt;'
-    """
-    escaped = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return " ".join(re.sub(r"([\\`*|])", r"\\\1", escaped).replace("](", "]\\(").split())
-
-
 def main() -> int:
     """Write the report of the experiment and overrides, or of the folder of records, on the command line."""
     if any(each in ("--help", "-h") for each in sys.argv[1:]):
@@ -288,7 +267,7 @@ def _report_records(arguments: Sequence[str]) -> int:
 def _write_cards(folders: Sequence[Path]) -> int:
     for folder in folders:
         path = folder / "card.md"
-        write_file(path, _render("card.md.j2", model_card(CellRecord.load(folder))).encode())
+        write_file(path, render("card.md.j2", model_card(CellRecord.load(folder))).encode())
         print(f"card      {path}")
     return 0
 

@@ -34,13 +34,7 @@ def measure_cost(
     flow is given one of zeros, one that needs the true alpha the frame's red.
     """
     net.eval()
-    still = no_motion(frame)
-
-    def step(frame: Tensor, state: Any) -> tuple[Tensor, Any]:
-        output = net.matte(frame, state, frame, still, true_alpha=frame[:, :, :1]) if run is None else run(frame, state)
-        return output.alpha, output.state
-
-    stream = Stream(step, [frame])
+    stream = _stream(net, frame, run)
     stream()
     macs = count_demand(stream).macs
     for _ in range(_WARM_UP_CALLS):
@@ -53,3 +47,25 @@ def measure_cost(
         "milliseconds_per_frame": times.median,
         "frame": f"{frame.shape[-2]}×{frame.shape[-1]}",
     }
+
+
+@torch.inference_mode()
+def count_gmacs(net: MattingNet, frame: Tensor, downsample_ratio: float | None = None) -> float:
+    """Billions of multiply-adds of a frame (1, 1, 3, H, W) that is not the first of its clip."""
+
+    def run(frame: Tensor, state: Any) -> MattingOutput:
+        return net.matte(frame, state, frame, no_motion(frame), downsample_ratio, true_alpha=frame[:, :, :1])
+
+    stream = _stream(net, frame, run)
+    stream()
+    return count_demand(stream).macs / 1e9
+
+
+def _stream(net: MattingNet, frame: Tensor, run: Callable[[Tensor, Any], MattingOutput] | None) -> Stream:
+    still = no_motion(frame)
+
+    def step(frame: Tensor, state: Any) -> tuple[Tensor, Any]:
+        output = net.matte(frame, state, frame, still, true_alpha=frame[:, :, :1]) if run is None else run(frame, state)
+        return output.alpha, output.state
+
+    return Stream(step, [frame])

@@ -1,0 +1,313 @@
+"""The ledger of published claims: what each says, what here tests it, and what the reports that exist say of it.
+
+The claims stand in `claims.yaml`. Their verdicts are read from `scores.csv` of the reports and named with scale, data,
+seeds and people: a run on small frames of people made by code is no replication of a paper's table.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from experiments.reporting.averages import METRICS
+from experiments.reporting.formatting import Table, number, percent, with_interval
+from experiments.statistics.bootstrap import Estimate
+
+SCALES = ("tiny", "small", "paper")  # by how much they tell; smoke tells nothing
+SEEDS_FOR_A_VERDICT = 3
+RELATIVE = ("relative", "relative_low", "relative_high")
+Row = dict[str, str]  # of `scores.csv`
+
+
+class Finding(StrEnum):
+    """What is known of a claim."""
+
+    SUPPORTED = "supported"
+    IN_PART = "supported in part"
+    CONTRADICTED = "contradicted"
+    NOT_SHOWN = "no difference shown"
+    TOO_FEW = "too few seeds"
+    NOT_RUN = "not run"
+    UNTESTABLE = "not testable here"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """An arm against the baseline of its experiment, and what the claim expects of it.
+
+    Attributes:
+        arm: as `scores.csv` names it.
+        metric: its key.
+        expect: of the arm; of one whose state is emptied, of the emptied one.
+        stratum: the condition of the clips, "all" for all.
+        state: "emptied" compares the arm with itself, its state emptied before each frame.
+    """
+
+    arm: str
+    metric: str
+    expect: Literal["better", "worse", "same"]
+    stratum: str = "all"
+    state: Literal["", "emptied"] = ""
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number that is counted on the spot: `net` alone, or divided by that of `over`.
+
+    Attributes:
+        of: parameters, or billions of multiply-adds of one frame (convolutions and matrix products).
+        net: its name for `build_net`.
+        options: for `build_net`.
+        frame: height and width, of multiply-adds.
+        downsample_ratio: of the frame.
+        over: another net and its options.
+        value: as published.
+        within: how far the count may be from it.
+        at_most: the published bound, in place of a value.
+    """
+
+    of: Literal["parameters", "gmacs"]
+    net: str
+    options: dict[str, Any] | None = None
+    frame: tuple[int, int] | None = None
+    downsample_ratio: float | None = None
+    over: dict[str, Any] | None = None
+    value: float | None = None
+    within: float = 0.0
+    at_most: float | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A published claim: `contrasts` of an experiment, a `count`, or why it is `untestable` here."""
+
+    name: str
+    paper: str
+    place: str
+    text: str
+    published: str
+    needs: str = ""
+    experiment: str = ""
+    contrasts: tuple[Contrast, ...] = ()
+    count: Count | None = None
+    untestable: str = ""
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.contrasts, self.count, self.untestable))) != 1:
+            raise ValueError(f"claim {self.name}: give it contrasts, a count or why it is untestable, one of them")
+
+    @property
+    def test(self) -> str:
+        """The command that tests it."""
+        if self.count:
+            return "python -m experiments.claims"
+        return self.command or f"python -m experiments.run +exp={self.experiment}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claim with its finding, and the figures and conditions behind it."""
+
+    claim: Claim
+    finding: Finding
+    evidence: str
+
+
+@cache
+def published() -> tuple[Claim, ...]:
+    """All claims of `claims.yaml`."""
+    content = _content()
+    return tuple(_claim(name, **settings) for name, settings in content["claims"].items())
+
+
+def papers() -> dict[str, str]:
+    """What the papers are called, by key."""
+    return dict(_content()["papers"])
+
+
+def _content() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def _claim(
+    name: str, contrasts: Sequence[dict[str, Any]] = (), count: dict[str, Any] | None = None, **rest: Any
+) -> Claim:
+    frame = {"frame": tuple(count["frame"])} if count and "frame" in count else {}
+    return Claim(
+        name, contrasts=tuple(Contrast(**each) for each in contrasts), count=Count(**count | frame) if count else None,
+        **rest,
+    )  # fmt: skip
+
+
+def disagreements_table() -> Table:
+    """Figures on which publications disagree."""
+    rows = [[each["what"], each["one"], each["other"], each["here"]] for each in _content()["disagreements"]]
+    return Table("Where publications disagree", ["Figure", "One", "Another", "Here"], rows, text_columns=4)
+
+
+def ledger(results: Path) -> list[Entry]:
+    """Every claim and what is known of it.
+
+    Args:
+        results: the folder of reports, EXPERIMENT/SCALE/scores.csv; where an experiment has none, the committed one
+            under `reference/` is read.
+    """
+    found = []
+    for claim in published():
+        if claim.untestable:
+            found.append(Entry(claim, Finding.UNTESTABLE, claim.untestable))
+        elif claim.count:
+            found.append(_counted(claim, claim.count))
+        else:
+            found.append(_from_reports(claim, results))
+    return found
+
+
+def of_experiment(name: str, scores: Path) -> list[Entry]:
+    """The claims that an experiment tests, by its `scores.csv`."""
+    claims = [claim for claim in published() if claim.experiment == name]
+    rows = _read(scores) if claims else []
+    return [_tested(claim, rows) for claim in claims]
+
+
+def _from_reports(claim: Claim, results: Path) -> Entry:
+    for scale in reversed(SCALES):
+        for folder in (results, results / "reference"):
+            path = folder / claim.experiment / scale / "scores.csv"
+            if path.is_file():
+                entry = _tested(claim, _read(path))
+                return Entry(claim, entry.finding, f"{entry.evidence} (scale={scale}, {path.parent})")
+    return Entry(claim, Finding.NOT_RUN, "")
+
+
+def _read(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _tested(claim: Claim, rows: Sequence[Row]) -> Entry:
+    by_key = {(row["arm"], row["metric"], row["stratum"]): row for row in rows}
+    findings, told = [], []
+    for contrast in claim.contrasts:
+        row = by_key.get((contrast.arm, contrast.metric, contrast.stratum))
+        if row is None:
+            findings.append(Finding.NOT_RUN)
+            continue
+        findings.append(_finding(contrast, row))
+        told.append(_told(contrast, row))
+        seeds = f"{row['seeds']} seeds × {row['foregrounds']} people"
+    if not told:
+        return Entry(claim, Finding.NOT_RUN, "")
+    return Entry(claim, _together(findings), f"{'; '.join(told)}; {seeds}")
+
+
+def _told(contrast: Contrast, row: Row) -> str:
+    metric, change = METRICS[contrast.metric], _change(contrast, row)
+    place = "" if contrast.stratum == "all" else f" ({contrast.stratum})"
+    if contrast.state:
+        return f"{metric.label}{place} {with_interval(change)} {metric.unit} with its state emptied"
+    return f"{metric.label}{place} {percent(change)}"
+
+
+def _together(findings: Sequence[Finding]) -> Finding:
+    """One finding of the parts of a claim.
+
+    >>> _together([Finding.SUPPORTED, Finding.NOT_SHOWN])
+    <Finding.IN_PART: 'supported in part'>
+    """
+    for alone in (Finding.CONTRADICTED, Finding.TOO_FEW, Finding.NOT_RUN):
+        if alone in findings:
+            return alone
+    if len(set(findings)) == 1:
+        return findings[0]
+    return Finding.IN_PART
+
+
+def _change(contrast: Contrast, row: Row) -> Estimate:
+    """The relative change of the arm against its baseline, or the difference that emptying its state makes."""
+    keys = [f"{contrast.state}_{end}" for end in ("difference", "low", "high")]
+    return Estimate(*(_float(row.get(key, "")) for key in (keys if contrast.state else RELATIVE)))
+
+
+def _float(text: str) -> float:
+    return float(text) if text else float("nan")
+
+
+def _finding(contrast: Contrast, row: Row) -> Finding:
+    if int(row["seeds"]) < SEEDS_FOR_A_VERDICT:
+        return Finding.TOO_FEW
+    direction = _direction(contrast, row)
+    if contrast.expect == "same":
+        same = row["equivalent"] == "True"
+        return Finding.SUPPORTED if same else Finding.CONTRADICTED if direction else Finding.NOT_SHOWN
+    if not direction:
+        return Finding.NOT_SHOWN
+    return Finding.SUPPORTED if direction == contrast.expect else Finding.CONTRADICTED
+
+
+def _direction(contrast: Contrast, row: Row) -> str:
+    """What is shown of the arm: "better", "worse", or "" for neither."""
+    if not contrast.state:
+        return {"helps": "better", "hurts": "worse"}.get(row["verdict"], "")
+    change = _change(contrast, row)
+    if not (change.low > 0 or change.high < 0):
+        return ""
+    return "better" if (change.value > 0) == METRICS[contrast.metric].higher_is_better else "worse"
+
+
+def _counted(claim: Claim, count: Count) -> Entry:
+    found = _number_of(count, {"name": count.net} | (count.options or {}))
+    if count.over:
+        found /= _number_of(count, {"name": count.over["net"]} | count.over.get("options", {}))
+    if count.at_most is not None:
+        holds = found <= count.at_most
+    else:
+        holds = count.value is not None and abs(found - count.value) <= count.within
+    unit = "" if count.over else " G" if count.of == "gmacs" else " parameters"
+    text = number(found, 2 if count.over or count.of == "gmacs" else 0)
+    return Entry(claim, Finding.SUPPORTED if holds else Finding.CONTRADICTED, f"counted: {text}{unit}")
+
+
+def _number_of(count: Count, model: dict[str, Any]) -> float:
+    import torch  # here: a report needs neither torch nor nets
+
+    from lightning_modules.nets import build_net
+
+    if count.of == "parameters":
+        with torch.device("meta"):
+            return float(sum(parameter.numel() for parameter in build_net(**model).parameters()))
+    from experiments.benchmarks.cost import count_gmacs
+
+    assert count.frame is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # a net that refines where it expects errors must expect some
+        net = build_net(**model).eval()
+        net.skip_training_heads()
+        return count_gmacs(net, torch.rand(1, 1, 3, *count.frame), count.downsample_ratio)
+
+
+def ledger_table(entries: Sequence[Entry]) -> Table:
+    """All claims, paper by paper."""
+    names = papers()
+    rows = [
+        [names[each.claim.paper].partition(" (")[0], each.claim.place, each.claim.text, each.claim.published,
+         each.finding.value, each.evidence, each.claim.needs, each.claim.test]
+        for each in entries
+    ]  # fmt: skip
+    columns = ["Paper", "Where", "Claim", "Published", "Finding", "By", "A replication needs", "Command"]
+    note = "A finding holds for the scale and the people that are named beside it, and replicates no table of a paper. "
+    note += "It follows the verdict of the experiment's report, with its correction for many tests; of a state that is "
+    note += (
+        f"emptied, the 95 % interval. Below {SEEDS_FOR_A_VERDICT} seeds there is none. Counted numbers are compared "
+    )
+    note += "with the published ones to their last digit, multiply-adds to 2 %, for tools differ in what they count."
+    return Table("Claims", columns, rows, note, text_columns=len(columns))
