@@ -31,8 +31,7 @@ class Difficulty:
     absence_share: float = 0.0
     """Share of clips in which the person is out of the picture for a part: comes, goes, or goes and comes back."""
     foreground_offset: float = 0.0
-    """How far the middle of the person's canvas may lie beside that of the frame, sides, where its size alone would keep
-    it nearer."""
+    """How far the person's middle may lie beside the frame's, where the canvas's size alone would keep it nearer."""
     flip_share: float = 0.5
     """Share of foregrounds that are mirrored."""
 

@@ -78,19 +78,17 @@ def sent(draws: Tensor, pixels: Tensor) -> Tensor:
 
 
 def _average(pictures: Tensor, affine: Tensor, defocus: Tensor | None) -> None:
-    """Average clips of (B, T, C, h, w), in place, over what an output pixel of (B, T, 2, 3) spans, and `defocus` (B,)."""
+    """Average clips of (B, T, C, h, w), in place, over an output pixel of (B, T, 2, 3) and a blurred point (B,)."""
     extent = affine[..., :2].norm(dim=-1).amax(1).clamp_min(1)  # (B, 2): across and down
     extent = torch.where(extent.amax(1, keepdim=True) > MAX_SHRINK_WITHOUT_FILTER, extent, 1)
     if defocus is not None:
         extent = torch.hypot(extent, defocus[:, None])
-    clips = (extent.amax(1) > 1).nonzero()[:, 0]
-    if len(clips) == 0:
-        return
-    chosen = sent(clips, pictures)
-    averaged = pictures[chosen]
-    for dim, pixels in ((-1, extent[clips, 0]), (-2, extent[clips, 1])):
-        averaged = _area_average(averaged, pixels, dim)
-    pictures[chosen] = averaged
+    # One clip after the other, each over no more pixels than it needs: many need few.
+    for clip in (extent.amax(1) > 1).nonzero()[:, 0].tolist():
+        averaged = pictures[clip : clip + 1]
+        for dim, pixels in ((-1, extent[clip, :1]), (-2, extent[clip, 1:])):
+            averaged = _area_average(averaged, pixels, dim)
+        pictures[clip] = averaged[0]
 
 
 def _area_average(pictures: Tensor, extent: Tensor, dim: int) -> Tensor:

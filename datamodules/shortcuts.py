@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from datamodules.augment.photometric import LUMA
 
 CUES = ("sharpness", "position", "colour", "noise", "motion")
 WINDOW = 5  # pixels, side of the box that a cue is averaged over
-NUM_CELLS = 16  # of each axis of position and of colour, where the prior is a table
+NUM_CELLS = 8  # of each axis of position and of colour, where the prior is a table
 NUM_FOLDS = 5
 NUM_BINS = 512
 NUM_RESAMPLES = 1000
@@ -26,24 +26,20 @@ class Seen:
     Attributes:
         person: who it is: clips of one person are drawn, and left out, together.
         is_person: (N,) whether alpha > 0.5.
+        soft: share of pixels whose alpha lies between 0.02 and 0.98.
         values: of each cue, (N,) float where it is a number; (N,) int64, a cell of a table, of position and colour;
             a still has no motion.
     """
 
     person: str
     is_person: Tensor
+    soft: float
     values: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Auc:
-    """How well a cue tells person from place: 0.5 not at all, below it people have less of the cue than places.
-
-    Attributes:
-        value: area under the curve of true against false positives, all clips' pixels pooled, equally many of each.
-        low: of its 95 % interval over people, by bootstrap.
-        high: the other end.
-    """
+class Estimate:
+    """A number, and its 95 % interval over people by bootstrap."""
 
     value: float
     low: float
@@ -87,7 +83,8 @@ def look(frames: Tensor, alpha: Tensor, person: str) -> Seen:
         name: value[last if name != "motion" else slice(None), :, kept, kept].flatten()
         for name, value in values.items()
     }
-    return Seen(person, (alpha > 0.5)[last, :, kept, kept].flatten(), seen)
+    soft = ((alpha > 0.02) & (alpha < 0.98)).float().mean()
+    return Seen(person, (alpha > 0.5)[last, :, kept, kept].flatten(), float(soft), seen)
 
 
 def _mean(values: Tensor, window: int = WINDOW) -> Tensor:
@@ -100,9 +97,11 @@ def _median(luma: Tensor) -> Tensor:
     return padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(-2).median(-1).values
 
 
-def audit(clips: Sequence[Seen], seed: int = 0) -> dict[str, Auc]:
-    """How well each cue tells people from places in some clips; cues that no clip has are left out.
+def audit(clips: Sequence[Seen], seed: int = 0) -> dict[str, Estimate]:
+    """How well each cue tells people from places in some clips, and their share of soft pixels ("soft").
 
+    That is the area under the curve of true against false positives, every clip's pixels weighing the same: 0.5 not at
+    all, below it people have less of the cue than places. Cues that fewer than two people's clips have are left out.
     A number ranks pixels by itself. A cell of position or of colour is ranked by how often it was person in the other
     clips (folds of people), so that nothing is learned from the clip that it is asked of.
 
@@ -123,7 +122,9 @@ def audit(clips: Sequence[Seen], seed: int = 0) -> dict[str, Auc]:
         having = [clip for clip in clips if cue in clip.values]
         if len({clip.person for clip in having}) > 1:
             counts = _counts(having, _scores(having, cue, folds))
-            told[cue] = _auc(counts, [people.index(clip.person) for clip in having], generator)
+            told[cue] = _estimate(_area, counts, [clip.person for clip in having], generator)
+    soft = torch.tensor([clip.soft for clip in clips], dtype=torch.float64)
+    told["soft"] = _estimate(_mean_of, soft, [clip.person for clip in clips], generator)
     return told
 
 
@@ -161,15 +162,26 @@ def _counts(clips: Sequence[Seen], scores: Sequence[Tensor]) -> Tensor:
     return torch.stack(rows)
 
 
-def _auc(counts: Tensor, people: Sequence[int], generator: torch.Generator) -> Auc:
-    """Area under the curve of counts (clips, 2, bins), and its interval when people are drawn again."""
-    owners = torch.tensor(people)
-    known = owners.unique()
-    drawn = known[torch.randint(len(known), (NUM_RESAMPLES, len(known)), generator=generator)]
-    weights = (drawn[:, :, None] == owners).sum(1).double()
-    weights = torch.cat([torch.ones(1, len(owners), dtype=torch.float64), weights])
+def _area(weights: Tensor, counts: Tensor) -> Tensor:
+    """(R,) areas under the curve of counts (clips, 2, bins) under R times other weights (R, clips)."""
     place, person = torch.einsum("rc,ckb->krb", weights, counts)
-    below = place.cumsum(1) - place / 2
-    areas = (person * below).sum(1) / (person.sum(1) * place.sum(1))
-    low, high = torch.nanquantile(areas[1:], torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Auc(float(areas[0]), low, high)
+    return (person * (place.cumsum(1) - place / 2)).sum(1) / (person.sum(1) * place.sum(1))
+
+
+def _mean_of(weights: Tensor, values: Tensor) -> Tensor:
+    """(R,) means of values (clips,)."""
+    return weights @ values / weights.sum(1)
+
+
+def _estimate(
+    statistic: Callable[[Tensor, Tensor], Tensor], values: Tensor, people: Sequence[str], generator: torch.Generator
+) -> Estimate:
+    """A statistic of clips under weights, and its interval when people are drawn again."""
+    known = sorted(set(people))
+    owners = torch.tensor([known.index(person) for person in people])
+    drawn = torch.randint(len(known), (NUM_RESAMPLES, len(known)), generator=generator)
+    times = torch.stack([row.bincount(minlength=len(known)) for row in drawn])[:, owners].double()
+    weights = torch.cat([torch.ones(1, len(owners), dtype=torch.float64), times])
+    results = statistic(weights, values)
+    low, high = torch.nanquantile(results[1:], torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Estimate(float(results[0]), low, high)
