@@ -49,6 +49,8 @@ class Layers:
             source pixels (dx, dy), zero at t = 0; None for sources that do not know it.
         texture: (T, 2, Hs, Ws) float, coordinates fixed to the body's surface in units of the source's
             height; camouflage samples the background by them. None for sources that do not know them.
+        fgr_defocus: () side of the square that a point of the foreground is spread over, source pixels; 0 in focus.
+        bgr_defocus: () the same for the background and the near plane.
         fgr_gain: (T, 3) colour factors of the foreground.
         bgr_gain: (T, 3) colour factors of the background (light change).
         camouflage: () in [0, 1], share of the foreground's colour that is drawn from the background.
@@ -69,6 +71,8 @@ class Layers:
     bgr_index: Tensor
     fgr_affine: Tensor
     bgr_affine: Tensor
+    fgr_defocus: Tensor
+    bgr_defocus: Tensor
     fgr_gain: Tensor
     bgr_gain: Tensor
     camouflage: Tensor

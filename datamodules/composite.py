@@ -102,12 +102,12 @@ def _background(layers: Layers, height: int, width: int) -> tuple[Tensor, Tensor
     if pictures.shape[1] > 1:
         clips = torch.arange(len(pictures), device=pictures.device)[:, None]
         pictures = pictures[clips, sent(layers.bgr_index, pictures)]
-    background = resample(_unit(pictures), layers.bgr_affine, height, width, "border")
+    background = resample(_unit(pictures), layers.bgr_affine, height, width, "border", layers.bgr_defocus)
     near_alpha = None
     if layers.near is not None and layers.near_affine is not None:
         near = _unit(layers.near)
         near = torch.cat([near[:, :3] * near[:, 3:], near[:, 3:]], dim=1)
-        near = resample(near[:, None], layers.near_affine, height, width, "border")
+        near = resample(near[:, None], layers.near_affine, height, width, "border", layers.bgr_defocus)
         near_alpha = near[:, :, 3:]
         background = near[:, :, :3] + (1 - near_alpha) * background
     return (background * _per_frame(layers.bgr_gain, background)).clamp_(0, 1).contiguous(), near_alpha
@@ -126,7 +126,7 @@ def _foreground(layers: Layers, height: int, width: int, flow: bool) -> tuple[Te
     if flow and layers.fgr_flow is not None:
         straight.append(layers.fgr_flow.float())
     stacked = torch.cat([value * alpha for value in straight] + [alpha], dim=2)
-    views = resample(stacked, layers.fgr_affine, height, width, "zeros")
+    views = resample(stacked, layers.fgr_affine, height, width, "zeros", layers.fgr_defocus)
     alpha = views[:, :, -1:].clamp(0, 1)
     values = views[:, :, :-1] / alpha.clamp_min(1e-6)
     num_texture = 0 if layers.texture is None else 2

@@ -30,6 +30,8 @@ class Difficulty:
     """Own camera path of the foreground, as `background_speed`; 0 for none. Stills move only by it."""
     absence_share: float = 0.0
     """Share of clips in which the person is out of the picture for a part: comes, goes, or goes and comes back."""
+    foreground_offset: float = 0.0
+    """How far the person's middle may lie beside the frame's, where the canvas's size alone would keep it nearer."""
     flip_share: float = 0.5
     """Share of foregrounds that are mirrored."""
 
@@ -51,6 +53,11 @@ class Difficulty:
     """How many times as far as the background a near plane shifts."""
     cut_share: float = 0.0
     """Share of clips in which a still background changes to another one in some frame."""
+
+    foreground_defocus: Range = (0.0, 0.0)
+    """Side of the square that a point of the person is spread over, sides; its alpha is spread with it."""
+    background_defocus: Range = (0.0, 0.0)
+    """The same for the scene. Both are drawn apart: if one were always the sharper, sharpness would tell alpha."""
 
     crop_height: float = 1.0
     """Height of the composite that the output is a random window of, in heights of the output; 1: the whole."""
@@ -138,6 +145,9 @@ def _limits(name: str) -> Range:
 
 _LIMITS = {
     "foreground_hue": (-0.5, 0.5),
+    "foreground_offset": (0.0, 1.0),
+    "foreground_defocus": (0.0, 0.25),
+    "background_defocus": (0.0, 0.25),
     "alpha_gamma": (0.01, 100.0),
     "background_view": (0.1, 1.0),
     "crop_height": (1.0, 8.0),

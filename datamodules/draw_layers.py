@@ -64,13 +64,18 @@ def draw_layers(
     fgr_gain, bgr_gain = _gains(num_frames, difficulty, draws)
     camouflage = draws.number("camouflage", difficulty.camouflage)
     shift = torch.rand(2, generator=draws.generator("camouflage shift")) - 0.5
+    fgr_affine = _foreground_affine(num_frames, frame, _canvas(fgr), difficulty, draws)
+    fgr_defocus = draws.number("foreground defocus", difficulty.foreground_defocus)
+    bgr_defocus = draws.number("background defocus", difficulty.background_defocus)
     layers = Layers(
         fgr=fgr,
         pha=pha,
         bgr=pictures,
         bgr_index=bgr_index,
-        fgr_affine=_foreground_affine(num_frames, frame, _canvas(fgr), difficulty, draws),
+        fgr_affine=fgr_affine,
         bgr_affine=bgr_affine,
+        fgr_defocus=fgr_defocus * min(size) * _pixels_of(fgr_affine),
+        bgr_defocus=bgr_defocus * min(size) * _pixels_of(bgr_affine),
         fgr_gain=fgr_gain,
         bgr_gain=bgr_gain,
         camouflage=torch.tensor(camouflage),
@@ -130,6 +135,11 @@ def _behind(
     return torch.cat([scene.pictures[:1], after.pictures[:1]]), index, None
 
 
+def _pixels_of(affine: Tensor) -> Tensor:
+    """() canvas pixels in one of the output, the mean over the frames of (T, 2, 3)."""
+    return affine[..., :2].det().abs().sqrt().mean()
+
+
 def _gains(num_frames: int, difficulty: Difficulty, draws: Draws) -> tuple[Tensor, Tensor]:
     """Colour factors (T, 3) of the foreground, and of the background with its changing light."""
     generator = draws.generator("gains")
@@ -169,6 +179,7 @@ def _foreground_affine(
         draws.number("foreground scale", difficulty.foreground_scale),
         (position[0], position[1]),
         draws.happens("flip", difficulty.flip_share),
+        difficulty.foreground_offset,
     )
     speed = draws.number("foreground speed", difficulty.foreground_speed)
     absent = draws.happens("absence share", difficulty.absence_share)

@@ -13,8 +13,10 @@ from torch import Tensor
 MAX_SHRINK_WITHOUT_FILTER = 1.5
 
 
-def resample(pictures: Tensor, affine: Tensor, height: int, width: int, padding: str) -> Tensor:
-    """Pictures seen through affines, bilinear; area-averaged first in clips whose affines shrink a lot.
+def resample(
+    pictures: Tensor, affine: Tensor, height: int, width: int, padding: str, defocus: Tensor | None = None
+) -> Tensor:
+    """Pictures seen through affines, bilinear; area-averaged first in clips that are out of focus or shrink a lot.
 
     Args:
         pictures: (B, T, C, h, w) float, or (B, 1, C, h, w) for stills; overwritten where they must be averaged.
@@ -22,12 +24,13 @@ def resample(pictures: Tensor, affine: Tensor, height: int, width: int, padding:
         height: of the output, pixels.
         width: of the output, pixels.
         padding: outside of the picture: "zeros" or "border" (the nearest border pixel).
+        defocus: (B,) side of the square that a point is spread over, picture pixels, on the CPU; None: none is.
 
     Returns:
         (B, T, C, height, width).
     """
     num_pictures = pictures.shape[1]
-    _average_what_shrinks(pictures, affine)
+    _average(pictures, affine, defocus)
     # The affine, not its many points, is brought from pixels to the [−1, 1] of grid_sample.
     size = affine.new_tensor([pictures.shape[-1], pictures.shape[-2]])
     affine = affine * (2 / size)[:, None]
@@ -74,17 +77,18 @@ def sent(draws: Tensor, pixels: Tensor) -> Tensor:
     return draws.to(pixels.device, non_blocking=True)
 
 
-def _average_what_shrinks(pictures: Tensor, affine: Tensor) -> None:
-    """Average clips of (B, T, C, h, w), in place, over as many pixels as one output pixel of (B, T, 2, 3) spans."""
+def _average(pictures: Tensor, affine: Tensor, defocus: Tensor | None) -> None:
+    """Average clips of (B, T, C, h, w), in place, over an output pixel of (B, T, 2, 3) and a blurred point (B,)."""
     extent = affine[..., :2].norm(dim=-1).amax(1).clamp_min(1)  # (B, 2): across and down
-    clips = (extent.amax(1) > MAX_SHRINK_WITHOUT_FILTER).nonzero()[:, 0]
-    if len(clips) == 0:
-        return
-    chosen = sent(clips, pictures)
-    averaged = pictures[chosen]
-    for dim, pixels in ((-1, extent[clips, 0]), (-2, extent[clips, 1])):
-        averaged = _area_average(averaged, pixels, dim)
-    pictures[chosen] = averaged
+    extent = torch.where(extent.amax(1, keepdim=True) > MAX_SHRINK_WITHOUT_FILTER, extent, 1)
+    if defocus is not None:
+        extent = torch.hypot(extent, defocus[:, None])
+    # One clip after the other, each over no more pixels than it needs: many need few.
+    for clip in (extent.amax(1) > 1).nonzero()[:, 0].tolist():
+        averaged = pictures[clip : clip + 1]
+        for dim, pixels in ((-1, extent[clip, :1]), (-2, extent[clip, 1:])):
+            averaged = _area_average(averaged, pixels, dim)
+        pictures[clip] = averaged[0]
 
 
 def _area_average(pictures: Tensor, extent: Tensor, dim: int) -> Tensor:

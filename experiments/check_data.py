@@ -1,6 +1,7 @@
 """Check data before a long run does: read every clip and scene, list them, draw a contact sheet.
 
 python -m experiments.check_data data=video_mattes data.root=PEOPLE data.scenes=PLACES
+python -m experiments.check_data audit
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from datamodules.video_matting import VideoMattingDataModule
 from experiments.command.composing import run_hydra
 from experiments.command.errors import ends_with_one_line
 from experiments.command.messages import reason
+from experiments.scoring.data_audit import audit_table, composited_clips, filmed_clips, training_clips
 from experiments.scoring.pictures import strip, write_picture
 from experiments.training.data import data_options
 
@@ -39,19 +41,16 @@ MAX_LISTED = 200  # clips of a part
 
 
 def main() -> int:
-    """Check the data of the command line; 1 if a file is unusable."""
+    """Check, or with the word `audit` audit, the data of the command line; 1 if a file is unusable."""
     faults: list[str] = []
+    job = "audit" if "audit" in sys.argv[1:] else "check"
+    sys.argv = [word for word in sys.argv if word != "audit"]
 
     def check(config: DictConfig) -> None:
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-        data = VideoMattingDataModule(
-            **data_options(plain["data"]),
-            size=plain["scale"]["size"],
-            clip_length=NUM_FRAMES,
-            batch_size=NUM_TRAINING_CLIPS,
-            num_steps=1,
-            seed=plain["seed"],
-        )
+        if job == "audit":
+            return print(shortcuts(plain))
+        data = _data(plain, num_steps=1)
         data.prepare_data(parts=PARTS)
         faults.extend(find_faults(data, max(plain["frames"], 1)))
         if not faults:
@@ -67,6 +66,38 @@ def main() -> int:
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0
+
+
+def _data(plain: dict[str, Any], num_steps: int) -> VideoMattingDataModule:
+    return VideoMattingDataModule(
+        **data_options(plain["data"]),
+        size=plain["scale"]["size"],
+        clip_length=NUM_FRAMES,
+        batch_size=NUM_TRAINING_CLIPS,
+        num_steps=num_steps,
+        seed=plain["seed"],
+    )
+
+
+def shortcuts(plain: dict[str, Any]) -> str:
+    """How well trivial cues tell alpha in the training clips of a config and, where it names them, in real mattes.
+
+    Raises:
+        ValueError: a folder is missing or holds too few people.
+    """
+    data = _data(plain, num_steps=-(-plain["audit_clips"] // NUM_TRAINING_CLIPS))
+    data.prepare_data(parts=("train",))
+    columns = {
+        Path(str(plain["data"].get("root", "procedural"))).name: training_clips(data, plain["data"].get("person"))
+    }
+    size, beside = plain["scale"]["size"], [Path(folder) for folder in plain["beside"]]
+    if beside and plain["beside_scenes"]:
+        columns["beside, composited"] = composited_clips(
+            beside, Path(plain["beside_scenes"]), size, data.training_difficulty, plain["audit_clips"], plain["seed"]
+        )
+    if beside:
+        columns["beside, as filmed"] = filmed_clips(beside, size)
+    return audit_table(columns)
 
 
 def find_faults(data: VideoMattingDataModule, num_frames: int) -> list[str]:

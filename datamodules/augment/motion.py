@@ -166,7 +166,12 @@ def cover(matrices: Tensor, size: tuple[int, int], canvas: tuple[int, int], view
 
 
 def place(
-    size: tuple[int, int], canvas: tuple[int, int], scale: float, position: tuple[float, float], flip: bool
+    size: tuple[int, int],
+    canvas: tuple[int, int],
+    scale: float,
+    position: tuple[float, float],
+    flip: bool,
+    offset: float = 0.0,
 ) -> Tensor:
     """Where a foreground's canvas lies in the output.
 
@@ -179,13 +184,16 @@ def place(
         scale: size of the canvas; at 1 it just covers the output.
         position: (x, y) in [0, 1] of the crop, or of the smaller canvas along the edge (x).
         flip: mirror left and right.
+        offset: x reaches from this far left of the frame's middle to as far right of it, in the output's shorter
+            sides, where the sizes alone do not let it; the canvas is then cut off at a side of the frame.
 
     Returns:
         (3, 3) float64, output → canvas pixel.
     """
     height, width = size
     pixels = scale * max(height / canvas[0], width / canvas[1])
-    left = position[0] * (width - canvas[1] * pixels)
+    middle = (width - canvas[1] * pixels) / 2
+    left = middle + (2 * position[0] - 1) * math.copysign(max(abs(middle), offset * min(size)), middle)
     free = height - canvas[0] * pixels
     # One pixel deeper, so that the interpolated lower end of the canvas is out of sight.
     top = position[1] * free if free < 0 else free + 1

@@ -37,7 +37,6 @@ def paint_scene(
     if rng.random() < distractors:
         for _ in range(int(rng.integers(1, 4))):
             add_distractor(plate, floor)
-    plate.defocus(rng.choice([0.0, rng.uniform(0.003, 0.02)], p=[0.45, 0.55]))
     _light(plate)
     return plate.finish(), _near(size, rng) if rng.random() < parallax else None
 

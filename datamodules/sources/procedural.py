@@ -23,7 +23,7 @@ from datamodules.painting.people import Person
 from datamodules.painting.rooms import paint_scene
 from datamodules.sources.interface import ForegroundClip, Scene
 
-FORMAT = 2  # raise it whenever the same options give other pixels: old cache folders are then left alone
+FORMAT = 3  # raise it whenever the same options give other pixels: old cache folders are then left alone
 PARTS = ("train", "val", "test")
 HELD_BYTES = 2**30  # of clips or scenes kept in memory by one source, in one process
 

@@ -72,6 +72,8 @@ def make_layers() -> Callable[..., Layers]:
             "bgr_index": torch.zeros(clips, frames, dtype=torch.long),
             "fgr_affine": identity,
             "bgr_affine": identity.clone(),
+            "fgr_defocus": torch.zeros(clips),
+            "bgr_defocus": torch.zeros(clips),
             "fgr_gain": torch.ones(clips, frames, 3),
             "bgr_gain": torch.ones(clips, frames, 3),
             "camouflage": torch.zeros(clips),

@@ -94,6 +94,7 @@ def test_clip_does_not_depend_on_its_batch(make_layers: MakeLayers) -> None:
     layers = make_layers(
         4, camouflage=torch.tensor([0.0, 1.0, 0.5, 0.2]), noise_std=torch.full((4,), 0.05),
         jpeg_quality=torch.tensor([0, 60, 0, 80]), h264_crf=torch.tensor([-1, -1, 30, 20]),
+        fgr_defocus=torch.tensor([0.0, 1.5, 5.0, 0.2]), bgr_defocus=torch.tensor([3.0, 0.0, 1.0, 7.0]),
     )  # fmt: skip
     layers.fgr_affine[2, ..., :2] *= 2.2
     whole = composite(layers, 30, 34)
@@ -271,3 +272,22 @@ def test_compositing_does_not_wait_for_the_gpu(make_layers: MakeLayers) -> None:
         composite(layers, 36, 40)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_person_out_of_focus_is_spread_with_the_alpha_and_the_place_apart(make_layers: MakeLayers) -> None:
+    pha = torch.zeros(1, 1, 1, 24, 24)
+    pha[..., 12:] = 1
+    layers = make_layers(1, 1, (24, 24), fgr=torch.full((1, 1, 3, 24, 24), 0.25), pha=pha)
+    sharp, soft = composite(layers, 24, 24), composite(replace(layers, fgr_defocus=torch.tensor([4.0])), 24, 24)
+    assert torch.equal(soft.background, sharp.background)
+    edges = [((batch.alpha > 0.01) & (batch.alpha < 0.99)).sum() / 24 for batch in (sharp, soft)]
+    assert edges == [0, 4]
+    edge = soft.alpha[0, 0, 0, 12]
+    assert edge.diff().min() > -1e-5
+    assert edge.mean() == pytest.approx(0.5)
+    colour = soft.foreground[soft.alpha.expand_as(soft.foreground) > 0]
+    torch.testing.assert_close(colour, torch.full_like(colour, 0.25))  # nothing bleeds in
+    torch.testing.assert_close(soft.frames, soft.alpha * soft.foreground + (1 - soft.alpha) * soft.background)
+    blurred = composite(replace(layers, bgr_defocus=torch.tensor([4.0])), 24, 24)
+    assert torch.equal(blurred.alpha, sharp.alpha)
+    assert blurred.background.std() < 0.5 * sharp.background.std()

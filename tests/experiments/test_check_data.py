@@ -51,6 +51,29 @@ def test_a_sound_folder_is_counted_and_drawn(check: Check, tmp_path: Path) -> No
     assert Image.open(tmp_path / "sheet.jpg").size[0] > 200
 
 
+def test_audit_shows_the_data_and_real_mattes_side_by_side(check: Check, tmp_path: Path) -> None:
+    beside = (f"beside=[{tmp_path}/people]", f"beside_scenes={tmp_path}/places", "audit_clips=4")
+    data = write_data(tmp_path)
+    for index in range(12):  # names that are of different people
+        for ending in (".jpg", "_pha.png"):
+            file = tmp_path / f"people/person{index}{ending}"
+            file.rename(tmp_path / f"people/{'abcdefghijkl'[index]}{ending}")
+    result = check("audit", *data, *beside)
+    assert result.returncode == 0, result.stderr
+    head, _, *rows = result.stdout.strip().splitlines()
+    assert [cell.split(" (")[0].strip() for cell in head.split("|")[2:5]] == [
+        "people", "beside, composited", "beside, as filmed"
+    ]  # fmt: skip
+    assert [row.split("|")[1].strip().split(",")[0] for row in rows] == [
+        "sharpness", "position", "colour", "noise", "motion", "soft pixels"
+    ]  # fmt: skip
+    # Person and surroundings are of one noise, always in the middle; photos do not move.
+    sharpness, position, *_, motion, _ = ([cell.strip() for cell in row.split("|")] for row in rows)
+    assert float(sharpness[4][:4]) == pytest.approx(0.5, abs=0.05)
+    assert float(position[4][:4]) > 0.9
+    assert motion[4] == "–"
+
+
 def test_every_unusable_file_is_named(check: Check, tmp_path: Path) -> None:
     data = write_data(tmp_path)
     for index in (3, 7):
