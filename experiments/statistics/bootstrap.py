@@ -29,6 +29,8 @@ from scipy.sparse.csgraph import connected_components
 FloatArray = NDArray[np.float64]
 # From weights of seeds (draws, seeds) and of clips (draws, clips), whose rows sum to 1, to (draws,).
 Statistic = Callable[[FloatArray, FloatArray], FloatArray]
+# Times the degrees of freedom of the scarcer of seeds and people: what an error may have at most.
+MOST_DEGREES = 2.5
 
 
 class Estimate(NamedTuple):
@@ -199,7 +201,7 @@ def jackknife(statistic: Statistic, num_seeds: int, clips: Clips) -> Spread:
 
     For the mean of a full table it is that of the two-way random-effects model, σ²(seeds)/S + σ²(clips)/C +
     σ²(both)/SC, a component that comes out below zero being zero. The degrees of freedom are Satterthwaite's, no
-    fewer than those of the scarcer of the two.
+    fewer than those of the scarcer of the two and at most 2.5 times as many.
     """
     seed_weights = [np.full(num_seeds, 1 / num_seeds)]
     if num_seeds > 1:
@@ -237,7 +239,11 @@ def _spread(found: FloatArray, group: NDArray[np.int64]) -> Spread:
 
 
 def _degrees(total: float, parts: tuple[float, float, float], degrees: tuple[float, float]) -> float:
-    """Satterthwaite's degrees of freedom of a total variance that is made of the parts' mean squares."""
+    """Satterthwaite's degrees of freedom of a total variance that is made of the parts' mean squares, within bounds.
+
+    The upper bound is for three seeds that by luck lie close together: Satterthwaite then takes the noise of training
+    for none, and far out in the tail, where Holm reads it, t is many times too sure.
+    """
     seeds, clips, interaction = parts
     kept = 1.0 - (seeds > interaction) - (clips > interaction)  # how often the interaction enters the total
     squares = [
@@ -246,7 +252,8 @@ def _degrees(total: float, parts: tuple[float, float, float], degrees: tuple[flo
         (kept * interaction, degrees[0] * degrees[1]),
     ]
     below = sum(part**2 / free for part, free in squares)
-    return max(min(degrees), total**2 / below) if below > 0 else float(min(degrees))
+    found = total**2 / below if below > 0 else 0.0
+    return float(min(max(found, min(degrees)), MOST_DEGREES * min(degrees)))
 
 
 def estimate(
