@@ -51,7 +51,8 @@ def claim_sentence(matrix: Matrix, analysis: Analysis) -> str:
     pairs: list[tuple[Verdict, Verdict]] = []
     for settings, words in (matrix.experiment.get("expects") or {}).items():
         expected = words if isinstance(words, dict) else {metric.key: words for metric in matrix.primary}
-        if wrong := [word for word in expected.values() if word not in EXPECTED]:
+        given = words.values() if isinstance(words, dict) else [words]
+        if wrong := [word for word in given if word not in EXPECTED]:
             raise ValueError(f"experiment.expects: {wrong[0]!r} of {settings}; use {', '.join(EXPECTED)}")
         asked = set(str(settings).split(","))
         arms = [arm for arm in matrix.others if asked <= set(arm.text.split(","))]

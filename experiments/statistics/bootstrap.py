@@ -9,9 +9,10 @@ that of Student's t: the standard error comes from leaving out each seed, each f
 degrees of freedom from Satterthwaite's rule. Its two arms are as unequal as those of the hierarchical percentile
 bootstrap (seeds whole; foregrounds, then clips of each, within strata). The bootstrap alone is too narrow for few
 seeds (75 % coverage at three) and too wide where seeds and clips interact, which it counts three times (Owen, "The
-pigeonhole bootstrap", 2007). Simulated 95 % intervals hold the truth in 93 to 97 % of cases from 3 seeds × 20 clips
-on, but in about 92 % with two seeds or with at most eight people whose differences are skewed, and in 98 to 99 % where
-models differ on single clips and in nothing else: `python -m tests.campaigns.coverage` prints the table.
+pigeonhole bootstrap", 2007). Simulated 95 % intervals hold the truth in 93 to 98.5 % of cases from 3 seeds × 20 clips
+on (with few seeds rather too often: what training adds is hardly known then), in 91 to 93 % with at most eight people
+whose differences are skewed, and in 98 to 100 % with two seeds or where models differ on single clips and in nothing
+else: `python -m tests.campaigns.coverage` prints the table.
 """
 
 from __future__ import annotations
