@@ -77,7 +77,7 @@ def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
     verdicts = "; ".join(f"{phrase} in {' and '.join(labels)}" for phrase, labels in by_phrase.items())
     first = f"{arm.label} against {baseline.label}, {_cells(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."
     told = [first, f"Differences with 95 % intervals: {'; '.join(figures)}."]
-    if len(matrix.clips.strata) == 1:
+    if len(matrix.clips.strata) == 1 or len(matrix.paired_seeds(arm)) < FEWEST_SEEDS:
         return told
     strata = "; ".join(_about_strata(matrix, analysis, arm, metric) for metric in metrics)
     return [*told, f"By stratum: {strata}."]

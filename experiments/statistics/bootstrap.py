@@ -57,6 +57,19 @@ class Spread(NamedTuple):
     seeds: float
     clips: float
 
+    def planned(self, num_seeds: int, seeds: int, people: int) -> tuple[float, float]:
+        """Standard error and degrees of freedom that `seeds` seeds would give, on the same clips.
+
+        Args:
+            num_seeds: that this spread comes from, two at least.
+            seeds: from two on.
+            people: that the clips show.
+        """
+        both = max(0.0, self.seeds**2 + self.clips**2 - self.error**2)  # what is in both errors, counted once
+        training, choice = self.seeds**2 * num_seeds / seeds, max(0.0, self.clips**2 - both)
+        degrees = _degrees(training + choice, (training, choice, 0.0), (seeds - 1, max(1, people - 1)))
+        return float(np.sqrt(training + choice)), degrees
+
 
 @dataclass(frozen=True)
 class Clips:

@@ -103,7 +103,7 @@ def headline_tables(repetitions: int, seed: int, designs: Sequence[Design] = DES
     false = [[f"{100 * each.false_headlines(arms):.1f}" for arms in ARMS] for each in found]
     bare = [[f"{100 * each.false_headlines(arms, 1):.1f}" for arms in ARMS] for each in found]
     rows = [[str(design), *one, *other] for design, one, other in zip(designs, false, bare, strict=True)]
-    lines = _table(["", *(f"{n} arms" for n in ARMS), *(f"{n} arms, one seed enough" for n in ARMS)], rows)
+    lines = _table(["", *map(_arms, ARMS), *(f"{_arms(n)}, one seed enough" for n in ARMS)], rows)
     error = 100 * np.sqrt(ALPHA * (1 - ALPHA) / repetitions)
     note = (
         f"Share (per cent) of {repetitions} experiments without any effect whose report calls an arm better or worse "
@@ -121,6 +121,10 @@ def headline_tables(repetitions: int, seed: int, designs: Sequence[Design] = DES
     return "\n".join(lines)
 
 
+def _arms(count: int) -> str:
+    return f"{count} arm{'' if count == 1 else 's'}"
+
+
 def _table(columns: list[str], rows: list[list[str]]) -> list[str]:
     head = [f"| {' | '.join(columns)} |", "| :--- |" + " ---: |" * (len(columns) - 1)]
     return head + [f"| {' | '.join(row)} |" for row in rows]
@@ -129,7 +133,7 @@ def _table(columns: list[str], rows: list[list[str]]) -> list[str]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns.headlines", description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=1000, help="simulated experiments a row")
+    parser.add_argument("--repetitions", type=int, default=1500, help="simulated experiments a row")
     parser.add_argument("--seed", type=int, default=0, help="of the generator")
     options = parser.parse_args()
     if options.repetitions < 1:
