@@ -46,7 +46,7 @@ from experiments.reporting.pages import render
 from experiments.reporting.panels import matte_panels
 from experiments.reporting.reference import against_reference
 from experiments.reporting.training import training_table
-from experiments.reporting.verdicts import headline
+from experiments.reporting.verdicts import claim_sentence, headline
 from experiments.reporting.wandb_report import is_online, send_report
 
 LINE, ANSWER_SENTENCES = 110, 6  # of a terminal
@@ -100,7 +100,9 @@ def write_report(
     analysis = analyse(matrix, resamples, seed)
     images = _images(matrix, analysis)
     results = _results(matrix, analysis)
-    verdict = [*memory_sentences(matrix, analysis.states), *headline(matrix, analysis), *floor_warnings(matrix)]
+    claim = claim_sentence(matrix, analysis)
+    found = [*memory_sentences(matrix, analysis.states), *headline(matrix, analysis)]
+    verdict = [*found, *filter(None, [claim]), *floor_warnings(matrix)]
     write_file(output / "scores.csv", tables.scores_frame(matrix, analysis).to_csv(index=False).encode())
     scale = next((cell.scale for cell in cells if cell.scale), "")
     content = {
@@ -122,7 +124,7 @@ def write_report(
     }
     for image in images:
         write_file(output / "figures" / image.name, image.data)
-    write_file(output / "answer.txt", _answer(matrix, verdict).encode())
+    write_file(output / "answer.txt", _answer(matrix, [*found[:ANSWER_SENTENCES], *filter(None, [claim])]).encode())
     write_file(output / "report.tex", _latex(str(experiment["name"]), results).encode())
     write_file(output / "report.md", render("report.md.j2", content).encode())
     write_file(output / "report.html", render("report.html.j2", content).encode())
@@ -134,7 +136,7 @@ def write_report(
 
 def _answer(matrix: Matrix, verdict: Sequence[str]) -> str:
     """What a terminal shows of a report: its first sentences and the primary metrics of the arms."""
-    told = [textwrap.fill(sentence, LINE, subsequent_indent="  ") for sentence in verdict[:ANSWER_SENTENCES]]
+    told = [textwrap.fill(sentence, LINE, subsequent_indent="  ") for sentence in verdict]
     return "\n".join([*told, *([tables.primary_table(matrix).to_text()] if matrix.arms else [])]) + "\n"
 
 

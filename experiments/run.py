@@ -4,6 +4,7 @@
     python -m experiments.run +exp=brm_ablation scale=small     larger frames, longer training
     python -m experiments.run +exp=brm_update seed=0,1,2,3,4    more seeds
     python -m experiments.run +exp=brm_ablation hydra.mode=RUN model.brm=true seed=0    one cell
+    python -m experiments.run +exp=brm_ablation plan            its cells, time, memory, disk and power; nothing starts
 
 Run the same command again after an interruption: complete cells are skipped, a cut-off one goes on.
 """
@@ -14,21 +15,25 @@ import os
 import signal
 import subprocess
 import sys
+from typing import NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments.cells.launch import BUSY, CellPool, end, end_with_parent, spawn_cell, what_it_scored, why_ended
-from experiments.cells.launchers import CellFailedError, launcher_of, run_launched, wait_for_first
+from experiments.cells.launchers import CellFailedError, check_launcher, launcher_of, run_launched, wait_for_first
+from experiments.cells.plan import plan
 from experiments.cells.slurm import TimeIsUp, heed_warning, requeue
 from experiments.cells.standing import note_size
 from experiments.cells.study import CellBusyError, Study, prepared_cell
-from experiments.command.composing import num_points, run_hydra, swept
-from experiments.command.errors import ends_with_one_line, one_line
+from experiments.command.composing import run_hydra, swept
+from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
 from experiments.command.quoting import quote_texts
 from experiments.training.processes import count_gpus, leads, started_by_srun, started_by_torchrun
 from experiments.training.settings import check_machine, check_model
+
+PLAN = "plan"
 
 
 def main() -> int:
@@ -50,37 +55,87 @@ def main() -> int:
 
 
 def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
-    """Run one cell, or all of a multirun in a pool that is put into `pools`; the exit status."""
+    """Run one cell, or all of a multirun in a pool that is put into `pools`, or print their plan; the exit status.
+
+    Every cell is composed and checked before the first one starts.
+    """
+    planned, launcher = PLAN in arguments, launcher_of(arguments)
+    arguments = [word for word in arguments if word != PLAN]
+    check_launcher(launcher)
+    cells = composed_cells(arguments, own_process=launcher == "basic" or planned)
+    if not cells:  # Hydra has answered by itself, as to --help
+        return 0
+    study, config, mode = cells[0]
+    if planned:
+        pool = make_pool(config)
+        print(plan([cell.study for cell in cells], 1 if mode == RunMode.RUN else pool.workers))
+        return 0
+    if mode == RunMode.RUN:
+        return abs(run_single(study, config.trainer))
+    if launcher != "basic":
+        return finish(arguments, launched(arguments), pools)
+    pools.append(make_pool(config))
+    pools[0].expect(len(cells))
+    note_size(study.folder.parent, study.report.name, len(cells))
+    pools[0].say(f"cells     {len(cells)}, {pools[0].workers} at once; the report: {study.report}/report.html")
+    errors: list[Exception] = []
+    for cell in cells:
+        try:
+            start_in(pools[0], cell.study, cell.config.trainer.threads)
+        except BAD_INPUT as error:  # of its folder; the others go on
+            errors.append(error)
+    return finish(arguments, errors, pools)
+
+
+class Composed(NamedTuple):
+    """A cell with its config, and whether the command runs one or many."""
+
+    study: Study
+    config: DictConfig
+    mode: RunMode | None
+
+
+def composed_cells(arguments: list[str], own_process: bool) -> list[Composed]:
+    """All cells of a command line, none of which is started.
+
+    Args:
+        arguments: the command line.
+        own_process: whether this command starts them, on this machine.
+
+    Raises:
+        ValueError: no run could use a setting of one of them.
+    """
+    axes, cells = swept(arguments), list[Composed]()
+
+    def take(config: DictConfig) -> None:
+        hydra = HydraConfig.get()
+        sys.argv[1:] = arguments  # which records keep
+        study = Study(config, hydra, axes)
+        check_model(study.config)
+        if not cells and own_process:
+            check_machine(study.config)
+        cells.append(Composed(study, config, hydra.mode))
+
+    sys.argv[1:] = [word for word in arguments if not word.startswith("hydra/launcher=")]
+    errors = run_hydra(take)
+    sys.argv[1:] = arguments
+    if errors:
+        raise errors[0]
+    return cells
+
+
+def launched(arguments: list[str]) -> list[Exception]:
+    """Run all cells through Hydra's launcher, in processes that do not know this one's; what failed."""
     axes = swept(arguments)
-    statuses: list[int] = []  # of a single cell
 
     def run_cell(config: DictConfig) -> None:
         sys.argv[1:] = arguments  # which the process of a launcher does not know
-        hydra = HydraConfig.get()
-        if hydra.mode == RunMode.RUN:
-            statuses.append(run_single(Study(config, hydra, axes), config.trainer))
-        elif hydra.runtime.choices["hydra/launcher"] != "basic":
-            run_launched(config, hydra, axes)
-        else:
-            study = Study(config, hydra, axes)
-            check_model(study.config)
-            if not pools:
-                pools.append(make_pool(config))
-                cells = num_points(arguments, hydra.sweeper.params or {})
-                pools[0].expect(cells)
-                note_size(study.folder.parent, study.report.name, cells)
-                pools[0].say(f"cells     {cells}, {pools[0].workers} at once; the report: {study.report}/report.html")
-            start_in(pools[0], study, config.trainer.threads)
+        run_launched(config, HydraConfig.get(), axes)
 
     try:
-        errors = run_hydra(run_cell)
+        return run_hydra(run_cell)
     except CellFailedError as error:
-        errors = [error]
-    if pools or (launcher_of(arguments) != "basic" and not statuses):
-        return finish(arguments, errors, pools)
-    if errors:
-        raise errors[0]
-    return max(map(abs, statuses), default=0)
+        return [error]
 
 
 def run_single(study: Study, trainer: DictConfig) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from importlib.metadata import distributions
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
@@ -15,6 +16,7 @@ from experiments.command.errors import BAD_INPUT, one_line
 from experiments.records.cell_record import CellRecord
 from experiments.training.processes import count_gpus
 
+PACKAGES = {"joblib": "hydra-joblib-launcher", "submitit_": "hydra-submitit-launcher"}
 PATIENCE = 300.0  # seconds in which the first process of a cell must have written its config
 
 
@@ -30,6 +32,17 @@ def launcher_of(arguments: Sequence[str]) -> str:
     """
     given = [argument.partition("=")[2] for argument in arguments if argument.startswith("hydra/launcher=")]
     return given[-1] if given else "basic"
+
+
+def check_launcher(name: str) -> None:
+    """Check that the package of a launcher is installed; another name than those here is Hydra's to refuse.
+
+    Raises:
+        ValueError: it is not.
+    """
+    package = next((package for start, package in PACKAGES.items() if name.startswith(start)), None)
+    if package and not any(distributions(name=package)):
+        raise ValueError(f"hydra/launcher={name} needs a package that is not installed: pip install {package}")
 
 
 def run_launched(config: DictConfig, hydra: HydraConf, axes: Sequence[str]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
-from scipy import stats
 
 from experiments.reporting.arms import Arm, scores, scores_over_time
 from experiments.reporting.averages import METRICS
@@ -13,9 +14,19 @@ from experiments.reporting.curves import curve_over_time, performance_profile, p
 from experiments.reporting.matrix import Matrix
 from experiments.reporting.memory import StateEffect, state_effects, state_seeds
 from experiments.statistics.bootstrap import Estimate, FloatArray, Resamples, can_resample, estimate
-from experiments.statistics.comparisons import Comparison, compare, holm, interaction, interquartile_mean_of, ratio_of
+from experiments.statistics.comparisons import (
+    Comparison,
+    benjamini_hochberg,
+    compare,
+    holm,
+    interaction,
+    interquartile_mean_of,
+    ratio_of,
+)
+from experiments.statistics.verdicts import Verdict
 from lightning_modules.metrics.table import Metric
 
+Key = TypeVar("Key")
 SETTLES = (METRICS["mad"], METRICS["dtssd_later"])  # analysis A1: the metrics whose start and plateau are told
 
 
@@ -24,10 +35,11 @@ class Analysis:
     """What the statistics say about an experiment; keys are arm texts, metric keys and stratum names.
 
     Attributes:
+        primary: metric keys of the declared family.
         comparisons: by (arm, metric), on all clips.
-        adjusted: p by Holm within the declared family, primary metrics × arms.
-        discovery: p by Benjamini and Hochberg of all other comparisons, which are exploratory.
-        strata: by (arm, metric, stratum), of the primary metrics.
+            Those of the primary metrics are adjusted by Holm as the declared family, arms × primary metrics; the
+            others, which are exploratory, by Benjamini and Hochberg.
+        strata: by (arm, metric, stratum), of the primary metrics, adjusted together by Benjamini and Hochberg.
         interactions: by (arm, metric), then stratum.
         shares: by (arm, metric), of the gain of the arm that is the bound, of the primary metrics.
         interquartile: by (arm, metric), the baseline too.
@@ -38,9 +50,8 @@ class Analysis:
 
     resamples: int
     seed: int
+    primary: frozenset[str] = frozenset()
     comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
-    adjusted: dict[tuple[str, str], float] = field(default_factory=dict)
-    discovery: dict[tuple[str, str], float] = field(default_factory=dict)
     strata: dict[tuple[str, str, str], Comparison] = field(default_factory=dict)
     interactions: dict[tuple[str, str], dict[str, Estimate]] = field(default_factory=dict)
     states: dict[tuple[str, str, str, str], StateEffect] = field(default_factory=dict)
@@ -50,10 +61,20 @@ class Analysis:
     thresholds: dict[str, FloatArray] = field(default_factory=dict)
     profiles: dict[tuple[str, str], FloatArray] = field(default_factory=dict)
 
+    @property
+    def family(self) -> dict[tuple[str, str], Comparison]:
+        """The declared comparisons, arms × primary metrics."""
+        return {key: found for key, found in self.comparisons.items() if key[1] in self.primary}
+
+    @property
+    def exploratory(self) -> dict[tuple[str, str], Comparison]:
+        """The comparisons of all other metrics, on all clips."""
+        return {key: found for key, found in self.comparisons.items() if key[1] not in self.primary}
+
 
 def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
     """All intervals, tests and curves of a matrix, from one generator started with `seed`."""
-    analysis = Analysis(resamples, seed)
+    analysis = Analysis(resamples, seed, frozenset(metric.key for metric in matrix.primary))
     generator = np.random.default_rng(seed)
     draws: dict[int, Resamples | None] = {}
     for num_seeds in sorted(
@@ -77,8 +98,8 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
                 curve = curve_over_time(scores_over_time(arm, metric), matrix.clips, own)
                 analysis.curves[arm.text, metric.key] = curve
             if baseline and baseline is not arm and paired and baseline.has(metric):
-                _compare(analysis, matrix, (arm, baseline), metric, draws[len(paired)], generator)
-    _adjust(analysis, matrix)
+                _compare(analysis, matrix, (arm, baseline), metric, draws[len(paired)])
+    _adjust(analysis)
     for arm in matrix.others:
         for metric in matrix.primary:
             _share(analysis, matrix, arm, metric, draws)
@@ -94,12 +115,11 @@ def _compare(
     arms: tuple[Arm, Arm],
     metric: Metric,
     draws: Resamples | None,
-    generator: np.random.Generator,
 ) -> None:
     arm, baseline = arms
     clips, seeds, higher = matrix.clips, matrix.paired_seeds(arm), metric.higher_is_better
     one, other = scores(arm, metric, seeds), scores(baseline, metric, seeds)
-    analysis.comparisons[arm.text, metric.key] = compare(one, other, clips, draws, generator, higher)
+    analysis.comparisons[arm.text, metric.key] = compare(one, other, clips, draws, higher)
     if metric not in matrix.primary:
         return
     inside = {stratum: clips.stratum == stratum for stratum in clips.strata}
@@ -107,7 +127,7 @@ def _compare(
     for stratum, columns in inside.items():
         part = draws.take(columns) if draws and can_resample(len(seeds), clips.take(columns)) else None
         analysis.strata[arm.text, metric.key, stratum] = compare(
-            one[:, columns], other[:, columns], clips.take(columns), part, generator, higher
+            one[:, columns], other[:, columns], clips.take(columns), part, higher
         )
 
 
@@ -123,22 +143,27 @@ def _share(analysis: Analysis, matrix: Matrix, arm: Arm, metric: Metric, draws: 
         return
     seeds = sorted(set(matrix.paired_seeds(arm)) & set(bound.seeds))
     gain = analysis.comparisons.get((bound.text, metric.key))
-    if gain is None or gain.verdict != "helps" or len(seeds) not in draws:
+    if gain is None or gain.verdict is not Verdict.BETTER or len(seeds) not in draws:
         return
     floor, part, whole = (scores(each, metric, seeds) for each in (baseline, arm, bound))
     found = estimate(ratio_of(part - floor, whole - floor), len(seeds), matrix.clips, draws[len(seeds)])
     analysis.shares[arm.text, metric.key] = found
 
 
-def _adjust(analysis: Analysis, matrix: Matrix) -> None:
-    primary = {metric.key for metric in matrix.primary}
-    p_values = {key: found.p_value for key, found in analysis.comparisons.items()}
-    family = [key for key in p_values if key[1] in primary]
-    analysis.adjusted = dict(zip(family, holm([p_values[key] for key in family]), strict=True))
-    others = [key for key, p in p_values.items() if key[1] not in primary and not np.isnan(p)]
-    if others:
-        found = stats.false_discovery_control([p_values[key] for key in others])
-        analysis.discovery = dict(zip(others, found.tolist(), strict=True))
+def _adjust(analysis: Analysis) -> None:
+    """Give every comparison the p of its family, which its verdict follows."""
+    analysis.comparisons |= _adjusted(analysis.family, holm)
+    analysis.comparisons |= _adjusted(analysis.exploratory, benjamini_hochberg)
+    analysis.strata = _adjusted(analysis.strata, benjamini_hochberg)
+
+
+def _adjusted(
+    family: Mapping[Key, Comparison], adjust: Callable[[Sequence[float]], list[float]]
+) -> dict[Key, Comparison]:
+    p_values = [found.p_value for found in family.values()]
+    tests = max(1, sum(not np.isnan(p) for p in p_values))
+    adjusted = zip(family.items(), adjust(p_values), strict=True)
+    return {key: found.within(p, tests) for (key, found), p in adjusted}
 
 
 def _profile(analysis: Analysis, matrix: Matrix, metric: Metric, draws: dict[int, Resamples | None]) -> None:

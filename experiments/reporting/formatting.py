@@ -100,3 +100,15 @@ def p_text(value: float) -> str:
     if math.isnan(value):
         return "—"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def two_ends(ends: Iterable[float], unit: str, between: str = " … ") -> str:
+    """Two signed figures of one unit with two digits of the larger: "−13 … +18 %".
+
+    Args:
+        ends: shares where `unit` is "%".
+    """
+    shown = [100 * end if unit == "%" else end for end in ends]
+    largest = max(map(abs, shown))
+    decimals = max(0, 1 - math.floor(math.log10(largest))) if 0 < largest < math.inf else 0
+    return f"{between.join(number(end, min(4, decimals), signed=True) for end in shown)} {unit}"

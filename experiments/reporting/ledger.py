@@ -19,9 +19,9 @@ import yaml
 from experiments.reporting.averages import METRICS
 from experiments.reporting.formatting import Table, number, percent, with_interval
 from experiments.statistics.bootstrap import Estimate
+from experiments.statistics.verdicts import FEWEST_SEEDS, Verdict
 
 SCALES = ("tiny", "small", "paper")  # by how much they tell; smoke tells nothing
-SEEDS_FOR_A_VERDICT = 3
 RELATIVE = ("relative", "relative_low", "relative_high")
 Row = dict[str, str]  # of `scores.csv`
 
@@ -243,25 +243,21 @@ def _float(text: str) -> float:
 
 
 def _finding(contrast: Contrast, row: Row) -> Finding:
-    if int(row["seeds"]) < SEEDS_FOR_A_VERDICT:
+    if int(row["seeds"]) < FEWEST_SEEDS:
         return Finding.TOO_FEW
-    direction = _direction(contrast, row)
-    if contrast.expect == "same":
-        same = row["equivalent"] == "True"
-        return Finding.SUPPORTED if same else Finding.CONTRADICTED if direction else Finding.NOT_SHOWN
-    if not direction:
+    found = _of_state(contrast, row) if contrast.state else row.get("verdict", "")
+    expected = {"better": Verdict.BETTER, "worse": Verdict.WORSE, "same": Verdict.SAME}[contrast.expect]
+    if found not in (Verdict.BETTER, Verdict.WORSE, Verdict.SAME):
         return Finding.NOT_SHOWN
-    return Finding.SUPPORTED if direction == contrast.expect else Finding.CONTRADICTED
+    return Finding.SUPPORTED if found == expected else Finding.CONTRADICTED
 
 
-def _direction(contrast: Contrast, row: Row) -> str:
-    """What is shown of the arm: "better", "worse", or "" for neither."""
-    if not contrast.state:
-        return {"helps": "better", "hurts": "worse"}.get(row["verdict"], "")
+def _of_state(contrast: Contrast, row: Row) -> str:
+    """What emptying the state does to an arm, by its interval."""
     change = _change(contrast, row)
     if not (change.low > 0 or change.high < 0):
-        return ""
-    return "better" if (change.value > 0) == METRICS[contrast.metric].higher_is_better else "worse"
+        return Verdict.NOT_SHOWN
+    return Verdict.BETTER if (change.value > 0) == METRICS[contrast.metric].higher_is_better else Verdict.WORSE
 
 
 def _counted(claim: Claim, count: Count) -> Entry:
@@ -306,8 +302,6 @@ def ledger_table(entries: Sequence[Entry]) -> Table:
     columns = ["Paper", "Where", "Claim", "Published", "Finding", "By", "A replication needs", "Command"]
     note = "A finding holds for the scale and the people that are named beside it, and replicates no table of a paper. "
     note += "It follows the verdict of the experiment's report, with its correction for many tests; of a state that is "
-    note += (
-        f"emptied, the 95 % interval. Below {SEEDS_FOR_A_VERDICT} seeds there is none. Counted numbers are compared "
-    )
+    note += f"emptied, the 95 % interval. Below {FEWEST_SEEDS} seeds there is none. Counted numbers are compared "
     note += "with the published ones to their last digit, multiply-adds to 2 %, for tools differ in what they count."
     return Table("Claims", columns, rows, note, text_columns=len(columns))

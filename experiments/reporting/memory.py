@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.reporting.arms import Arm
 from experiments.reporting.averages import METRICS, score_table
-from experiments.reporting.formatting import Table, decimals_for, number, percent, with_interval
+from experiments.reporting.formatting import Table, decimals_for, number, percent, two_ends, with_interval
 from experiments.reporting.matrix import Matrix
 from experiments.statistics.bootstrap import Clips, Estimate, FloatArray, Resamples, can_resample, estimate
 from experiments.statistics.comparisons import log_ratio, mean_of
@@ -25,6 +26,23 @@ EVERYWHERE = "all"
 STILL, MOVING = "still background", "moving background"
 STILL_PERSON, MOVING_PERSON = "still person", "moving person"
 MAX_ARMS_TOLD_ALONE = 3
+
+
+class MemoryUse(StrEnum):
+    """What an interval says of a memory; the value is how it is written in a list of arms."""
+
+    USED = "used"
+    HARMFUL = "harmful"
+    NOT_SHOWN = "no use shown"
+    NOT_KNOWN = "not known"
+
+
+ANSWERS = {
+    MemoryUse.USED: "the memory is used",
+    MemoryUse.HARMFUL: "the memory is used, to its harm",
+    MemoryUse.NOT_SHOWN: "the memory is not used",
+    MemoryUse.NOT_KNOWN: "whether the memory is used cannot be told",
+}
 
 
 @dataclass(frozen=True)
@@ -42,15 +60,15 @@ class StateEffect:
     changes: bool
 
     @property
-    def verdict(self) -> str:
-        """What the interval says of the memory: "used", "harmful", "no use shown", or "not known" without one."""
+    def verdict(self) -> MemoryUse:
+        """What the interval says of the memory."""
         if not self.changes:
-            return "no use shown"
+            return MemoryUse.NOT_SHOWN
         if not np.isfinite(self.difference).all():
-            return "not known"
+            return MemoryUse.NOT_KNOWN
         if self.difference.low <= 0 <= self.difference.high:
-            return "no use shown"
-        return "used" if self.difference.low > 0 else "harmful"
+            return MemoryUse.NOT_SHOWN
+        return MemoryUse.USED if self.difference.low > 0 else MemoryUse.HARMFUL
 
 
 def state_seeds(arm: Arm) -> list[int]:
@@ -159,7 +177,7 @@ def memory_sentences(matrix: Matrix, effects: Mapping[tuple[str, str, str, str],
     known = [arm for arm in matrix.arms if (arm.text, "emptied", mad.key, EVERYWHERE) in effects]
     if len(known) <= MAX_ARMS_TOLD_ALONE:
         return [_about_arm(arm, effects) for arm in known]
-    by_verdict: dict[str, list[str]] = {}
+    by_verdict: dict[MemoryUse, list[str]] = {}
     for arm in known:
         by_verdict.setdefault(effects[arm.text, "emptied", mad.key, EVERYWHERE].verdict, []).append(arm.label)
     told = "; ".join(f"{verdict} in {len(labels)} ({', '.join(labels)})" for verdict, labels in by_verdict.items())
@@ -169,14 +187,9 @@ def memory_sentences(matrix: Matrix, effects: Mapping[tuple[str, str, str, str],
 def _about_arm(arm: Arm, effects: Mapping[tuple[str, str, str, str], StateEffect]) -> str:
     emptied = effects[arm.text, "emptied", "mad", EVERYWHERE]
     foreign = effects.get((arm.text, "foreign", "mad", EVERYWHERE))
-    words = {
-        "used": "the memory is used",
-        "harmful": "the memory is used, to its harm",
-        "no use shown": "the memory is not used",
-        "not known": "whether the memory is used cannot be told",
-    }
-    answer = words[emptied.verdict]
-    if foreign and emptied.verdict == "no use shown" and foreign.verdict in ("used", "harmful"):
+    answer = ANSWERS[emptied.verdict]
+    read = foreign is not None and foreign.verdict in (MemoryUse.USED, MemoryUse.HARMFUL)
+    if read and emptied.verdict is MemoryUse.NOT_SHOWN:
         answer = "the memory is read, to no gain that is shown"
     told = f"{arm.label}: {answer}: {_change(emptied)} when it is emptied before each frame"
     return f"{told}; {_change(foreign)} with that of another clip." if foreign else f"{told}."
@@ -187,12 +200,12 @@ def _change(effect: StateEffect) -> str:
     mad, found = MEASURED[0], effect.difference
     if not effect.changes:
         return f"{mad.label} is the same in every clip"
-    if effect.verdict == "not known":
+    if effect.verdict is MemoryUse.NOT_KNOWN:
         value = "NaN" if math.isnan(found.value) else number(found.value, decimals_for(found), signed=True)
         return f"{mad.label} differs by {value} {mad.unit}, without an interval"
-    if effect.verdict == "no use shown":
+    if effect.verdict is MemoryUse.NOT_SHOWN:
         return f"no difference of {mad.label} shown ({_excluded(effect)})"
-    if effect.verdict == "used":
+    if effect.verdict is MemoryUse.USED:
         return f"{mad.label} is {with_interval(found, signed=False)} {mad.unit} higher"
     lower = Estimate(-found.value, -found.high, -found.low)
     return f"{mad.label} is {with_interval(lower, signed=False)} {mad.unit} lower"
@@ -201,6 +214,5 @@ def _change(effect: StateEffect) -> str:
 def _excluded(effect: StateEffect) -> str:
     """Which changes the interval rules out, relative ones where they are known."""
     known = np.isfinite(effect.relative).all()
-    ends = [100 * end for end in effect.relative[1:]] if known else list(effect.difference[1:])
-    low, high = (number(end, decimals_for(ends), signed=True) for end in ends)
-    return f"changes beyond {low} … {high} {'%' if known else MEASURED[0].unit} are excluded"
+    told = two_ends(effect.relative[1:], "%") if known else two_ends(effect.difference[1:], MEASURED[0].unit)
+    return f"changes beyond {told} are excluded"

@@ -18,8 +18,9 @@ DISK_SCORING = "disk8 (mattes brought to 8 bits first, as files hold them: {quan
 WHOLE_FRAME, UNKNOWN_REGION = "whole frame", "unknown region of the true alpha's trimap alone"
 INTERVALS = (
     "95 %, as wide as Student's t with the error from leaving out each seed, each foreground and both (degrees of "
-    "freedom by Satterthwaite), as lopsided as the percentile bootstrap with {resamples} resamples, generator seed "
-    "{seed}: seeds whole, then foregrounds, then clips of each foreground, within strata; a table of how often they "
+    "freedom by Satterthwaite, at most 2.5 times those of the scarcer of seeds and foregrounds), as lopsided as the "
+    "percentile bootstrap with {resamples} resamples, generator seed {seed}: seeds whole, then foregrounds, then "
+    "clips of each foreground, within strata; a table of how often they "
     "hold the truth: python -m tests.campaigns.coverage"
 )
 
@@ -81,9 +82,9 @@ def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
         seeds = _distinct(f"{arm.label}: {', '.join(map(str, arm.seeds))}" for arm in matrix.arms)
         facts.append(("Seeds", seeds))
         facts.append(("Intervals", INTERVALS.format(resamples=analysis.resamples, seed=analysis.seed)))
-        family = f"{len(analysis.adjusted)} tests (arms × primary metrics), Holm"
-        if analysis.discovery:
-            family += f"; {len(analysis.discovery)} exploratory ones, Benjamini and Hochberg"
+        family = f"{len(analysis.family)} tests (arms × primary metrics), Holm"
+        if analysis.exploratory:
+            family += f"; {len(analysis.exploratory)} exploratory ones, Benjamini and Hochberg"
         facts.append(("Family", family))
         trained = any("train_seconds" in cell.durations for cell in used)
         scored = "the last step of each is scored" if trained else "each is scored as its checkpoint is"

@@ -12,10 +12,11 @@ from experiments.reporting.analysis import SETTLES, Analysis
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
 from experiments.reporting.averages import METRICS, Order, aggregate
 from experiments.reporting.curves import settling
-from experiments.reporting.formatting import Table, decimals_for, number, p_text, percent, with_interval
+from experiments.reporting.formatting import Table, decimals_for, number, p_text, percent, two_ends, with_interval
 from experiments.reporting.matrix import Matrix, reference_means, seed_means
 from experiments.reporting.memory import REPLACED
 from experiments.statistics.comparisons import Comparison
+from experiments.statistics.verdicts import Verdict
 from lightning_modules.metrics.table import Metric
 
 ORDERS = {"strata": "Mean of strata", "by_frame": "By frame index (RVM)", "clip_mean": "Mean of clips",
@@ -92,7 +93,7 @@ def seeds_table(matrix: Matrix) -> Table:
 
 def differences_table(matrix: Matrix, analysis: Analysis) -> Table:
     """Every arm against its baseline, paired by seed and clip."""
-    columns = ["Arm", "Metric", "Verdict", "Difference [95 %]", "Relative change [95 %]", "P(improvement)", "p",
+    columns = ["Arm", "Metric", "Verdict", "Difference [95 %]", "Relative change [95 %]", "Smallest shown (80 %)", "p",
                "Adjusted p", "Seeds"]  # fmt: skip
     rows = [
         [
@@ -101,9 +102,9 @@ def differences_table(matrix: Matrix, analysis: Analysis) -> Table:
             verdict_text(found),
             with_interval(found.difference),
             percent(found.relative),
-            number(found.probability.value),
+            smallest_text(found, metric),
             p_text(found.p_value),
-            _adjusted(analysis, arm, metric),
+            _adjusted(found, metric in matrix.primary),
             str(found.num_seeds),
         ]
         for arm, metric, found in compared(matrix, analysis)
@@ -112,17 +113,25 @@ def differences_table(matrix: Matrix, analysis: Analysis) -> Table:
     primary = " and ".join(metric.label for metric in matrix.primary)
     note = f"Arm minus {matrix.baseline_name} on the same seeds and clips; of errors, below 0 is better. "
     note += f"Declared before the runs: {primary}; p is adjusted within them by Holm. Other metrics are exploratory: "
-    note += "their adjusted p, marked (BH), is by Benjamini and Hochberg over all of them, to be read at 0.10. "
-    note += "The verdict follows the 95 % interval. The p-value flips signs of whole foregrounds: with n of them it "
-    note += "cannot be below 2/2ⁿ, and it does not know the noise of training, which the interval does."
+    note += "their adjusted p, marked (BH), is by Benjamini and Hochberg over all of them. The verdict follows the "
+    note += (
+        "adjusted p alone, at 0.05. p is of the relative change (of the difference where a score is 0) by Student's "
+    )
+    note += "t, with the standard error and the degrees of freedom of its interval, which know people and training. "
+    note += "Smallest shown: a true change that four of five such experiments would show."
     return Table("Differences to the baseline", columns, rows, note, text_columns=3)
 
 
-def _adjusted(analysis: Analysis, arm: Arm, metric: Metric) -> str:
-    key = (arm.text, metric.key)
-    if key in analysis.discovery:
-        return f"{p_text(analysis.discovery[key])} (BH)"
-    return p_text(analysis.adjusted.get(key, math.nan))
+def _adjusted(found: Comparison, declared: bool) -> str:
+    p = math.nan if found.adjusted_p is None else found.adjusted_p
+    return p_text(p) if declared or math.isnan(p) else f"{p_text(p)} (BH)"
+
+
+def smallest_text(found: Comparison, metric: Metric) -> str:
+    """The smallest fall and rise that the design shows: "−14 / +17 %"; "—" where nothing is known of it."""
+    if not all(map(math.isfinite, found.smallest_effect)):
+        return "—"
+    return two_ends(found.smallest_effect, "%" if found.test.relative else metric.unit, " / ")
 
 
 def compared(matrix: Matrix, analysis: Analysis) -> list[tuple[Arm, Metric, Comparison]]:
@@ -138,12 +147,11 @@ def compared(matrix: Matrix, analysis: Analysis) -> list[tuple[Arm, Metric, Comp
 
 def verdict_text(found: Comparison) -> str:
     """The verdict in a few words, with what it rests on where that is little."""
-    if found.equivalent and found.verdict == "not distinguishable":
-        return "the same within ±2 %"
-    text = found.verdict
-    if found.verdict in ("helps", "hurts") and found.equivalent:
-        text += ", by less than 2 %"
-    return text
+    if found.verdict is Verdict.FEW_SEEDS:
+        return f"{found.num_seeds} seed{'' if found.num_seeds == 1 else 's'}: {found.verdict}"
+    if found.verdict in (Verdict.BETTER, Verdict.WORSE) and found.equivalent:
+        return f"{found.verdict}, by less than 2 %"
+    return found.verdict.value
 
 
 def comparisons_table(matrix: Matrix, analysis: Analysis) -> Table:
@@ -169,7 +177,7 @@ def comparisons_table(matrix: Matrix, analysis: Analysis) -> Table:
                 percent(found.relative_90), _equivalence(found), middle, number(found.effect_size, 2, True),
                 number(found.cliffs_delta, 2, True), with_interval(found.probability, signed=False),
                 f"{found.foregrounds_better} of {found.num_foregrounds}", p_text(found.p_value),
-                _adjusted(analysis, arm, metric),
+                _adjusted(found, metric in matrix.primary),
             ])  # fmt: skip
     note = "Errors are standard errors of the difference: from training (seeds) and from the choice of clips. "
     note += "Same within ±2 %: the 90 % interval of the relative change lies within. Effect size: mean over standard "
@@ -217,7 +225,8 @@ def strata_table(matrix: Matrix, analysis: Analysis) -> Table:
                     ])  # fmt: skip
     note = "Here ÷ elsewhere: arm over baseline in this stratum, divided by the same in the other strata; if its "
     note += (
-        "interval leaves 1 out, the effect depends on the stratum. Nothing here is adjusted for the number of strata."
+        "interval leaves 1 out, the effect depends on the stratum. Strata are exploratory: each verdict follows its p "
+        "adjusted by Benjamini and Hochberg over all rows."
     )
     return Table("By stratum", columns, rows, note, text_columns=4)
 
@@ -283,6 +292,7 @@ def _scores_row(matrix: Matrix, analysis: Analysis, arm: Arm, metric: Metric, st
     key = (arm.text, metric.key)
     found = analysis.comparisons.get(key) if stratum == "all" else analysis.strata.get((*key, stratum))
     if found is not None:
+        declared = stratum == "all" and metric in matrix.primary
         row |= {
             "against": arm_text(arm.settings | matrix.baseline_settings),
             "paired_seeds": found.num_seeds, "difference": found.difference.value,
@@ -291,9 +301,10 @@ def _scores_row(matrix: Matrix, analysis: Analysis, arm: Arm, metric: Metric, st
             "probability_of_improvement": found.probability.value, "probability_low": found.probability.low,
             "probability_high": found.probability.high, "effect_size": found.effect_size,
             "cliffs_delta": found.cliffs_delta, "foregrounds_better": found.foregrounds_better, "p": found.p_value,
-            "p_holm": analysis.adjusted.get(key, math.nan) if stratum == "all" else math.nan,
-            "p_bh": analysis.discovery.get(key, math.nan) if stratum == "all" else math.nan,
-            "equivalent": found.equivalent, "verdict": found.verdict,
+            "p_holm": found.adjusted_p if declared else math.nan,
+            "p_bh": math.nan if declared else found.adjusted_p,
+            "smallest_fall": found.smallest_effect[0], "smallest_rise": found.smallest_effect[1],
+            "equivalent": found.equivalent, "verdict": found.verdict.value,
         }  # fmt: skip
     for replaced in REPLACED:
         if effect := analysis.states.get((arm.text, replaced, metric.key, stratum)):

@@ -6,22 +6,17 @@ import math
 
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.arms import Arm
-from experiments.reporting.formatting import number, percent, with_interval
+from experiments.reporting.formatting import number, percent, two_ends, with_interval
 from experiments.reporting.matrix import Matrix
-from experiments.reporting.tables import verdict_text
+from experiments.reporting.tables import smallest_text, verdict_text
 from experiments.statistics.bootstrap import Estimate, can_resample
 from experiments.statistics.comparisons import Comparison
+from experiments.statistics.verdicts import FEWEST_SEEDS, Verdict, judge_claim
 from lightning_modules.metrics.table import Metric
 
 MAX_ARMS_TOLD_ALONE = 3
 SEEDS_FOR_A_CLAIM = 5
-SIGNIFICANCE = 0.05
-VERDICTS = {
-    "helps": "better",
-    "hurts": "worse",
-    "not distinguishable": "not distinguishable",
-    "no verdict": "no verdict",
-}
+EXPECTED = {"better": Verdict.BETTER, "worse": Verdict.WORSE, "same": Verdict.SAME}
 
 
 def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
@@ -39,7 +34,34 @@ def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
     else:
         told = [_about_metric(matrix, analysis, metric, arms) for metric in matrix.primary]
     told = [*_about_bound(matrix, analysis, arms), *told]
-    return told + _limits(matrix, analysis, arms)
+    return told + _limits(matrix, arms)
+
+
+def claim_sentence(matrix: Matrix, analysis: Analysis) -> str:
+    """What the comparisons say of the experiment's claim; "" where it has none.
+
+    Its `expects` says of arms, by one or more of their settings, whether they are better or worse than the baseline or
+    the same, in all primary metrics or by metric.
+
+    Raises:
+        ValueError: `expects` holds another word.
+    """
+    if not matrix.experiment.get("claim"):
+        return ""
+    pairs: list[tuple[Verdict, Verdict]] = []
+    for settings, words in (matrix.experiment.get("expects") or {}).items():
+        expected = words if isinstance(words, dict) else {metric.key: words for metric in matrix.primary}
+        given = words.values() if isinstance(words, dict) else [words]
+        if wrong := [word for word in given if word not in EXPECTED]:
+            raise ValueError(f"experiment.expects: {wrong[0]!r} of {settings}; use {', '.join(EXPECTED)}")
+        asked = set(str(settings).split(","))
+        arms = [arm for arm in matrix.others if asked <= set(arm.text.split(","))]
+        for key, word in expected.items():
+            compared = [analysis.comparisons.get((arm.text, key)) for arm in arms]
+            verdicts = [each.verdict for each in compared if each] or [Verdict.NOT_TESTABLE]
+            pairs += [(EXPECTED[word], verdict) for verdict in verdicts]
+    why = "" if pairs else ", for it is of more than arms against a baseline"
+    return f"The claim, on these data and at this scale: {judge_claim(pairs)}{why}."
 
 
 def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
@@ -50,12 +72,12 @@ def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
     metrics = [metric for metric in matrix.primary if (arm.text, metric.key) in analysis.comparisons]
     for metric in metrics:
         found = analysis.comparisons[arm.text, metric.key]
-        by_phrase.setdefault(_phrase(found), []).append(metric.label)
+        by_phrase.setdefault(verdict_text(found), []).append(_with_limits(found, metric))
         figures.append(f"{metric.label} {with_interval(found.difference)} {metric.unit}, {percent(found.relative)}")
     verdicts = "; ".join(f"{phrase} in {' and '.join(labels)}" for phrase, labels in by_phrase.items())
     first = f"{arm.label} against {baseline.label}, {_cells(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."
     told = [first, f"Differences with 95 % intervals: {'; '.join(figures)}."]
-    if len(matrix.clips.strata) == 1:
+    if len(matrix.clips.strata) == 1 or len(matrix.paired_seeds(arm)) < FEWEST_SEEDS:
         return told
     strata = "; ".join(_about_strata(matrix, analysis, arm, metric) for metric in metrics)
     return [*told, f"By stratum: {strata}."]
@@ -83,67 +105,56 @@ def _share_text(share: Estimate) -> str:
     return f"{value} %" if math.isnan(share.low) else f"{value} % [{low}, {high}]"
 
 
-def _phrase(found: Comparison) -> str:
-    text = verdict_text(found)
-    for verdict, phrase in VERDICTS.items():
-        text = text.replace(verdict, phrase)
-    return text
+def _with_limits(found: Comparison, metric: Metric) -> str:
+    """The metric and, where no difference is shown, what is excluded and what would have been shown."""
+    if found.verdict is not Verdict.NOT_SHOWN:
+        return metric.label
+    smallest = f"a true change of {smallest_text(found, metric)} would be shown by four of five such experiments"
+    return f"{metric.label} ({_excluded(found, metric)}; {smallest})"
+
+
+def _excluded(found: Comparison, metric: Metric) -> str:
+    return f"changes beyond {two_ends(found.excluded, '%' if found.test.relative else metric.unit)} are excluded"
 
 
 def _about_strata(matrix: Matrix, analysis: Analysis, arm: Arm, metric: Metric) -> str:
-    by_verdict: dict[str, list[str]] = {}
+    by_verdict: dict[Verdict, list[str]] = {}
     for stratum in matrix.clips.strata:
         by_verdict.setdefault(analysis.strata[arm.text, metric.key, stratum].verdict, []).append(stratum)
-    told = [f"{VERDICTS[verdict]} in {', '.join(by_verdict[verdict])}" for verdict in VERDICTS if verdict in by_verdict]
+    told = [f"{verdict} in {', '.join(by_verdict[verdict])}" for verdict in Verdict if verdict in by_verdict]
     if len(by_verdict) == 1:
-        told = [f"{VERDICTS[next(iter(by_verdict))]} in every one"]
+        told = [f"{next(iter(by_verdict))} in every one"]
     return f"{metric.label} {', '.join(told)}"
 
 
 def _about_metric(matrix: Matrix, analysis: Analysis, metric: Metric, arms: list[Arm]) -> str:
-    by_verdict: dict[str, list[str]] = {}
+    by_verdict: dict[Verdict, list[str]] = {}
     for arm in arms:
-        if (arm.text, metric.key) in analysis.comparisons:
-            by_verdict.setdefault(analysis.comparisons[arm.text, metric.key].verdict, []).append(arm.label)
+        if found := analysis.comparisons.get((arm.text, metric.key)):
+            text = f"{arm.label}: {_excluded(found, metric)}"
+            text = text if found.verdict is Verdict.NOT_SHOWN else arm.label
+            by_verdict.setdefault(found.verdict, []).append(text)
     told = [
-        f"{len(labels)} {VERDICTS[verdict]} ({'; '.join(labels)})"
-        for verdict, labels in sorted(by_verdict.items(), key=lambda item: list(VERDICTS).index(item[0]))
+        f"{len(labels)} {verdict} ({'; '.join(labels)})" for verdict in Verdict if (labels := by_verdict.get(verdict))
     ]
     return f"{metric.label} of {len(arms)} arms against {matrix.baseline_name}: {', '.join(told)}."
 
 
-def _limits(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[str]:
-    limits = []
-    doubtful = []
-    for (text, key), p in analysis.adjusted.items():
-        if analysis.comparisons[text, key].verdict in ("helps", "hurts") and not p <= SIGNIFICANCE:
-            label = next(arm.label for arm in arms if arm.text == text)
-            metric = next(metric.label for metric in matrix.primary if metric.key == key)
-            doubtful.append(f"{label} in {metric} (p = {p:.3f})")
-    if doubtful:
-        told = "; ".join(doubtful) if len(doubtful) <= MAX_ARMS_TOLD_ALONE else f"{len(doubtful)} of these differences"
-        foregrounds = _cells(matrix.clips.num_foregrounds, "foreground")
-        tests = sum(not math.isnan(p) for p in analysis.adjusted.values())
-        smallest = tests * 2 / 2**matrix.clips.num_foregrounds
-        if smallest > SIGNIFICANCE:
-            limits.append(
-                f"By the sign-flip test {told} cannot be confirmed with {foregrounds}: after Holm's correction for "
-                f"{_cells(tests, 'test')} the smallest possible p is {min(1.0, smallest):.3f}."
-            )
-        else:
-            limits.append(f"After Holm's correction the sign-flip test over {foregrounds} does not confirm {told}.")
+def _limits(matrix: Matrix, arms: list[Arm]) -> list[str]:
     fewest = min(len(matrix.paired_seeds(arm)) for arm in arms)
     if not can_resample(fewest, matrix.clips):
         clips = "1 clip" if len(matrix.clips) == 1 else "1 clip in each stratum"
-        limits.append(f"1 seed and {clips}: no interval can be had, so there is no verdict.")
-    elif fewest == 1:
-        limits.append("1 seed: interval over clips only, so the noise of training is not in it.")
-    elif fewest < SEEDS_FOR_A_CLAIM:
-        limits.append(
+        return [f"1 seed and {clips}: no interval can be had, so nothing can be tested."]
+    if fewest == 1:
+        return ["1 seed: nothing is said of training; the intervals are over clips only."]
+    if fewest < FEWEST_SEEDS:
+        return [f"{fewest} seeds: too few to say anything of training; from {FEWEST_SEEDS} on there are verdicts."]
+    if fewest < SEEDS_FOR_A_CLAIM:
+        return [
             f"{fewest} seeds are few: the intervals are as wide as Student's t asks for so few, and a claim asks for "
             f"{SEEDS_FOR_A_CLAIM}."
-        )
-    return limits
+        ]
+    return []
 
 
 def _cells(count: int, noun: str) -> str:

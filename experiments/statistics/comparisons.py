@@ -5,16 +5,17 @@ frame → clip → stratum → mean of strata. After Agarwal et al., "Deep Reinf
 Statistical Precipice", NeurIPS 2021, with seeds kept whole.
 
 What libraries do not do here: `scipy.stats.bootstrap` resamples one axis, `scipy.stats.trim_mean` takes no weights,
-`scipy.stats.permutation_test` walks through sign flips in Python (a million for 20 foregrounds), SciPy has no Holm.
+SciPy has no Holm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from experiments.statistics.bootstrap import (
     Clips,
@@ -26,9 +27,8 @@ from experiments.statistics.bootstrap import (
     estimate,
     jackknife,
 )
+from experiments.statistics.verdicts import ALPHA, FEWEST_SEEDS, Verdict, WaldTest
 
-MAX_EXACT_FOREGROUNDS = 20
-SAMPLED_SIGN_FLIPS = 100_000
 EQUIVALENCE_MARGIN = 0.02
 
 
@@ -86,28 +86,6 @@ def cliffs_delta(arm: FloatArray, baseline: FloatArray) -> float:
     return float(np.sign(arm.reshape(-1, 1) - baseline.reshape(1, -1)).mean())
 
 
-def sign_flip_p_value(contributions: FloatArray, generator: np.random.Generator) -> float:
-    """Two-sided p of the sum of `contributions` (foregrounds,) when each could as well have had the other sign.
-
-    Exact up to 20 foregrounds, else from 100 000 drawn flips. With n foregrounds it is never below 2 / 2^n.
-    It treats the trained models as given: noise of training is in the interval, not in this p.
-    """
-    if not np.isfinite(contributions).all():
-        return float("nan")
-    observed = abs(contributions.sum())
-    just_below = observed - 1e-12 * np.abs(contributions).sum()  # sums in another order differ in the last digit
-    if len(contributions) > MAX_EXACT_FOREGROUNDS:
-        hits = 0
-        for _ in range(10):
-            signs = generator.choice([-1.0, 1.0], size=(SAMPLED_SIGN_FLIPS // 10, len(contributions)))
-            hits += int((np.abs(signs @ contributions) >= just_below).sum())
-        return (hits + 1) / (SAMPLED_SIGN_FLIPS + 1)
-    sums = contributions[:1]  # its other sign gives the same sums mirrored
-    for value in contributions[1:]:
-        sums = np.concatenate([sums + value, sums - value])
-    return float((np.abs(sums) >= just_below).mean())
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values of one family, in the order given; NaN stays NaN and is not counted.
 
@@ -121,6 +99,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, p * (len(tested) - rank)))
         adjusted[place] = largest
     return adjusted
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Benjamini and Hochberg's adjusted p-values of one family, in the order given; NaN stays NaN and is not counted.
+
+    >>> benjamini_hochberg([0.01, 0.04, 0.03])
+    [0.03, 0.04, 0.04]
+    """
+    known = [p for p in p_values if not np.isnan(p)]
+    adjusted = iter(stats.false_discovery_control(known).tolist() if known else ())
+    return [float("nan") if np.isnan(p) else next(adjusted) for p in p_values]
 
 
 @dataclass(frozen=True)
@@ -137,8 +126,10 @@ class Comparison:
         effect_size: mean over standard deviation of the foregrounds' differences.
         cliffs_delta: of the pooled scores.
         foregrounds_better: on how many foregrounds the arm is better.
-        p_value: sign-flip test over foregrounds, not adjusted.
+        test: of the mean log ratio, or of the difference where a score is not above zero: the interval's own t.
         higher_is_better: of the scores; else they are errors.
+        adjusted_p: p within the family that the comparison belongs to, which the verdict follows; None for one alone.
+        tests: in that family.
     """
 
     num_seeds: int
@@ -154,17 +145,49 @@ class Comparison:
     effect_size: float
     cliffs_delta: float
     foregrounds_better: int
-    p_value: float
+    test: WaldTest
     higher_is_better: bool = False
+    adjusted_p: float | None = None
+    tests: int = 1
+
+    def within(self, adjusted_p: float, tests: int) -> Comparison:
+        """The same comparison as one of a family of `tests`, in which its p is `adjusted_p`."""
+        return replace(self, adjusted_p=adjusted_p, tests=tests)
 
     @property
-    def verdict(self) -> str:
-        """What the 95 % interval says: "helps", "hurts", "not distinguishable", or "no verdict" if there is none."""
-        if not np.isfinite(self.difference).all():
-            return "no verdict"
-        if self.difference.low <= 0 <= self.difference.high:
-            return "not distinguishable"
-        return "helps" if (self.difference.low > 0) == self.higher_is_better else "hurts"
+    def p_value(self) -> float:
+        """Of the test alone; NaN without one."""
+        return self.test.p
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the adjusted p says, and nothing else does; fewer than three seeds say nothing of training."""
+        p = self.p_value if self.adjusted_p is None else self.adjusted_p
+        if np.isnan(p):
+            return Verdict.NOT_TESTABLE
+        if self.num_seeds < FEWEST_SEEDS:
+            return Verdict.FEW_SEEDS
+        if p <= ALPHA:
+            return Verdict.BETTER if (self.test.value > 0) == self.higher_is_better else Verdict.WORSE
+        return Verdict.SAME if self.equivalent else Verdict.NOT_SHOWN
+
+    @property
+    def excluded(self) -> tuple[float, float]:
+        """Beyond which fall and rise changes are excluded at the level of the family; 0 is between if none is shown."""
+        return self._as_change(*self.test.interval(self.tests))
+
+    @property
+    def smallest_effect(self) -> tuple[float, float]:
+        """The smallest true fall and rise that four of five such experiments would show, as `test` counts them.
+
+        NaN where no verdict can be given.
+        """
+        effect = self.test.smallest_effect(self.tests) if self.num_seeds >= FEWEST_SEEDS else float("nan")
+        return self._as_change(-effect, effect)
+
+    def _as_change(self, low: float, high: float) -> tuple[float, float]:
+        """Relative changes where logs of them were tested."""
+        return (float(np.expm1(low)), float(np.expm1(high))) if self.test.relative else (low, high)
 
     @property
     def equivalent(self) -> bool:
@@ -177,14 +200,12 @@ def compare(
     baseline: FloatArray,
     clips: Clips,
     draws: Resamples | None,
-    generator: np.random.Generator,
     higher_is_better: bool = False,
 ) -> Comparison:
     """Everything that is said about `arm` against `baseline`, both (seeds, clips) with the same seeds and clips.
 
     Args:
         draws: for these seeds and clips; None gives a comparison without intervals.
-        generator: for the sign-flip test where it is not exact.
         higher_is_better: of the scores.
 
     Raises:
@@ -192,9 +213,10 @@ def compare(
     """
     if arm.shape != baseline.shape or arm.shape[1] != len(clips):
         raise ValueError(f"arm {arm.shape} and baseline {baseline.shape} must both be (seeds, {len(clips)} clips)")
-    seeds, difference, ratio = len(arm), arm - baseline, mean_of(log_ratio(arm, baseline))
+    seeds, difference, logs = len(arm), arm - baseline, log_ratio(arm, baseline)
+    ratio = mean_of(logs)
     better = improvement_of(-arm, -baseline) if higher_is_better else improvement_of(arm, baseline)
-    contributions, by_foreground = _foregrounds(difference, clips)
+    by_foreground = _foreground_means(difference, clips)
     spread = by_foreground.std(ddof=1) if len(by_foreground) > 1 else 0.0
     return Comparison(
         num_seeds=seeds,
@@ -210,17 +232,32 @@ def compare(
         effect_size=float(by_foreground.mean() / spread) if spread > 0 else float("nan"),
         cliffs_delta=cliffs_delta(arm, baseline),
         foregrounds_better=int(((by_foreground > 0) if higher_is_better else (by_foreground < 0)).sum()),
-        p_value=sign_flip_p_value(contributions, generator),
+        test=_wald_test(difference, logs, clips, draws),
         higher_is_better=higher_is_better,
     )
 
 
-def _foregrounds(difference: FloatArray, clips: Clips) -> tuple[FloatArray, FloatArray]:
-    """(foregrounds,) shares of the overall mean of `difference` (seeds, clips), which add up to it, and own means."""
+def _foreground_means(difference: FloatArray, clips: Clips) -> FloatArray:
+    """(foregrounds,) mean of `difference` (seeds, clips) on each, its clips weighing as in the overall mean."""
     names, member = np.unique(clips.foreground, return_inverse=True)
-    contributions: FloatArray = np.zeros(len(names))
-    np.add.at(contributions, member, difference.mean(axis=0) * clips.weights)
-    return contributions, contributions / np.bincount(member, weights=clips.weights)
+    sums: FloatArray = np.zeros(len(names))
+    np.add.at(sums, member, difference.mean(axis=0) * clips.weights)
+    return sums / np.bincount(member, weights=clips.weights)
+
+
+def _wald_test(difference: FloatArray, logs: FloatArray, clips: Clips, draws: Resamples | None) -> WaldTest:
+    """The test of two arms from their difference and log ratio, both (seeds, clips).
+
+    The log ratio is tested, for errors differ by factors from person to person: a change of 10 % is found in 34 of 100
+    simulated experiments of 5 seeds × 20 people, by the difference in 27 (`tests.campaigns.headlines`).
+    """
+    relative = bool(np.isfinite(logs).all())
+    tested = logs if relative else difference
+    value = float(overall_mean(tested, clips).mean())
+    if draws is None or not np.isfinite(value):
+        return WaldTest(value, np.nan, np.nan, relative)
+    spread = jackknife(mean_of(tested), len(tested), clips)
+    return WaldTest(value, spread.error, spread.degrees, relative)
 
 
 def log_ratio(arm: FloatArray, baseline: FloatArray) -> FloatArray:

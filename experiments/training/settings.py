@@ -78,7 +78,10 @@ def check_machine(config: Mapping[str, Any]) -> None:
     if config["trainer"]["accelerator"] in ("gpu", "cuda"):
         from experiments.training.stages import pick_device  # here: it imports torch
 
-        pick_device(config["trainer"]["accelerator"])
+        try:
+            pick_device(config["trainer"]["accelerator"])
+        except ValueError as error:
+            raise ValueError(f"trainer.accelerator={config['trainer']['accelerator']}: {error}") from None
     if config["logger"]["name"] == "tensorboard" and not (find_spec("tensorboard") or find_spec("tensorboardX")):
         raise ValueError("logger=tensorboard needs the package: pip install tensorboard")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -59,7 +60,9 @@ def check_net(name: str, options: Mapping[str, Any]) -> None:
         raise ValueError(f"no net is called {name!r}; there are: {', '.join(sorted(NETS))}")
     known = inspect.signature(NETS[name]).parameters
     if unknown := sorted(set(options) - set(known)):
-        raise ValueError(f"net {name!r} has no option {', '.join(unknown)}; it has: {', '.join(known)}")
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        told = f"; the nearest is {near[0]}" if near else ""
+        raise ValueError(f"net {name!r} has no option {', '.join(unknown)}{told}; it has: {', '.join(known)}")
     try:
         check_options(NETS[name], options)
     except ValueError as error:

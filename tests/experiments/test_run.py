@@ -171,18 +171,38 @@ def test_a_cell_is_one_commands_and_ends_with_it(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cells_here")
-def test_a_failing_cell_and_an_impossible_one_are_told_and_stop_no_other(
+def test_a_failing_cell_is_told_and_stops_no_other(
     root: Path, here: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    arms = "model.brm_update=3,nonsense,average"  # the first is refused before it starts
+    arms = "model.brm_update=nonsense,average"
     result = here(root / "failing", "+exp=brm_update", arms, "seed=0", *SMOKE)
     assert result.returncode == 1
-    assert "error: net 'modnet_v': brm_update must be" in result.stderr
     assert "brm_update must be one of" in result.stdout
     status = {record["arm"]["model.brm_update"]: record for record in cells(root / "failing", "brm_update").values()}
     assert {arm: record["status"] for arm, record in status.items()} == {"nonsense": "failed", "average": "complete"}
     assert "brm_update must be one of" in str(status["nonsense"]["error"])
     assert "nonsense" in next((root / "failing/results/brm_update").glob("*/report.md")).read_text()
+
+
+@pytest.mark.usefixtures("no_report")
+def test_an_impossible_cell_is_told_before_any_other_starts(
+    tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    result = here(tmp_path, "+exp=brm_update", "model.brm_update=average,3", "seed=0", *SMOKE)
+    check_line(result, "net 'modnet_v': brm_update must be")
+    assert not cells(tmp_path, "brm_update")
+
+
+def test_a_plan_tells_the_cells_and_starts_none(
+    tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    result = here(tmp_path, *ABLATION, "plan")
+    assert result.returncode == 0, result.stderr
+    assert "plan      brm_ablation at smoke: 2 cells; nothing is started" in result.stdout
+    assert re.search(r"to run    2: .*model.brm=true,.*; .*model.brm=false,", result.stdout)
+    assert result.stdout.count("unknown: no cell of this experiment") == 3
+    assert "effect    none can be shown with 1 seed: it takes 3" in result.stdout
+    assert not cells(tmp_path)
 
 
 def bad_inputs(folder: Path) -> dict[str, list[str]]:
@@ -238,5 +258,5 @@ def test_help_says_what_the_command_does() -> None:
         [sys.executable, "-m", "experiments.run", "--help"], capture_output=True, text=True, timeout=300, check=False
     )
     assert result.returncode == 0
-    assert "+exp=brm_ablation" in result.stdout
+    assert "+exp=brm_ablation plan " in result.stdout
     assert "brm_update" in result.stdout

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.cells import launchers
+from experiments.cells.launchers import check_launcher
 from experiments.run import run_cells
 from tests.experiments.in_process import run_here
 from tests.experiments.one_cell import FEW
@@ -23,6 +25,19 @@ def words(folder: Path, *overrides: str) -> list[str]:
 def records(folder: Path) -> dict[str, dict[str, object]]:
     paths = (folder / "outputs").glob("*/*/record.json")
     return {path.parent.name: json.loads(path.read_text()) for path in paths}
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("joblib", "hydra-joblib-launcher"), ("submitit_slurm", "hydra-submitit-launcher")]
+)
+def test_a_launcher_whose_package_is_missing_is_told_with_the_line_that_installs_it(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_launcher(name)
+    monkeypatch.setattr(launchers, "distributions", lambda name: iter(()))
+    with pytest.raises(ValueError, match=f"hydra/launcher={name} needs .*: pip install {package}$"):
+        check_launcher(name)
+    check_launcher("basic")
 
 
 @pytest.mark.slow

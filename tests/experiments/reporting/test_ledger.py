@@ -24,7 +24,7 @@ CONFIGS = Path(__file__).parents[3] / "experiments" / "configs"
 TESTED = [claim for claim in published() if claim.contrasts]
 COUNTED = {claim.name: claim for claim in published() if claim.count and claim.count.of == "parameters"}
 COLUMNS = ["arm", "metric", "stratum", "seeds", "foregrounds", "mean", "relative", "relative_low", "relative_high",
-           "equivalent", "verdict", "emptied_difference", "emptied_low", "emptied_high"]  # fmt: skip
+           "verdict", "emptied_difference", "emptied_low", "emptied_high"]  # fmt: skip
 
 
 def test_the_papers_make_many_claims_and_disagree_in_places() -> None:
@@ -72,7 +72,7 @@ def scores(folder: Path, **changes: object) -> Path:
     """A `scores.csv` of one arm."""
     row = dict.fromkeys(COLUMNS, "") | {
         "arm": "a=1", "metric": "mad", "stratum": "all", "seeds": "3", "foregrounds": "20", "mean": "10",
-        "relative": "-0.2", "relative_low": "-0.3", "relative_high": "-0.1", "equivalent": "False", "verdict": "helps",
+        "relative": "-0.2", "relative_low": "-0.3", "relative_high": "-0.1", "verdict": "better",
     }  # fmt: skip
     row |= {key: str(value) for key, value in changes.items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def scores(folder: Path, **changes: object) -> Path:
     return path
 
 
-NOTHING = {"verdict": "not distinguishable"}
+NOTHING, SAME = {"verdict": "no difference shown"}, {"verdict": "the same within ±2 %"}
 USED = {"emptied_difference": 2, "emptied_low": 1, "emptied_high": 3}
 USELESS = {"emptied_difference": 2, "emptied_low": -1, "emptied_high": 3}
 
@@ -92,16 +92,16 @@ USELESS = {"emptied_difference": 2, "emptied_low": -1, "emptied_high": 3}
         ({}, [("better", "")], "supported"),
         ({}, [("worse", "")], "contradicted"),
         ({}, [("same", "")], "contradicted"),
-        ({"verdict": "hurts"}, [("better", "")], "contradicted"),
+        ({"verdict": "worse"}, [("better", "")], "contradicted"),
         (NOTHING, [("better", "")], "no difference shown"),
         (NOTHING, [("same", "")], "no difference shown"),
-        (NOTHING | {"equivalent": True}, [("same", "")], "supported"),
-        (NOTHING | {"equivalent": True}, [("better", "")], "no difference shown"),
+        (SAME, [("same", "")], "supported"),
+        (SAME, [("better", "")], "contradicted"),
         ({"seeds": 2}, [("better", "")], "too few seeds"),
         (USED, [("worse", "emptied")], "supported"),
         (USELESS, [("worse", "emptied")], "no difference shown"),
         (NOTHING | USED, [("better", ""), ("worse", "emptied")], "supported in part"),
-        ({"verdict": "hurts"} | USED, [("better", ""), ("worse", "emptied")], "contradicted"),
+        ({"verdict": "worse"} | USED, [("better", ""), ("worse", "emptied")], "contradicted"),
         ({"arm": "a=2"}, [("better", "")], "not run"),
     ],
 )

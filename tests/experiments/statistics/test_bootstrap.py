@@ -121,3 +121,19 @@ def test_without_draws_there_is_a_figure_and_no_interval():
     found = estimate(mean_of(np.array([[4.0]])), 1, Clips(np.array(["a"]), np.array(["x"])), None)
     assert found.value == 4
     assert np.isnan([found.low, found.high]).all()
+
+
+def test_the_planned_error_is_that_of_as_many_seeds():
+    """By variances that are known: training, people, and both."""
+    generator, clips = np.random.default_rng(0), clips_of(strata=1, foregrounds=12)
+
+    def spreads(seeds):
+        for _ in range(200):
+            values = generator.normal(size=(seeds, 1)) + generator.normal(size=12)
+            yield jackknife(mean_of(values + generator.normal(size=(seeds, 12))), seeds, clips)
+
+    planned = [spread.planned(4, 16, 12)[0] ** 2 for spread in spreads(4)]
+    assert np.mean(planned) == pytest.approx(np.mean([spread.error**2 for spread in spreads(16)]), rel=0.15)
+    error, degrees = next(iter(spreads(4))).planned(4, 4, 12)
+    assert error > 0
+    assert 3 <= degrees <= 2.5 * 3

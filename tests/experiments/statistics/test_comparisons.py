@@ -3,7 +3,8 @@ import pytest
 import scipy.stats
 
 from experiments.statistics import comparisons as stats
-from experiments.statistics.bootstrap import Clips, Resamples, can_resample, estimate
+from experiments.statistics.bootstrap import Clips, Resamples, can_resample, estimate, jackknife
+from experiments.statistics.verdicts import Verdict
 
 
 def clips_of(strata=2, foregrounds=8, scenes=1):
@@ -39,24 +40,24 @@ def test_planted_effect_is_recovered():
     clips = clips_of(strata=3, foregrounds=8)
     baseline = positive_scores(generator, 5, clips)
     arm = 0.97 * baseline * np.exp(0.01 * generator.normal(size=baseline.shape))
-    found = stats.compare(arm, baseline, clips, Resamples.draw(5, clips, 2000, generator), generator)
+    found = stats.compare(arm, baseline, clips, Resamples.draw(5, clips, 2000, generator))
     assert found.relative.value == pytest.approx(-0.03, abs=0.005)
     assert found.relative.low < -0.03 < found.relative.high
-    assert found.verdict == "helps"
+    assert found.verdict == Verdict.BETTER
     assert found.foregrounds_better == 8
-    assert found.p_value == pytest.approx(2 / 2**8)
-    swapped = stats.compare(baseline, arm, clips, Resamples.draw(5, clips, 2000, generator), generator)
-    assert swapped.verdict == "hurts"
+    assert found.p_value < 1e-6
+    swapped = stats.compare(baseline, arm, clips, Resamples.draw(5, clips, 2000, generator))
+    assert swapped.verdict == Verdict.WORSE
     assert swapped.probability.value == pytest.approx(1 - found.probability.value)
     assert swapped.cliffs_delta == pytest.approx(-found.cliffs_delta)
 
 
-def test_equal_arms_are_equivalent_and_not_distinguishable():
+def test_equal_arms_are_the_same():
     clips = clips_of()
     scores = positive_scores(np.random.default_rng(0), 3, clips)
     generator = np.random.default_rng(1)
-    found = stats.compare(scores, scores.copy(), clips, Resamples.draw(3, clips, 500, generator), generator)
-    assert (found.verdict, found.equivalent) == ("not distinguishable", True)
+    found = stats.compare(scores, scores.copy(), clips, Resamples.draw(3, clips, 500, generator))
+    assert (found.verdict, found.equivalent) == (Verdict.SAME, True)
     assert found.probability.value == pytest.approx(0.5)
     assert found.p_value == 1
 
@@ -64,7 +65,7 @@ def test_equal_arms_are_equivalent_and_not_distinguishable():
 def test_shapes_that_do_not_agree_are_named():
     clips = clips_of()
     with pytest.raises(ValueError, match=r"\(2, 16\).*\(3, 16\)"):
-        stats.compare(np.ones((2, 16)), np.ones((3, 16)), clips, None, np.random.default_rng(0))
+        stats.compare(np.ones((2, 16)), np.ones((3, 16)), clips, None)
 
 
 def test_a_nan_gives_no_verdict():
@@ -73,16 +74,16 @@ def test_a_nan_gives_no_verdict():
     baseline = positive_scores(generator, 3, clips)
     arm = baseline.copy()
     arm[0, 0] = np.nan
-    found = stats.compare(arm, baseline, clips, Resamples.draw(3, clips, 100, generator), generator)
-    assert found.verdict == "no verdict"
+    found = stats.compare(arm, baseline, clips, Resamples.draw(3, clips, 100, generator))
+    assert found.verdict == Verdict.NOT_TESTABLE
     assert np.isnan([found.p_value, found.probability.value, found.relative.value]).all()
 
 
 def test_one_clip_of_one_seed_gives_figures_without_a_verdict():
     one = Clips(np.array(["a"]), np.array(["x"]))
     assert not can_resample(1, one)
-    found = stats.compare(np.ones((1, 1)), np.ones((1, 1)) * 2, one, None, np.random.default_rng(0))
-    assert (found.verdict, found.difference.value, found.spread) == ("no verdict", -1, None)
+    found = stats.compare(np.ones((1, 1)), np.ones((1, 1)) * 2, one, None)
+    assert (found.verdict, found.difference.value, found.spread) == (Verdict.NOT_TESTABLE, -1, None)
 
 
 def test_a_score_of_which_more_is_better_turns_verdict_and_probability():
@@ -90,10 +91,8 @@ def test_a_score_of_which_more_is_better_turns_verdict_and_probability():
     clips = clips_of()
     baseline = positive_scores(generator, 5, clips)
     draws = Resamples.draw(5, clips, 500, generator)
-    error, score = (
-        stats.compare(1.2 * baseline, baseline, clips, draws, generator, higher) for higher in (False, True)
-    )
-    assert (error.verdict, score.verdict) == ("hurts", "helps")
+    error, score = (stats.compare(1.2 * baseline, baseline, clips, draws, higher) for higher in (False, True))
+    assert (error.verdict, score.verdict) == (Verdict.WORSE, Verdict.BETTER)
     assert score.probability.value == pytest.approx(1 - error.probability.value)
     assert (error.foregrounds_better, score.foregrounds_better) == (0, 8)
     assert score.difference == error.difference
@@ -105,31 +104,82 @@ def test_probability_of_improvement_compares_every_pair_of_seeds_clip_by_clip():
     assert share == pytest.approx(((1 + 1 + 0 + 1) / 4 + (0.5 + 1 + 0.5 + 1) / 4) / 2)
 
 
-def test_sign_flip_counts_all_flips_of_few_foregrounds():
-    generator = np.random.default_rng(0)
-    assert stats.sign_flip_p_value(np.array([1.0, 2.0, 3.0]), generator) == pytest.approx(2 / 8)
-    assert stats.sign_flip_p_value(np.array([1.0, 2.0, -3.0]), generator) == 1
-    assert stats.sign_flip_p_value(np.array([0.1, 0.2, 0.3, -0.1]), generator) == pytest.approx(6 / 16)
-
-
-def test_sign_flips_agree_with_scipy():
-    contributions = np.random.default_rng(1).normal(0.3, 1, size=9)
-    expected = scipy.stats.permutation_test((contributions,), np.sum, permutation_type="samples", n_resamples=np.inf)
-    assert stats.sign_flip_p_value(contributions, np.random.default_rng(0)) == pytest.approx(expected.pvalue)
-
-
-def test_sampled_sign_flips_agree_with_exact_ones():
-    generator = np.random.default_rng(0)
-    contributions = np.append(generator.normal(0.35, 1, size=20), 0.0)  # a zero changes no sum, but 21 are too many
-    exact = stats.sign_flip_p_value(contributions[:20], generator)
-    assert stats.sign_flip_p_value(contributions, generator) == pytest.approx(exact, abs=0.01)
-
-
 def test_holm_never_lets_a_larger_p_overtake_a_smaller():
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     adjusted = stats.holm([0.5, float("nan"), 0.9])
     assert adjusted[0] == 1
     assert np.isnan(adjusted[1])
+
+
+def few_draws(seeds, clips):
+    return Resamples.draw(seeds, clips, 50, np.random.default_rng(0))
+
+
+def test_p_is_that_of_the_intervals_own_t_on_the_log_ratio():
+    clips = clips_of()
+    generator = np.random.default_rng(2)
+    arm, baseline = (positive_scores(generator, 4, clips) for _ in range(2))
+    found = stats.compare(arm, baseline, clips, few_draws(4, clips))
+    logs = np.log(arm / baseline)
+    spread = jackknife(stats.mean_of(logs), 4, clips)
+    expected = 2 * scipy.stats.t.sf(abs(logs.mean()) / spread.error, spread.degrees)
+    assert found.test.relative
+    assert found.p_value == pytest.approx(expected)
+
+
+def test_where_a_score_is_zero_the_difference_is_tested():
+    clips = clips_of()
+    baseline = positive_scores(np.random.default_rng(2), 4, clips)
+    arm = 0.5 * baseline
+    arm[0, 0] = 0.0
+    found = stats.compare(arm, baseline, clips, few_draws(4, clips))
+    assert not found.test.relative
+    assert found.test.value == pytest.approx(found.difference.value)
+    assert found.verdict is Verdict.BETTER
+    assert found.excluded[1] < 0
+
+
+def test_the_verdict_follows_the_adjusted_p_alone():
+    clips = clips_of()
+    baseline = positive_scores(np.random.default_rng(2), 4, clips)
+    found = stats.compare(0.5 * baseline, baseline, clips, few_draws(4, clips))
+    assert found.verdict is Verdict.BETTER
+    assert found.within(0.05, 3).verdict is Verdict.BETTER
+    assert found.within(0.051, 3).verdict is Verdict.NOT_SHOWN
+    assert found.within(np.nan, 3).verdict is Verdict.NOT_TESTABLE
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_seeds_say_nothing_of_training(seeds):
+    clips = clips_of()
+    baseline = positive_scores(np.random.default_rng(2), seeds, clips)
+    found = stats.compare(0.5 * baseline, baseline, clips, few_draws(seeds, clips))
+    assert found.verdict is Verdict.FEW_SEEDS
+    assert np.isnan(found.smallest_effect).all()
+
+
+def test_what_is_excluded_holds_zero_wherever_no_difference_is_shown():
+    clips = clips_of(strata=1)
+    generator = np.random.default_rng(3)
+    for _ in range(50):
+        family = [
+            stats.compare(positive_scores(generator, 3, clips), positive_scores(generator, 3, clips), clips,
+                          few_draws(3, clips))
+            for _ in range(4)
+        ]  # fmt: skip
+        adjusted = stats.holm([found.p_value for found in family])
+        for found, p in zip(family, adjusted, strict=True):
+            low, high = found.within(p, len(family)).excluded
+            if found.within(p, len(family)).verdict is Verdict.NOT_SHOWN:
+                assert low < 0 < high
+
+
+def test_benjamini_and_hochberg_pass_over_what_was_not_tested():
+    assert stats.benjamini_hochberg([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.04, 0.04])
+    adjusted = stats.benjamini_hochberg([0.04, float("nan")])
+    assert adjusted[0] == pytest.approx(0.04)
+    assert np.isnan(adjusted[1])
+    assert stats.benjamini_hochberg([]) == []
 
 
 def test_interquartile_mean_passes_over_outliers():

@@ -1,0 +1,176 @@
+"""What a command would do, before it does it: cells, time, memory, disk, and the smallest effect that it could show.
+
+Time, memory, disk and effect are those of cells of the same experiment, scale and shared settings that ran here; where
+there are none they are unknown, and said to be.
+"""
+
+from __future__ import annotations
+
+import heapq
+import statistics
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.cells.study import Study
+from experiments.records.cell_record import CellRecord, read_cells
+from experiments.records.identity import settings_hash
+from experiments.reporting.arms import Arm, arm_text, scores
+from experiments.reporting.formatting import two_ends
+from experiments.reporting.matrix import Matrix, build_matrix
+from experiments.statistics.bootstrap import jackknife
+from experiments.statistics.comparisons import log_ratio, mean_of
+from experiments.statistics.verdicts import FEWEST_SEEDS, WaldTest
+from lightning_modules.metrics.table import Metric
+
+UNKNOWN = "unknown: no cell of this experiment, scale and settings is complete here"
+# Of its own clock a cell that was interrupted tells also how long it lay still.
+LONGEST_WALL = 2.0
+
+
+def plan(studies: Sequence[Study], workers: int) -> str:
+    """Lines for a terminal.
+
+    Args:
+        studies: all cells of a command, of one comparison.
+        workers: cells at once.
+    """
+    first = studies[0]
+    states = {study.cell: _state(study) for study in studies}
+    to_go = [study for study in studies if states[study.cell] != "complete"]
+    records, note = _records(studies)
+    workers = min(workers, max(1, len(to_go)))
+    lines = [f"plan      {first.experiment['name']} at {first.scale}: {len(studies)} cells; nothing is started"]
+    for state in ("complete", "to resume", "to run"):
+        if named := [cell for cell, found in states.items() if found == state]:
+            lines.append(f"{state:<10}{len(named)}: {'; '.join(named)}")
+    lines.append(f"time      {_time(to_go, records, workers)}{note}")
+    lines.append(f"memory    {_memory(records, workers)}")
+    lines.append(f"disk      {_disk(records, len(to_go), Path(str(first.config['data']['cache_dir'])))}")
+    return "\n".join([*lines, f"effect    {_effect(studies, records)}"])
+
+
+def _records(studies: Sequence[Study]) -> tuple[list[CellRecord], str]:
+    """Complete cells of the comparison, those of these very settings where there are some, and else a note."""
+    first = studies[0]
+    complete = [
+        record
+        for record in read_cells(first.folder.parent)
+        if record.status == "complete" and (record.scale, record.study) == (first.scale, first.key)
+    ]
+    settings = {_without_seed(study.config) for study in studies}
+    alike = [record for record in complete if _settings_of(record) in settings]
+    return alike or complete, "" if alike or not complete else "; all of them with other settings than now"
+
+
+def _settings_of(record: CellRecord) -> str:
+    try:
+        return _without_seed(record.read_config())
+    except ValueError:  # a report leaves such a record out, too
+        return ""
+
+
+def _without_seed(config: dict[str, Any]) -> str:
+    return settings_hash(config | {"seed": 0})
+
+
+def _state(study: Study) -> str:
+    if study.is_complete():
+        return "complete"
+    try:
+        record = CellRecord.load(study.folder)
+    except ValueError:
+        return "to run"
+    begun = any((study.folder / "checkpoints").glob("*"))
+    return "to resume" if begun and not study.difference(record) else "to run"
+
+
+def _time(to_go: Sequence[Study], records: Sequence[CellRecord], workers: int) -> str:
+    if not to_go:
+        return "none: every cell is complete"
+    if not records:
+        return UNKNOWN
+    took: dict[str, list[float]] = {}
+    for record in records:
+        took.setdefault(arm_text(record.arm), []).append(seconds_of(record))
+    everywhere = [seconds for found in took.values() for seconds in found]
+    each = [statistics.median(took.get(arm_text(study.arm), everywhere)) for study in to_go]
+    minutes = _makespan(each, workers) / 60
+    like = sum(arm_text(study.arm) not in took for study in to_go)
+    told = f"about {minutes:.0f} min" if minutes >= 2 else f"about {60 * minutes:.0f} s"
+    told += f", {workers} at once: the median of the arm's complete cells ({len(records)} in all)"
+    return f"{told}; {like} of arms that have none like the other arms" if like else told
+
+
+def seconds_of(record: CellRecord) -> float:
+    """From a complete cell's start to its end; of one that lay still in between, training and test alone."""
+    worked = sum(record.durations.values())
+    wall = (datetime.fromisoformat(record.finished) - datetime.fromisoformat(record.started)).total_seconds()
+    return wall if worked <= wall <= LONGEST_WALL * worked else worked
+
+
+def _makespan(seconds: Sequence[float], workers: int) -> float:
+    """Until the last has ended when each starts, in order, as soon as a place is free.
+
+    >>> _makespan([3, 2, 2], 2)
+    4
+    """
+    ends: list[float] = [0] * workers
+    for each in seconds:
+        heapq.heapreplace(ends, ends[0] + each)
+    return max(ends)
+
+
+def _memory(records: Sequence[CellRecord], workers: int) -> str:
+    peaks = [record.peak_memory_gib for record in records if record.peak_memory_gib is not None]
+    if not peaks:
+        return UNKNOWN
+    return f"{max(peaks):.1f} GiB a cell, {workers * max(peaks):.1f} GiB for {workers} at once"
+
+
+def _disk(records: Sequence[CellRecord], cells: int, cache: Path) -> str:
+    held = (
+        f"the cache {cache} holds {_size(cache) / 1e6:.0f} MB" if cache.is_dir() else f"the cache {cache} is yet empty"
+    )
+    if not records:
+        return f"{UNKNOWN}; {held}"
+    each = statistics.median(_size(record.folder) for record in records) / 1e6
+    return f"{cells * each:.0f} MB for {cells} cells of {each:.1f} MB; {held}"
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _effect(studies: Sequence[Study], records: Sequence[CellRecord]) -> str:
+    """The smallest change of each primary metric that four of five such experiments show, for the most varied arm."""
+    seeds = len({study.seed for study in studies})
+    if seeds < FEWEST_SEEDS:
+        return f"none can be shown with {seeds} seed{'' if seeds == 1 else 's'}: it takes {FEWEST_SEEDS}"
+    matrix = build_matrix(studies[0].experiment, records)
+    arms = len({arm_text(study.arm) for study in studies})
+    tests = max(1, (arms - 1) * len(matrix.primary))
+    told = []
+    for metric in matrix.primary:
+        known = [found for arm in matrix.others if (found := _smallest(matrix, arm, metric, seeds, tests)) is not None]
+        if known:
+            told.append(f"{metric.label} {two_ends(np.expm1([-max(known), max(known)]).tolist(), '%', ' / ')}")
+    if not told:
+        return "unknown: it takes two seeds of an arm and of the baseline that are complete here"
+    return f"{', '.join(told)} would be shown by four of five such experiments of {seeds} seeds and {tests} tests"
+
+
+def _smallest(matrix: Matrix, arm: Arm, metric: Metric, seeds: int, tests: int) -> float | None:
+    """As a log ratio; None where fewer than two seeds are paired, or a score is zero."""
+    baseline, paired = matrix.baseline_of(arm), matrix.paired_seeds(arm)
+    if baseline is None or len(paired) < 2 or not (arm.has(metric) and baseline.has(metric)):
+        return None
+    logs = log_ratio(scores(arm, metric, paired), scores(baseline, metric, paired))
+    spread = jackknife(mean_of(logs), len(paired), matrix.clips)
+    if not spread.error > 0 or not np.isfinite(spread.clips):
+        return None
+    error, degrees = spread.planned(len(paired), seeds, matrix.clips.num_foregrounds)
+    return WaldTest(0.0, error, degrees, True).smallest_effect(tests)

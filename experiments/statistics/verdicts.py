@@ -1,0 +1,110 @@
+"""What may be said of one arm against another: the test, its power, and the words.
+
+There is one verdict a comparison. Its p is of the interval's own t: a Wald test with the standard error that knows
+seeds and people, adjusted within the family of comparisons that the experiment declares. `python -m
+tests.campaigns.headlines` simulates how often an experiment without an effect gets a headline, and how often an effect
+is found, beside what `WaldTest.power` predicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from scipy import stats
+
+ALPHA = 0.05  # of a family of comparisons
+POWER = 0.8
+FEWEST_SEEDS = 3  # from which training is spoken of
+
+
+class Verdict(StrEnum):
+    """What a comparison says; the value is how it is written."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    SAME = "the same within ±2 %"
+    NOT_SHOWN = "no difference shown"
+    FEW_SEEDS = "nothing is said of training"
+    NOT_TESTABLE = "not testable"
+
+
+class ClaimVerdict(StrEnum):
+    """What comparisons say of a claim."""
+
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    NOT_TESTABLE = "not testable here"
+
+
+# Of a claim, what each verdict that it could expect is refuted by.
+_REFUTED = {
+    Verdict.BETTER: {Verdict.WORSE, Verdict.SAME},
+    Verdict.WORSE: {Verdict.BETTER, Verdict.SAME},
+    Verdict.SAME: {Verdict.BETTER, Verdict.WORSE},
+}
+
+
+def judge_claim(found: Iterable[tuple[Verdict, Verdict]]) -> ClaimVerdict:
+    """What pairs of an expected verdict (better, worse or the same) and the found one say of a claim.
+
+    One that is refuted contradicts it; it is supported if all are as expected, and there are some.
+
+    >>> judge_claim([(Verdict.BETTER, Verdict.BETTER), (Verdict.BETTER, Verdict.NOT_SHOWN)])
+    <ClaimVerdict.NOT_TESTABLE: 'not testable here'>
+    """
+    pairs = list(found)
+    if any(verdict in _REFUTED[expected] for expected, verdict in pairs):
+        return ClaimVerdict.CONTRADICTED
+    if pairs and all(expected is verdict for expected, verdict in pairs):
+        return ClaimVerdict.SUPPORTED
+    return ClaimVerdict.NOT_TESTABLE
+
+
+@dataclass(frozen=True)
+class WaldTest:
+    """A figure that is zero without an effect, against its standard error.
+
+    Attributes:
+        value: mean log ratio of the scores, or their mean difference.
+        error: its standard error; NaN where none can be had.
+        degrees: of freedom of `error`.
+        relative: whether `value` is a log ratio.
+    """
+
+    value: float
+    error: float
+    degrees: float
+    relative: bool
+
+    @property
+    def p(self) -> float:
+        """Two-sided; NaN without an error, 1 where nothing differs."""
+        if not np.isfinite(self.error):
+            return float("nan")
+        if self.error == 0:
+            return float(self.value == 0)
+        return float(2 * stats.t.sf(abs(self.value) / self.error, self.degrees))
+
+    def interval(self, tests: int = 1) -> tuple[float, float]:
+        """What `value` may truly be, at the level of a family of `tests` (Bonferroni)."""
+        width = self._critical(tests) * self.error
+        return self.value - width, self.value + width
+
+    def power(self, effect: float, tests: int = 1) -> float:
+        """The share of such experiments that would show a true `effect`, in the units of `value`."""
+        with np.errstate(divide="ignore"):
+            return float(stats.t.cdf(abs(effect) / np.float64(self.error) - self._critical(tests), self.degrees))
+
+    def smallest_effect(self, tests: int = 1) -> float:
+        """The effect whose `power` is 80 %, in the units of `value`.
+
+        Args:
+            tests: in the family: the level is that of Holm's first step, which no other is stricter than.
+        """
+        return float((self._critical(tests) + stats.t.ppf(POWER, self.degrees)) * self.error)
+
+    def _critical(self, tests: int) -> float:
+        return float(stats.t.isf(ALPHA / tests / 2, self.degrees))

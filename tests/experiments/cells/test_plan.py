@@ -1,0 +1,100 @@
+"""What a command would do is told from the cells that ran."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from experiments.cells.plan import plan, seconds_of
+from experiments.cells.study import Study
+from experiments.records.cell_record import CellRecord, write_config
+
+CONFIG = {"model": {"brm": True}, "data": {"cache_dir": "nowhere"}}
+
+
+@dataclass
+class Cell:
+    """What a plan asks of a study."""
+
+    folder: Path
+    arm: dict[str, Any]
+    seed: int
+    experiment: dict[str, Any]
+    complete: bool = False
+    scale: str = "tiny"
+    key: str = ""
+    config: dict[str, Any] = field(default_factory=lambda: CONFIG)
+
+    @property
+    def cell(self) -> str:
+        return self.folder.name
+
+    def is_complete(self) -> bool:
+        return self.complete
+
+    def difference(self, record: CellRecord) -> str:
+        return "" if record.config_hash == "0123456789ab" else "the record is of another config"
+
+
+@pytest.fixture
+def planned(make_cell: Callable[..., CellRecord], experiment: dict[str, Any], tmp_path: Path) -> Callable[..., str]:
+    """The plan for both arms, of which the first seeds are complete: each in ten minutes, with 1.5 GiB."""
+
+    def lines(seeds: int, complete: int, workers: int = 2, config: dict[str, Any] = CONFIG, effect: float = 1.1) -> str:
+        cells = []
+        for seed in range(seeds):
+            for brm in (True, False):
+                name = f"model.brm={str(brm).lower()},seed={seed}"
+                cell = Cell(tmp_path / "outputs" / name, {"model.brm": brm}, seed, experiment, seed < complete)
+                cells.append(cell)
+                if seed < complete:
+                    done = make_cell({"model.brm": brm}, seed, effect=effect if brm else 1.0, clips=8, frames=3)
+                    write_config(done.folder / "config.yaml", config | {"seed": seed})
+                    done.save()
+        return plan(cast(list[Study], cells), workers)
+
+    return lines
+
+
+def test_time_memory_and_effect_are_those_of_the_cells_that_ran(planned: Callable[..., str]) -> None:
+    told = planned(seeds=5, complete=3)
+    assert "complete  6: model.brm=true,seed=0; " in told
+    assert "to run    4: model.brm=true,seed=3; model.brm=false,seed=3; " in told
+    assert "time      about 20 min, 2 at once" in told
+    assert "other settings" not in told
+    assert "memory    1.5 GiB a cell, 3.0 GiB for 2 at once" in told
+    assert "would be shown by four of five such experiments of 5 seeds and 2 tests" in told
+
+
+def test_cells_of_other_settings_are_told_to_be_such(planned: Callable[..., str]) -> None:
+    told = planned(seeds=3, complete=1, config=CONFIG | {"model": {"brm": False}})
+    assert "; all of them with other settings than now" in told
+
+
+def test_what_nothing_is_known_of_is_said_to_be_unknown(planned: Callable[..., str]) -> None:
+    told = planned(seeds=3, complete=0)
+    assert told.count("unknown: no cell of this experiment, scale and settings is complete here") == 3
+    assert "effect    unknown: it takes two seeds" in told
+
+
+def test_a_cell_that_was_cut_off_is_resumed_and_one_of_another_config_is_not(
+    tmp_path: Path, experiment: dict[str, Any]
+) -> None:
+    cells = []
+    for number, config_hash in enumerate(("0123456789ab", "ba9876543210")):
+        cell = Cell(tmp_path / "outputs" / f"seed={number}", {}, number, experiment)
+        (cell.folder / "checkpoints").mkdir(parents=True)
+        (cell.folder / "checkpoints" / "last.ckpt").touch()
+        CellRecord(cell.folder, cell=cell.cell, config_hash=config_hash, scale="tiny").save()
+        cells.append(cell)
+    told = plan(cast(list[Study], cells), 1)
+    assert "to resume 1: seed=0\n" in told
+    assert "to run    1: seed=1\n" in told
+
+
+def test_a_cell_that_lay_still_is_counted_by_its_work(tmp_path: Path) -> None:
+    at = {"started": "2026-01-01T00:00:00+00:00", "durations": {"train_seconds": 400.0, "test_seconds": 20.0}}
+    assert seconds_of(CellRecord(tmp_path, finished="2026-01-01T00:10:00+00:00", **at)) == 600  # type: ignore[arg-type]
+    assert seconds_of(CellRecord(tmp_path, finished="2026-01-01T09:10:00+00:00", **at)) == 420  # type: ignore[arg-type]
