@@ -247,7 +247,7 @@ def _finding(contrast: Contrast, row: Row) -> Finding:
         return Finding.TOO_FEW
     direction = _direction(contrast, row)
     if contrast.expect == "same":
-        same = row["equivalent"] == "True"
+        same = row.get("equivalent") == "True"
         return Finding.SUPPORTED if same else Finding.CONTRADICTED if direction else Finding.NOT_SHOWN
     if not direction:
         return Finding.NOT_SHOWN
@@ -257,7 +257,7 @@ def _finding(contrast: Contrast, row: Row) -> Finding:
 def _direction(contrast: Contrast, row: Row) -> str:
     """What is shown of the arm: "better", "worse", or "" for neither."""
     if not contrast.state:
-        return {"helps": "better", "hurts": "worse"}.get(row["verdict"], "")
+        return {"helps": "better", "hurts": "worse"}.get(row.get("verdict", ""), "")
     change = _change(contrast, row)
     if not (change.low > 0 or change.high < 0):
         return ""
