@@ -43,6 +43,7 @@ from experiments.records.locks import lock_cell, lock_owner
 from experiments.records.tables import read_table
 from experiments.records.world import describe_hardware, now, peak_memory_gib
 from experiments.scoring.evaluation import evaluate_clip
+from experiments.scoring.media import ClipMedia
 from experiments.scoring.plan import Plan
 from experiments.scoring.progress import ClipProgress
 from experiments.scoring.trained_data import data_overrides, take_data, trained_config
@@ -165,13 +166,13 @@ def score_clips(plan: Plan, numbers: Sequence[int], rank: int = 0, ranks: int = 
     Raises:
         ValueError: a clip's data changed meanwhile, or the memory is too small.
     """
-    first_of_stratum = {clip.stratum: i for i, clip in reversed(list(enumerate(plan.clips)))}
+    strata = [clip.stratum for clip in plan.clips]
     num_frames = sum(plan.clips[i].num_frames for i in numbers)
     share = "" if ranks == 1 else f" of process 1 of {ranks}"
     with ClipProgress(len(numbers), num_frames, f"clips{share}", shown=rank == 0) as progress:
         for i in numbers:
             clip = plan.clips[i]
-            media = plan.folder / "media" if first_of_stratum[clip.stratum] == i else None
+            media = ClipMedia.of(plan.folder / "media", clip, strata[:i].count(clip.stratum))
             try:
                 table = evaluate_clip(
                     plan.net, clip, plan.device, plan.how, plan.scoring, media=media, progress=progress.add_frames

@@ -42,11 +42,12 @@ from experiments.reporting.formatting import Table
 from experiments.reporting.ledger import SCALES, of_experiment
 from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.reporting.memory import memory_sentences, memory_table
-from experiments.reporting.pages import render
-from experiments.reporting.panels import matte_panels
+from experiments.reporting.pages import render, slug
+from experiments.reporting.panels import first_panel, matte_panels
 from experiments.reporting.reference import against_reference
 from experiments.reporting.training import training_table
 from experiments.reporting.verdicts import claim_sentence, headline
+from experiments.reporting.viewer import viewer
 from experiments.reporting.wandb_report import is_online, send_report
 
 LINE, ANSWER_SENTENCES = 110, 6  # of a terminal
@@ -108,7 +109,8 @@ def write_report(
     content = {
         "experiment": {"question": "", "claim": "", "source": ""} | experiment,
         "scale": scale,
-        "finished": max((cell.finished for cell in cells), default=""),
+        "subtitle": provenance.subtitle(matrix, cells),
+        "cost": provenance.cost_sentence(matrix),
         "claims": of_experiment(str(experiment["name"]), output / "scores.csv") if scale in SCALES else [],
         "verdict": verdict,
         "notes": matrix.notes,
@@ -121,7 +123,9 @@ def write_report(
         "facts": provenance.how_measured(matrix, analysis),
         "images": {image.name.partition(".")[0]: image for image in images if not image.name.startswith("panel")},
         "panels": [image for image in images if image.name.startswith("panel")],
+        "viewer": viewer(matrix),
     }
+    content["contents"] = _contents(content)
     for image in images:
         write_file(output / "figures" / image.name, image.data)
     write_file(output / "answer.txt", _answer(matrix, [*found[:ANSWER_SENTENCES], *filter(None, [claim])]).encode())
@@ -132,6 +136,17 @@ def write_report(
         if path.name not in {image.name for image in images}:
             path.unlink()  # left by an earlier report, which had more figures
     return output / "report.html"
+
+
+def _contents(content: dict[str, Any]) -> list[tuple[str, str]]:
+    """The places of the page and their titles, in order."""
+    shown = [("claims", "Published claims", content["claims"]), ("notes", "To know first", content["notes"])]
+    shown += [(slug(table.title), table.title, table.rows) for table in (content["unused"], *content["results"])]
+    shown += [("mattes", "Mattes", content["viewer"] or content["panels"])]
+    others = (content["strata"], content["flow"], content["settling"], *content["details"])
+    shown += [(slug(table.title), table.title, table.rows) for table in others]
+    shown += [("measured", "How it was measured", content["facts"])]
+    return [(place, title) for place, title, there in shown if there]
 
 
 def _answer(matrix: Matrix, verdict: Sequence[str]) -> str:
@@ -180,6 +195,8 @@ def _images(matrix: Matrix, analysis: Analysis) -> list[Image]:
         forest = plots.strata_forest(matrix, analysis, primary)
         figures["strata"] = ("Change against the baseline by stratum, with 95 % intervals.", forest)
     images = [Image(f"{name}.png", caption, plots.png(figure)) for name, (caption, figure) in figures.items() if figure]
+    if first := first_panel(matrix):
+        images.append(Image("mattes.jpg", "Frames of one test clip, from the first to the last.", plots.jpeg(first)))
     size = sum(len(image.data) for image in images)
     panels = matte_panels(matrix)
     for place, (clip, figure) in enumerate(panels.items()):

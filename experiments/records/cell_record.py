@@ -1,9 +1,10 @@
 """Run records: what one cell of an experiment leaves on disk, and how it is read back.
 
 `outputs/EXP/CELL/` holds `config.yaml`, `record.json`, `metrics.parquet`, `memory.parquet` of nets with a state,
-`baselines.parquet`, `history_STAGE.csv` and `media/`. Every file is written under a temporary name and moved into
-place, so a reader sees the old file or the new one, never half of one. A complete record holds the checksums of its
-files and of itself.
+`baselines.parquet`, `history_STAGE.csv` and `media/`: of test clips STRATUM__CLIP__LAYER.webp, the first `SHEET_FRAMES`
+frames in a row, and of some a few frames as .png and an .mp4. Every file is written under a temporary name and moved
+into place, so a reader sees the old file or the new one, never half of one. A complete record holds the checksums of
+its files and of itself.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ STATUSES = ("running", "complete", "failed")
 BASELINES = "baselines.parquet"
 MEMORY = "memory.parquet"
 WEIGHTS = "model.pt"
+SHEET_FRAMES = 48
 CHECKED_FILES = ("config.yaml", "metrics.parquet", MEMORY, BASELINES, "history_*.csv", WEIGHTS)
 
 

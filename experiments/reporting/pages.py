@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
+SHOWN_AT_ONCE = 4  # sentences of an answer; the others are folded
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -21,7 +23,8 @@ def render(template: str, content: dict[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["markdown"] = markdown_text
+    environment.globals["SHOWN_AT_ONCE"] = SHOWN_AT_ONCE
+    environment.filters |= {"markdown": markdown_text, "slug": slug, "paper_links": paper_links}
     return environment.get_template(template).render(content)
 
 
@@ -33,3 +36,22 @@ def markdown_text(text: object) -> str:
     """
     escaped = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(re.sub(r"([\\`*|])", r"\\\1", escaped).replace("](", "]\\(").split())
+
+
+def slug(text: str) -> str:
+    """Text as the name of a place in a page.
+
+    >>> slug("Over time"), slug("ξ & more")
+    ('over-time', 'ξ-more')
+    """
+    return re.sub(r"\W+", "-", text.lower()).strip("-")
+
+
+def paper_links(text: str) -> Markup:
+    """Text for HTML in which each arXiv number leads to its paper.
+
+    >>> paper_links("a <b> (arXiv 2109.11818)")
+    Markup('a &lt;b&gt; (<a href="https://arxiv.org/abs/2109.11818">arXiv 2109.11818</a>)')
+    """
+    link = r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>'
+    return Markup(re.sub(r"arXiv (\d{4}\.\d{5})", link, str(escape(text))))

@@ -14,7 +14,7 @@ from experiments.reporting.matrix import Matrix
 from experiments.reporting.plots import WIDTH_INCHES, figure_of_height, plain
 from experiments.statistics.bootstrap import FloatArray
 
-MAX_PANELS = 8
+MAX_PANELS, MAX_ARMS_FIRST = 8, 4
 STRIPS = {
     "frame": "input",
     "alpha_true": "true alpha",
@@ -31,27 +31,47 @@ def matte_panels(matrix: Matrix) -> dict[str, Figure]:
 
     Each arm shows its lowest seed. Clips are taken evenly from the sorted names, eight at most.
     """
-    folders = [arm.cells[0].folder / "media" for arm in matrix.arms]
-    clips = [
-        {path.name.removesuffix("__alpha_pred.png") for path in folder.glob("*__alpha_pred.png")} for folder in folders
-    ]
-    shared = sorted(set.intersection(*clips)) if clips else []
+    shared = _shared_clips(matrix)
     step = max(1, -(-len(shared) // MAX_PANELS))
     panels = {}
     for clip in shared[::step]:
-        rows = _panel_rows(matrix.arms, folders, clip)
+        rows = [*_matte_rows(matrix.arms, clip), *_memory_rows(matrix.arms, clip)]
         if rows:
             panels[clip] = _panel(clip.replace("__", " · "), rows)
     return panels
 
 
-def _panel_rows(arms: Sequence[Arm], folders: Sequence[Path], clip: str) -> list[tuple[str, FloatArray]]:
+def first_panel(matrix: Matrix) -> Figure | None:
+    """Mattes of the last clip alone, for the head of a page; None where no pictures are."""
+    shared = _shared_clips(matrix)
+    rows = _matte_rows(matrix.arms[:MAX_ARMS_FIRST], shared[-1]) if shared else []
+    return _panel(shared[-1].replace("__", " · "), rows) if rows else None
+
+
+def _shared_clips(matrix: Matrix) -> list[str]:
+    clips = [
+        {path.name.removesuffix("__alpha_pred.png") for path in folder.glob("*__alpha_pred.png")}
+        for folder in _folders(matrix.arms)
+    ]
+    return sorted(set.intersection(*clips)) if clips else []
+
+
+def _folders(arms: Sequence[Arm]) -> list[Path]:
+    return [arm.cells[0].folder / "media" for arm in arms]
+
+
+def _matte_rows(arms: Sequence[Arm], clip: str) -> list[tuple[str, FloatArray]]:
+    folders = _folders(arms)
     rows = [_first(folders, clip, kind) for kind in FIRST_ROWS]
     rows += [_strip(folder, clip, "alpha_pred", arm.label) for arm, folder in zip(arms, folders, strict=True)]
+    return [row for row in rows if row is not None]
+
+
+def _memory_rows(arms: Sequence[Arm], clip: str) -> list[tuple[str, FloatArray]]:
+    folders = _folders(arms)
     restored = [_strip(folder, clip, kind, arm.label) for arm, folder in zip(arms, folders, strict=True)
                 for kind in LAST_ROWS]  # fmt: skip
-    if any(restored):
-        rows += [_first(folders, clip, "background_true"), *restored]
+    rows = [_first(folders, clip, "background_true"), *restored] if any(restored) else []
     return [row for row in rows if row is not None]
 
 

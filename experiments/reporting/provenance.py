@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import yaml
@@ -42,6 +43,39 @@ def cost_table(matrix: Matrix) -> Table:
     note += "Times of cells that ran side by side on one machine share it: compare them with care."
     columns = ["Arm", "Parameters", "GMACs per frame", "ms per frame", "Training (min)", "Peak memory (GiB)"]
     return Table("Cost", columns, rows, note)
+
+
+def cost_sentence(matrix: Matrix) -> str:
+    """What the arms cost, in a line; "" where nothing was measured."""
+    told = []
+    for key, unit, decimals in (("parameters", "parameters", 0), ("milliseconds_per_frame", "ms a frame", 1)):
+        figures = [_median(cell.cost.get(key) for cell in arm.cells) for arm in matrix.arms]
+        known = sorted({number(figure, decimals) for figure in figures if figure is not None}, key=len)
+        if known:
+            told.append(f"{known[0]} {unit}" if len(known) == 1 else f"{known[0]} to {known[-1]} {unit}")
+    cells = [cell for arm in matrix.arms for cell in arm.cells]
+    if not told or not cells:
+        return ""
+    minutes = number(total_minutes(cells), 1)
+    return f"Cost: {', '.join(told)}; {len(cells)} cells, {minutes} minutes of training and testing, all added."
+
+
+def subtitle(matrix: Matrix, cells: Sequence[CellRecord]) -> str:
+    """How large the experiment is, in a line: scale, data, people, arms, seeds, steps, date."""
+    parts = [f"scale {scale}" for scale in sorted({cell.scale for cell in cells if cell.scale})]
+    if matrix.arms:
+        first = matrix.arms[0].cells[0]
+        source = _config(first, "data", "source", "test")
+        parts += [f"{source['name']} people".replace("_", " ")] if "name" in source else []
+        clips = matrix.clips
+        parts.append(f"{clips.num_foregrounds} people in {len(clips)} test clips of {len(clips.strata)} conditions")
+        seeds = sorted({len(arm.seeds) for arm in matrix.arms})
+        parts.append(f"{len(matrix.arms)} arms × {' to '.join(map(str, (seeds[0], seeds[-1])[: len(seeds)]))} seeds")
+        stages = [stage for stage in _config(first, "recipe", "stages").values() if isinstance(stage, dict)]
+        steps = sum(stage["steps"] for stage in stages if isinstance(stage.get("steps"), int))
+        parts += [f"{steps} training steps"] if steps else []
+    finished = max((cell.finished for cell in cells), default="")
+    return " · ".join(parts + ([f"last cell finished {finished[:10]}"] if finished else []))
 
 
 def _median(values: Iterable[float | None]) -> float | None:
@@ -99,14 +133,21 @@ def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
 
 def _scoring(cell: CellRecord) -> str:
     """How a cell's mattes were scored, as its config says; cells of experiments say nothing and score floats."""
-    try:
-        config = yaml.safe_load((cell.folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return ""
-    config = config if isinstance(config, dict) else {}
+    config = _config(cell)
     quantise = config.get("quantise", "none")
     scoring = FLOAT_SCORING if quantise == "none" else DISK_SCORING.format(quantise=quantise)
     return f"{scoring}; {UNKNOWN_REGION if config.get('region') == 'unknown' else WHOLE_FRAME}"
+
+
+def _config(cell: CellRecord, *groups: str) -> dict[str, Any]:
+    """The config of a cell, or a group of groups in it; empty where it cannot be read or has none."""
+    try:
+        config = yaml.safe_load((cell.folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    for group in groups:
+        config = config.get(group) if isinstance(config, dict) else None
+    return config if isinstance(config, dict) else {}
 
 
 def _data(cell: CellRecord) -> str:

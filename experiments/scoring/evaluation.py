@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torchvision.utils import flow_to_image
 
 from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
 from experiments.inference.streaming import Piece, Streaming, run_clip
-from experiments.scoring.movies import Movie
-from experiments.scoring.pictures import Strips
+from experiments.scoring.media import ClipMedia
 from lightning_modules.metrics.background import background_psnr
 from lightning_modules.metrics.frames import quantise
 from lightning_modules.metrics.scores import score_frames
@@ -155,7 +156,7 @@ def evaluate(
         how: the net is run; see `Streaming`.
         scoring: what is measured; see `Scoring`.
         decoder: decodes restored background features to an image, for its PSNR and its picture.
-        media: folder for strips and a video of the first clip of each stratum, or None.
+        media: folder for the pictures of `ClipMedia`, or None.
         progress: called with the number of clips done.
 
     Returns:
@@ -166,11 +167,11 @@ def evaluate(
     was_training = net.training
     net.to(device).eval()
     tables: list[pd.DataFrame] = []
-    pictured: set[str] = set()
+    seen: Counter[str] = Counter()
     for clip in clips:
-        folder = None if clip.stratum in pictured else media
-        pictured.add(clip.stratum)
-        tables.append(evaluate_clip(net, clip, device, how or Streaming(), scoring or Scoring(), decoder, folder))
+        kept = ClipMedia.of(media, clip, seen[clip.stratum])
+        seen[clip.stratum] += 1
+        tables.append(evaluate_clip(net, clip, device, how or Streaming(), scoring or Scoring(), decoder, kept))
         if progress is not None:
             progress(1)
     net.train(was_training)
@@ -184,26 +185,21 @@ def evaluate_clip(
     how: Streaming,
     scoring: Scoring,
     decoder: nn.Module | None = None,
-    media: Path | None = None,
+    media: ClipMedia | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """`evaluate` of one clip; the net is in eval mode and on `device`, `progress` is called with frames done."""
     scores = ClipScores(scoring, clip)
-    strips, movie = (None, None) if media is None else (Strips(clip.num_frames), Movie())
     with torch.inference_mode():
         for piece in run_clip(net, clip, how, device):
             restored = _restored_background(piece.output, decoder)
             scores.add(piece.batch, piece.output, _extras(piece, restored, clip.has_background))
-            if strips is not None and movie is not None:
-                layers = _layers(piece, restored, clip.has_background)
-                strips.add(piece.start, layers)
-                movie.add(piece.start, layers)
+            if media is not None:
+                media.add(piece.start, _layers(piece, restored, clip.has_background))
             if progress is not None:
                 progress(piece.output.alpha.shape[1])
-    if strips is not None and movie is not None and media is not None:
-        stem = media / f"{clip.stratum}__{clip.name}".replace("/", "-")
-        strips.write(stem)
-        movie.write(stem.with_name(f"{stem.name}.mp4"))
+    if media is not None:
+        media.write()
     return scores.table()
 
 
@@ -260,4 +256,6 @@ def _layers(piece: Piece, restored: Tensor | None, background_known: bool) -> di
             layers["background_true"] = batch.background[0]
         if restored is not None:
             layers["background_restored"] = restored[0] * output.aux["background_mask"][0]
+    if "flow" in output.aux:
+        layers["flow"] = flow_to_image(output.aux["flow"][0].float()) / 255
     return layers

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,19 +12,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datamodules.files.writing import write_file
+from experiments.records.cell_record import SHEET_FRAMES
 
-NUM_SHOWN = 5
-LONGEST_SIDE = 512  # of a frame in a strip, pixels: strips are looked at beside each other
+STRIP_FRAMES, STRIP_SIDE = 5, 512  # of a strip: frames, and their longest side in pixels
+SHEET_SIDE = 256  # of a sheet, whose frames follow each other
+WEBP_QUALITY = 85
 
 
 class Strips:
-    """A strip of frames for each layer of one clip, collected while the clip passes in pieces."""
+    """A row of frames for each layer of one clip, collected while the clip passes in pieces."""
 
-    def __init__(self, num_frames: int) -> None:
-        """Show `NUM_SHOWN` frames of a clip of `num_frames`, its first and last among them."""
-        shown = np.linspace(0, num_frames - 1, min(NUM_SHOWN, num_frames)).round().astype(int)
-        self.shown: set[int] = set(shown.tolist())
+    def __init__(self, shown: Iterable[int], longest_side: int = STRIP_SIDE) -> None:
+        """Show the frames of these numbers, none larger than `longest_side`."""
+        self.shown, self.longest_side = set(shown), longest_side
         self.frames: dict[str, list[Tensor]] = {}
+
+    @classmethod
+    def across(cls, num_frames: int) -> Self:
+        """A few frames of a clip of `num_frames`, its first and last among them."""
+        return cls(np.linspace(0, num_frames - 1, min(STRIP_FRAMES, num_frames)).round().astype(int).tolist())
+
+    @classmethod
+    def sheet(cls, num_frames: int) -> Self:
+        """The frames from the first on, for a viewer that plays them."""
+        return cls(range(min(SHEET_FRAMES, num_frames)), SHEET_SIDE)
 
     def add(self, start: int, layers: Mapping[str, Tensor]) -> None:
         """Keep what is shown of a piece that begins with frame `start`; layers (T, C, h, w) in [0, 1] by name."""
@@ -32,18 +43,18 @@ class Strips:
         shown = [t for t in range(num_frames) if start + t in self.shown]
         for name, layer in layers.items():
             kept = self.frames.setdefault(name, [])
-            kept += [_fit(layer[t : t + 1].float().cpu()) for t in shown]
+            kept += [_fit(layer[t : t + 1].float().cpu(), self.longest_side) for t in shown]
 
-    def write(self, stem: Path) -> None:
-        """Write STEM__LAYER.png for every layer, all at the size of the first one."""
+    def write(self, stem: Path, suffix: str = ".png") -> None:
+        """Write STEM__LAYER.SUFFIX for every layer, all at the size of the first one."""
         size = next(iter(self.frames.values()))[0].shape[-2:]
         for name, frames in self.frames.items():
-            write_picture(stem.with_name(f"{stem.name}__{name}.png"), strip(torch.cat(frames), size))
+            write_picture(stem.with_name(f"{stem.name}__{name}{suffix}"), strip(torch.cat(frames), size))
 
 
-def _fit(frame: Tensor) -> Tensor:
+def _fit(frame: Tensor, longest_side: int) -> Tensor:
     """(1, C, H, W), reduced to the longest side of a shown frame."""
-    ratio = LONGEST_SIDE / max(frame.shape[-2:])
+    ratio = longest_side / max(frame.shape[-2:])
     return frame if ratio >= 1 else F.interpolate(frame, scale_factor=ratio, mode="area")
 
 
@@ -55,9 +66,10 @@ def strip(frames: Tensor, size: Any) -> Tensor:
 
 
 def write_picture(path: Path, picture: Tensor) -> None:
-    """Write (3, H, W) in [0, 1] with 8 bits, in the format of the file's name (.png, .jpg), atomically."""
+    """Write (3, H, W) in [0, 1] with 8 bits, in the format of the file's name (.png, .jpg, .webp), atomically."""
     import cv2
 
     pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    _, data = cv2.imencode(path.suffix, pixels[..., ::-1])
+    options = [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY] if path.suffix == ".webp" else []
+    _, data = cv2.imencode(path.suffix, pixels[..., ::-1], options)
     write_file(path, data.tobytes())
