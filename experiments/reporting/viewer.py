@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from experiments.records.cell_record import SHEET_FRAMES
 from experiments.reporting.arms import Arm
 from experiments.reporting.averages import METRICS
@@ -53,7 +55,7 @@ def _choose(matrix: Matrix) -> list[_Shown]:
     if not matrix.arms:
         return []
     known = set.intersection(*({path.name for path in _media(arm).glob("*__alpha_pred.webp")} for arm in matrix.arms))
-    errors = sum(arm.frames.groupby(["stratum", "clip"])["mad"].mean() for arm in matrix.arms)
+    errors = pd.concat([arm.frames for arm in matrix.arms]).groupby(["stratum", "clip"])["mad"].mean()
     found = []
     for stratum, group in errors.sort_values().groupby("stratum", sort=False):
         names = [str(clip) for _, clip in group.index if f"{_stem(str(stratum), str(clip))}__alpha_pred.webp" in known]
