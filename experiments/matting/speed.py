@@ -193,7 +193,7 @@ def verdict(table: pd.DataFrame) -> str:
     slower = fps[["net", "codec"]].min(axis="columns")
     shares = (fps["all"] / slower).sort_values()
     cores = os.cpu_count() or 1
-    allowed = np.minimum(slower, 1e3 * cores / (cpu["net"] + cpu["codec"]))
+    allowed = slower.clip(upper=1e3 * cores / (cpu["net"] + cpu["codec"]))
     told = f"All reaches {shares.median():.0%} of the slower of net and codec ({shares.min():.0%} to {shares.max():.0%}"
     told += f" in {len(shares)} rounds; the goal is {GOAL:.0%})"
     return (
