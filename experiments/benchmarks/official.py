@@ -126,6 +126,8 @@ def build_background_matting_v2(code: Path, backbone: str = "resnet50", **option
 def build_onnx(path: Path, name: str, **options: Any) -> OfficialPair:
     """A net's published ONNX file, run by onnxruntime, and ours with the weights in it.
 
+    RVM's file refines at ratio 1, too, where its PyTorch code and ours have nothing to refine.
+
     Raises:
         ValueError: onnxruntime is missing, or it is no published file of that net.
     """
