@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import count as count_from
+from itertools import islice, pairwise
 from pathlib import Path
 
 import torch
@@ -115,6 +116,36 @@ class Camera:
                 yield last, torch.from_numpy(picture[..., ::-1].copy()).permute(2, 0, 1)
         finally:
             self.capture.release()
+
+
+class Loop:
+    """The first frames of a film again and again until its time is up, to see how long something lasts.
+
+    Attributes are those of `Footage`; like a camera it has no path, no sound and no known end.
+    """
+
+    path = None
+    num_frames = None
+    origin = Fraction(0)
+
+    def __init__(self, film: Footage, count: int, seconds: float) -> None:
+        """Show `count` frames at most of the film, for as many seconds from its first frame on."""
+        self.film, self.count, self.seconds = film, min(count, film.num_frames), seconds
+        self.size, self.time_base, self.rate = film.size, film.time_base, film.rate
+
+    def read(self, start: int = 0) -> Iterator[tuple[int, Tensor]]:
+        """Time, and (3, H, W) uint8, RGB; one frame at least. `start` is not heeded."""
+        end = time.monotonic() + self.seconds
+        step = max(round(1 / self.rate / self.time_base), 1)
+        length = self.film.times[self.count - 1] - self.film.times[0] + step
+        for turn in count_from(0):
+            for shown, frame in islice(self.film.read(), self.count):
+                yield turn * length + shown, frame
+                if time.monotonic() >= end:
+                    return
+
+
+Moving = Footage | Camera | Loop
 
 
 def open_footage(named: str, fps: float = 30) -> Footage | Camera:

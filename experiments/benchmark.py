@@ -6,8 +6,10 @@
     python -m experiments.benchmark nets weights=rvm_mobilenetv3      published weights by name
     python -m experiments.benchmark nets onnx=net.onnx                a net in an ONNX file
     python -m experiments.benchmark official --net rvm --code ~/RobustVideoMatting
+    python -m experiments.benchmark official --net weights=rvm_mobilenetv3_onnx --frames 300    the file beside our net
     python -m experiments.benchmark prm                               what patch refinement saves
     python -m experiments.benchmark metrics --code ~/RobustVideoMatting
+    python -m experiments.benchmark video --set input=me.mp4 weights=rvm_mobilenetv3 --minutes 60
     python -m experiments.benchmark train --set model=rvm scale=small trainer=gpu    where a training step's time goes
 
 Times hold for this machine, in this run. Each command says more with --help.
@@ -21,6 +23,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
@@ -30,6 +33,8 @@ from experiments.benchmarks.inputs import parse_size
 from experiments.benchmarks.subjects import parse_subject
 from experiments.benchmarks.variants import MODES, PRECISIONS, default_modes, runnable_precisions
 from experiments.command.errors import ends_with_one_line
+from experiments.matting import speed
+from experiments.matting.plan import plan_job
 from lightning_modules.nets import NETS
 
 
@@ -79,9 +84,12 @@ def make_parser() -> argparse.ArgumentParser:
     add.add_argument("--records", type=Path, metavar="outputs/EXP", help="run records: draw quality against speed")
 
     add = commands.add_parser("official", parents=[shared], help=official.__doc__, description=official.__doc__)
-    add.add_argument("--net", required=True, help=f"{', '.join(official.OFFICIAL_NETS)}; NAME:backbone=resnet50 …")
-    add.add_argument("--code", type=Path, required=True, metavar="DIR", help="a clone of the paper's repository")
+    add.add_argument("--net", required=True, help=_OFFICIAL_HELP)
+    add.add_argument(
+        "--code", type=Path, metavar="DIR | FILE", help="a clone of the paper's repository, or the published ONNX file"
+    )
     add.add_argument("--sizes", nargs="+", default=["512x288", "1920x1080"], metavar="WxH[@RATIO]")
+    add.add_argument("--frames", type=int, default=3, help="over which mattes are compared (default: %(default)s)")
     add.add_argument(
         "--variants", nargs="+", metavar="PRECISION:MODE", help="of ours (default: fp32:eager and the fastest)"
     )
@@ -96,12 +104,19 @@ def make_parser() -> argparse.ArgumentParser:
     add = commands.add_parser("train", parents=[shared], help=train.__doc__, description=train.__doc__)
     add.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the cell, as of `run`")
     add.add_argument("--steps", type=int, default=24, help="that are timed, of each stage (default: %(default)s)")
+
+    add = commands.add_parser("video", parents=[shared], help=speed.__doc__, description=speed.__doc__)
+    add.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings, as of `matte`: input=FILE …")
+    add.add_argument(
+        "--minutes", type=float, default=0, help="then all once more for so long, with memory (default: %(default)s)"
+    )
     return parser
 
 
 _NETS_HELP = (
     f"{', '.join(NETS)}; NAME:option=value,option=value; a model.pt; weights=NAME (default: all, with default options)"
 )
+_OFFICIAL_HELP = f"{', '.join(official.OFFICIAL_NETS)}; NAME:backbone=resnet50 …; weights=NAME of an ONNX file"
 _METRICS_HELP = "Our metrics beside those of RVM's evaluation scripts, on the same frames in the same run."
 
 
@@ -140,13 +155,15 @@ def run_nets(options: argparse.Namespace) -> None:
 def run_official(options: argparse.Namespace) -> None:
     """The command `official`."""
     subject = parse_subject(options.net)
+    code = options.code or subject.checkpoint
+    if code is None:
+        raise ValueError("--code must be given: a clone of the paper's repository, or the published ONNX file")
     fastest = "bf16" if "bf16" in runnable_precisions(options.device) else "fp32"
     variants = [parse_variant(text) for text in options.variants or ("fp32:eager", f"{fastest}:fastest")]
     sizes = [parse_size(text) for text in options.sizes]
+    given = (subject.name, subject.options, code, sizes, variants, options.device, options.seconds)
     with output.progress_bar("official code beside ours", len(sizes)) as advance:
-        tables = official.benchmark_official(
-            subject.name, subject.options, options.code, sizes, variants, options.device, options.seconds, advance
-        )
+        tables = official.benchmark_official(*given, advance, options.frames)
         table = _collect(tables, options.output, "official.csv")
     print(output.markdown(table, official.COLUMNS))
 
@@ -183,12 +200,28 @@ def run_train(options: argparse.Namespace) -> None:
     print(f"{output.markdown(table, train.COLUMNS)}\n\n{train.LEGEND}")
 
 
+def run_video(options: argparse.Namespace) -> None:
+    """The command `video`."""
+    named = f"device={options.device.type}"
+    with TemporaryDirectory() as folder:
+        job = plan_job([named, *options.set, f"output={folder}"])
+        with output.progress_bar("the net alone", speed.ROUNDS * 3 + 1) as advance:
+            table = _collect(speed.benchmark_video(job, options.seconds, advance), options.output, "video.csv")
+        middle = table.groupby("what", sort=False).median().reset_index()
+        print(f"{output.markdown(middle, speed.COLUMNS)}\n\n{speed.verdict(table)}\n\n{speed.LEGEND}", flush=True)
+        if options.minutes:
+            minutes = speed.Trial(job).together(60 * options.minutes, shown=True).minutes()
+            minutes = _collect([minutes], options.output, "video_memory.csv")
+            print(f"\n{output.markdown(minutes, speed.MEMORY_COLUMNS)}\n\n{speed.growth(minutes)}")
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "nets": run_nets,
     "official": run_official,
     "prm": run_prm,
     "metrics": run_metrics,
     "train": run_train,
+    "video": run_video,
 }
 
 

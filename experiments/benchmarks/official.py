@@ -1,6 +1,7 @@
 """A published module beside ours: the same weights, the same frames, the same run.
 
-The module is built from the user's own clone of the paper's repository; nothing of it is kept here.
+The module is built from the user's own clone of the paper's repository; nothing of it is kept here. Where a net is
+published as an ONNX file, that file is run by onnxruntime beside our net with its weights.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -22,9 +24,11 @@ from experiments.benchmarks.nets import channels_last, make_step
 from experiments.benchmarks.output import Columns
 from experiments.benchmarks.timing import Times, interleave, load_average, ratio_interval, warm_up
 from experiments.benchmarks.variants import make_variant, precision_context, wants_channels_last
+from experiments.inference.onnx_nets import load_onnx
 from lightning_modules.nets.blocks import crop, pad_to_multiple, resize
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.official import load_official
+from lightning_modules.nets.onnx_files import is_onnx
 
 COLUMNS: Columns = {
     "net": ("net", ""),
@@ -38,14 +42,17 @@ COLUMNS: Columns = {
     "cpu_ratio": ("in CPU time", ".2f"),
     "calls": ("calls", "d"),
     "official_difference": ("largest difference: from official", ".1e"),
+    "official_mean": ("mean", ".1e"),
     "fp32_difference": ("from our fp32 eager", ".1e"),
+    "fp32_mean": ("mean", ".1e"),
+    "compared": ("over frames", "d"),
     "load": ("load", ".1f"),
 }
-_FRAMES = 3  # that are compared, and given in turn
+_FRAMES = 3  # that are given in turn
 
 
 class OfficialPair(NamedTuple):
-    """One system twice, with the same random weights, both in eval mode on the CPU.
+    """One system twice, with the same weights, both in eval mode on the CPU.
 
     Attributes:
         module: theirs.
@@ -114,6 +121,23 @@ def build_background_matting_v2(code: Path, backbone: str = "resnet50", **option
         module.decoder.conv4.bias[4] += 0.5
     net = with_weights_of(module, "background_matting_v2", backbone=backbone, **options)
     return OfficialPair(module.eval(), step, net)
+
+
+def build_onnx(path: Path, name: str, **options: Any) -> OfficialPair:
+    """A net's published ONNX file, run by onnxruntime, and ours with the weights in it.
+
+    RVM's file refines at ratio 1, too, where its PyTorch code and ours have nothing to refine.
+
+    Raises:
+        ValueError: onnxruntime is missing, or it is no published file of that net.
+    """
+    net, file = load_official(name, path, **options), load_onnx(path)
+
+    def step(frame: Tensor, state: Any, plate: Tensor, ratio: float) -> tuple[Tensor, Any]:
+        output = file.matte(frame[:, None], state, plate[:, None], downsample_ratio=ratio)
+        return output.alpha[:, 0], output.state
+
+    return OfficialPair(file, step, net)
 
 
 # Name of a net → (path of a clone, options of the net as in `build_net`) → the pair.
@@ -189,6 +213,7 @@ def benchmark_official(
     device: torch.device,
     seconds: float,
     progress: Callable[[str], None],
+    compared: int = _FRAMES,
 ) -> Iterator[pd.DataFrame]:
     """The official module in float32 and eager mode beside variants of ours: a table per size, a row a variant.
 
@@ -198,31 +223,40 @@ def benchmark_official(
     Args:
         name: of `OFFICIAL_NETS`.
         options: of the net, on both sides.
-        code: a clone of the paper's repository.
+        code: a clone of the paper's repository, or a published ONNX file.
         sizes: of the frames.
         variants: of ours, (precision, mode).
         device: where.
         seconds: of timing for each work and size; half as much for its warm-up.
         progress: called after each size.
+        compared: frames of a clip over which mattes are compared, each side with the states that it gave itself.
 
     Raises:
-        ValueError: no such pair, or `code` is no clone of that system.
+        ValueError: no such pair, or `code` is no clone of that system and no such file.
     """
-    if name not in OFFICIAL_NETS:
+    if is_onnx(code):
+        pair = build_onnx(code, name, **options)
+    elif name in OFFICIAL_NETS:
+        pair = OFFICIAL_NETS[name](code, **options)
+    else:
         raise ValueError(f"no official code is known for {name!r}; there is some for {', '.join(OFFICIAL_NETS)}")
-    pair = OFFICIAL_NETS[name](code, **options)
     pair.module.to(device)
     pair.net.to(device)
     label = ":".join([name, *(f"{key}={value}" for key, value in options.items())])
     for size in sizes:
         with torch.inference_mode():
-            yield _measure(pair, size, variants, device, seconds).assign(net=label)
+            yield _measure(pair, size, variants, device, seconds, compared).assign(net=label)
         progress(f"{size} done")
         torch._dynamo.reset()
 
 
 def _measure(
-    pair: OfficialPair, size: Size, variants: Sequence[tuple[str, str]], device: torch.device, seconds: float
+    pair: OfficialPair,
+    size: Size,
+    variants: Sequence[tuple[str, str]],
+    device: torch.device,
+    seconds: float,
+    compared: int,
 ) -> pd.DataFrame:
     ratio = size.ratio if pair.fixed_ratio is None else pair.fixed_ratio
     clip = MovingPortrait(size.height, size.width, device)
@@ -233,25 +267,42 @@ def _measure(
             alpha, state = pair.step(frame[:, 0], state, clip.plate, ratio)
         return alpha[:, None], state
 
-    def stream_of(precision: str, mode: str) -> Stream:
-        step: Step = make_step(make_variant(pair.net, mode), clip.plate[:, None], ratio, precision)
-        return Stream(step, [channels_last(frame) for frame in frames] if wants_channels_last(mode) else frames)
+    def step_of(precision: str, mode: str) -> Step:
+        step = make_step(make_variant(pair.net, mode), clip.plate[:, None], ratio, precision)
+        return (lambda frame, state: step(channels_last(frame), state)) if wants_channels_last(mode) else step
 
-    works = [Stream(official_step, frames), *(stream_of(*variant) for variant in variants)]
-    plain = stream_of("fp32", "eager")
-    mattes = [[work().float() for _ in frames] for work in [*works, plain]]
+    steps = [step_of(*variant) for variant in variants]
+    differences = _differences(steps, (official_step, step_of("fp32", "eager")), clip, compared)
+    works = [Stream(step, frames) for step in (official_step, *steps)]
     for work in works:
         warm_up(work, device, seconds / 2)
     theirs, *ours = interleave(works, device, seconds * len(works))
     rows = []
-    for (precision, mode), times, alphas in zip(variants, ours, mattes[1:-1], strict=True):
-        differences = (_largest_difference(alphas, others) for others in (mattes[0], mattes[-1]))
-        row = {"size": str(size._replace(ratio=ratio)), "variant": f"{precision} {mode}"}
-        rows.append(row | _compare(theirs, times) | dict(zip(_DIFFERENCES, differences, strict=True)))
+    for (precision, mode), times, found in zip(variants, ours, differences, strict=True):
+        row = {"size": str(size._replace(ratio=ratio)), "variant": f"{precision} {mode}", "compared": compared}
+        rows.append(row | _compare(theirs, times) | found)
     return pd.DataFrame(rows)
 
 
-_DIFFERENCES = ("official_difference", "fp32_difference")
+def _differences(
+    steps: Sequence[Step], references: tuple[Step, Step], clip: MovingPortrait, num_frames: int
+) -> list[dict[str, float]]:
+    """Of the mattes of each step from those of the official code and of our float32: the largest and the mean."""
+    runs = [*references, *steps]
+    states: list[Any] = [None] * len(runs)
+    found: list[dict[str, float]] = [defaultdict(float) for _ in steps]
+    for t in range(num_frames):
+        frame = clip.frame(t)[:, None]
+        mattes = []
+        for k, run in enumerate(runs):
+            alpha, states[k] = run(frame, states[k])
+            mattes.append(alpha.float().clone())  # a compiled step may use its memory again
+        for told, alpha in zip(found, mattes[2:], strict=True):
+            for name, other in zip(("official", "fp32"), mattes[:2], strict=True):
+                away = (alpha - other).abs()
+                told[f"{name}_difference"] = max(told[f"{name}_difference"], away.max().item())
+                told[f"{name}_mean"] += away.mean().item() / num_frames
+    return found
 
 
 def _compare(theirs: Times, ours: Times) -> dict[str, float]:
@@ -266,7 +317,3 @@ def _compare(theirs: Times, ours: Times) -> dict[str, float]:
         "calls": len(ours.wall),
         "load": load_average(),
     }
-
-
-def _largest_difference(alphas: Sequence[Tensor], others: Sequence[Tensor]) -> float:
-    return max(float((alpha - other).abs().max()) for alpha, other in zip(alphas, others, strict=True))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datamodules.files.encoding import join_segments, write_segment
 from datamodules.files.pictures import write_png
-from datamodules.footage import Camera, Footage
+from datamodules.footage import Camera, Moving
 from experiments.inference.streaming import Streaming
 from experiments.matting.looks import Painter, Target
 from experiments.matting.pipeline import Piece, ahead, matted, stop_asked
@@ -46,7 +46,7 @@ class Job:
     """
 
     folder: Path
-    footage: Footage | Camera
+    footage: Moving
     net: MattingNet
     how: Streaming
     plate: Tensor | None
@@ -56,18 +56,19 @@ class Job:
     sound: bool
     settings: dict[str, Any]
 
-    def run(self, again: bool = False) -> bool:
+    def run(self, again: bool = False, bar: ClipProgress | None = None) -> bool:
         """Write the outputs, from where an earlier process stopped; false if it was stopped before the end.
 
         Args:
             again: what is complete is made anew.
+            bar: is told of frames as they are written; None for one of its own.
 
         Raises:
             ValueError: the folder cannot be written, is another's or is worked on, the video is damaged, or memory
                 or disk are full.
         """
         try:
-            return self._run(again)
+            return self._run(again, bar)
         except torch.OutOfMemoryError as error:
             remedies = "chunk=1, precision=16-mixed or a smaller downsample_ratio="
             raise ValueError(f"{self.folder}: out of memory; give {remedies}, or device=cpu") from error
@@ -75,7 +76,7 @@ class Job:
             why = f"{self.folder} cannot be written ({error.strerror or error})"
             raise ValueError(f"{why}; make room there or give another output=, the same command then goes on") from None
 
-    def _run(self, again: bool) -> bool:
+    def _run(self, again: bool, bar: ClipProgress | None) -> bool:
         earlier = Earlier.read(self.folder)
         self._refuse_what_would_be_lost(earlier, again)
         progress = Progress(self.folder, self.settings)
@@ -92,7 +93,7 @@ class Job:
             if lock is None:
                 raise ValueError(f"{self.folder}: {lock_owner(progress.work)} works on it; wait for it or stop it")
             progress.begin(self.targets)
-            return self._matte(progress)
+            return self._matte(progress, bar)
 
     def _refuse_what_would_be_lost(self, earlier: Earlier | None, again: bool) -> None:
         taken = [target.place for target in self.targets if (self.folder / target.place).exists()]
@@ -101,7 +102,7 @@ class Job:
         if taken and not again and isinstance(self.footage, Camera):
             raise ValueError(f"{self.folder} holds an earlier recording; give another output=, or again=true")
 
-    def _matte(self, progress: Progress) -> bool:
+    def _matte(self, progress: Progress, bar: ClipProgress | None) -> bool:
         begin, before, total = time.monotonic(), len(progress.times), self.footage.num_frames
         height, width = self.footage.size
         length = "until Ctrl-C" if total is None else f"{total} frames"
@@ -110,10 +111,11 @@ class Job:
         pieces = matted(
             self.footage, self.net, self.how, self.plate, self.painter, before, progress.state
         )  # fmt: skip
+        bar = bar or ClipProgress(1, None if total is None else total - before, "videos")
         with stop_asked() as asked:
             try:
                 with (
-                    ClipProgress(1, None if total is None else total - before, "videos") as bar,
+                    bar,
                     closing(ahead(pieces)) as made,
                 ):
                     while not asked.is_set() and self._write_segment(progress, made, asked, bar):

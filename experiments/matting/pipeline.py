@@ -7,13 +7,13 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from queue import Full, Queue
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from datamodules.footage import Camera, Footage
+from datamodules.footage import Moving
 from experiments.inference.streaming import PIXELS_AT_ONCE, Streaming, run_frames
 from experiments.matting.looks import Painter
 from lightning_modules.nets.interface import MattingNet
@@ -39,7 +39,7 @@ class Piece:
 
 
 def matted(
-    footage: Footage | Camera,
+    footage: Moving,
     net: MattingNet,
     how: Streaming,
     plate: Tensor | None,
@@ -59,14 +59,18 @@ def matted(
         state: None at the first frame.
     """
     device = net.device
-    length = how.chunk or min(FRAMES_AT_ONCE, max(1, PIXELS_AT_ONCE // (footage.size[0] * footage.size[1])))
-    with closing(ahead(_chunks(footage, start, length))) as chunks:
+    with closing(ahead(chunks_of(footage, start, chunk_length(how, footage.size)))) as chunks:
         for times, frames in chunks:
             frames = frames.to(device)
             output = run_frames(net, frames[None].float() / 255, state, plate, how)
             state = output.state
             seconds = [float(time * footage.time_base) for time in times]
             yield Piece(times, painter.paint(frames, output, seconds), state)
+
+
+def chunk_length(how: Streaming, size: tuple[int, int]) -> int:
+    """How many frames of (height, width) are matted at once."""
+    return how.chunk or min(FRAMES_AT_ONCE, max(1, PIXELS_AT_ONCE // (size[0] * size[1])))
 
 
 def ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
@@ -115,8 +119,11 @@ def _offer(queue: Queue[Any], item: Any, closed: Event) -> bool:
 
 @contextmanager
 def stop_asked() -> Iterator[Event]:
-    """Is set by Ctrl-C or SIGTERM, once; another one ends the process as ever."""
+    """Is set by Ctrl-C or SIGTERM, once; another one ends the process as ever. Only the main thread hears of them."""
     asked = Event()
+    if current_thread() is not main_thread():
+        yield asked
+        return
 
     def ask(number: int, frame: Any) -> None:
         asked.set()
@@ -134,7 +141,8 @@ def stop_asked() -> Iterator[Event]:
         restore()
 
 
-def _chunks(footage: Footage | Camera, start: int, length: int) -> Generator[tuple[list[int], Tensor], None, None]:
+def chunks_of(footage: Moving, start: int, length: int) -> Generator[tuple[list[int], Tensor], None, None]:
+    """Footage from frame `start` on, `length` frames at once: their times, and (T, 3, H, W) uint8, RGB."""
     times: list[int] = []
     frames: list[Tensor] = []
     for time, frame in footage.read(start):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from datamodules.files.fingerprint import fingerprint
@@ -16,6 +17,9 @@ from datamodules.files.pictures import read_image
 from datamodules.footage import open_footage
 from datamodules.images import resize
 from datamodules.video import stream_frames
+from experiments.command.composing import CONFIGS, given_settings, refuse_missing_settings
+from experiments.command.quoting import quoted
+from experiments.inference.saved_nets import named_by_file
 from experiments.inference.streaming import Streaming
 from experiments.matting.job import Job
 from experiments.matting.looks import Backdrop, Painter, parse_targets
@@ -25,6 +29,26 @@ from lightning_modules.nets.pretrained import published_file
 
 STREAMING = ("chunk", "downsample_ratio", "upsampler", "precision")
 SAME_SHAPE = 0.01  # by which a plate's aspect may differ from the frames'
+
+
+def plan_job(words: Sequence[str]) -> Job:
+    """The job of a command line.
+
+    Args:
+        words: settings as of `experiments.matte`.
+
+    Raises:
+        ValueError: one is missing or unknown; see `make_job`.
+    """
+    from hydra import compose, initialize_config_dir
+
+    words = [quoted(word) for word in words]
+    given = given_settings(words)
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = compose("matte", overrides=[*words, *named_by_file(given)])
+    refuse_missing_settings(composed)
+    plain: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+    return make_job(plain, list(given))
 
 
 def make_job(plain: dict[str, Any], given: Sequence[str]) -> Job:

@@ -1,4 +1,5 @@
 from fractions import Fraction
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.footage import Camera, Footage, open_footage
+from datamodules.footage import Camera, Footage, Loop, open_footage
 from datamodules.video import read_frames, stream_frames
 from tests.datamodules.films import frame_times, write_film
 
@@ -80,3 +81,15 @@ def test_frames_of_a_camera_are_rgb_and_their_times_rise(monkeypatch: pytest.Mon
     assert pictures[0][:, 0, 0].tolist() == [3, 2, 1]
     with pytest.raises(ValueError, match="camera 1 gives no more pictures"):
         next(frames)
+
+
+def test_a_loop_goes_on_where_the_film_ends_until_its_time_is_up(tmp_path: Path) -> None:
+    write_film(tmp_path / "film.mp4", UNEVEN, BASE)
+    film = Footage.open(tmp_path / "film.mp4", 30)
+    shown = list(islice(Loop(film, 3, 60).read(), 7))
+    times = [time for time, _ in shown]
+    assert all(before < after for before, after in pairwise(times))
+    assert times[:3] == list(film.times[:3])
+    assert torch.equal(shown[0][1], shown[3][1])
+    assert torch.equal(shown[0][1], shown[6][1])
+    assert len(list(Loop(film, 3, 0).read())) == 1

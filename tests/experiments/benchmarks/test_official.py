@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
 
+from experiments.benchmarks import official
 from experiments.benchmarks.inputs import parse_size
 from experiments.benchmarks.official import COLUMNS, OFFICIAL_NETS, benchmark_official, import_official
+from experiments.inference.exported_files import write_onnx
+from lightning_modules.nets import build_net
+from lightning_modules.nets.frame_graphs import frame_graph
 
 CODE = """
 import torch
@@ -77,3 +82,24 @@ def test_a_folder_that_is_no_clone_is_named(name: str, tmp_path: Path) -> None:
 def test_a_net_without_official_code_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no official code is known for 'lraspp'"):
         next(benchmark_official("lraspp", {}, tmp_path, [], [], torch.device("cpu"), 0, print))
+
+
+@pytest.mark.parametrize("changed", [0.0, 0.01])
+def test_a_published_onnx_file_is_compared_with_our_net_over_frames_with_state(
+    changed: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    net = build_net("rvm", width=0.25, decoder_width=0.25, pretrained=False).eval()
+    net.reset_parameters(0)
+    net.get_parameter("matting_head.weight").data *= 0.05
+    net.get_parameter("matting_head.bias").data[3] = 0.5  # alpha between the clamps
+    write_onnx(tmp_path / "rvm.onnx", frame_graph(net), {})
+    ours = copy.deepcopy(net)
+    ours.get_parameter("matting_head.bias").data += changed
+    monkeypatch.setattr(official, "load_official", lambda name, path: ours)
+    sizes, eager = [parse_size("64x48@0.5")], [("fp32", "eager")]
+    (table,) = benchmark_official("rvm", {}, tmp_path / "rvm.onnx", sizes, eager, torch.device("cpu"), 0, print, 4)
+    row = table.iloc[0]
+    assert (row["compared"], row["fp32_difference"]) == (4, 0)
+    assert (row["official_difference"] < 1e-4) == (changed == 0)
+    assert 0 <= row["official_mean"] <= row["official_difference"]
