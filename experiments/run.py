@@ -23,13 +23,13 @@ from omegaconf import DictConfig
 
 from experiments.cells.launch import BUSY, CellPool, end, end_with_parent, spawn_cell, what_it_scored, why_ended
 from experiments.cells.launchers import CellFailedError, check_launcher, launcher_of, run_launched, wait_for_first
-from experiments.cells.plan import plan
 from experiments.cells.slurm import TimeIsUp, heed_warning, requeue
 from experiments.cells.standing import note_size
 from experiments.cells.study import CellBusyError, Study, prepared_cell
 from experiments.command.composing import run_hydra, swept
 from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
 from experiments.command.quoting import quote_texts
+from experiments.reporting.forecast import plan
 from experiments.training.processes import count_gpus, leads, started_by_srun, started_by_torchrun
 from experiments.training.settings import check_machine, check_model
 

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from experiments.cells.plan import plan, seconds_of
 from experiments.cells.study import Study
 from experiments.records.cell_record import CellRecord, write_config
+from experiments.reporting.forecast import plan, seconds_of
 
 CONFIG = {"model": {"brm": True}, "data": {"cache_dir": "nowhere"}}
 
