@@ -116,7 +116,7 @@ def composed_cells(arguments: list[str], own_process: bool) -> list[Composed]:
             check_machine(study.config)
         cells.append(Composed(study, config, hydra.mode))
 
-    sys.argv[1:] = [word for word in arguments if not word.startswith("hydra/launcher=")]
+    sys.argv[1:] = [word for word in arguments if not word.startswith(("hydra/launcher=", "hydra.launcher."))]
     errors = run_hydra(take)
     sys.argv[1:] = arguments
     if errors:

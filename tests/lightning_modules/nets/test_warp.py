@@ -63,7 +63,7 @@ def test_the_true_flow_brings_the_last_background_to_the_next_frame(tmp_path):
     cache = {"name": "procedural", "cache_dir": str(tmp_path)}
     people = {part: {**cache, "num_clips": 2, "num_frames": 3} for part in ("train", "val", "test")}
     rooms = {part: {**cache, "num_scenes": 2, "parallax": 0.0} for part in ("train", "val", "test")}
-    moving = {"static_share": 0.0, "background_speed": (1.0, 1.0), "gain": 0.0}
+    moving = {"static_share": 0.0, "background_speed": (1.0, 1.0), "gain": 0.0, "background_defocus": (0.02, 0.02)}
     data = VideoMattingDataModule(
         people, rooms, clip_length=3, size=128, batch_size=2, num_steps=1, difficulty=moving, flow=True
     )
