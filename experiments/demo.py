@@ -16,6 +16,7 @@ import socket
 import sys
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from experiments.command.errors import ends_with_one_line
 from experiments.command.quoting import in_quotes
@@ -37,9 +38,10 @@ def main(arguments: list[str]) -> int:
     names = [name for name, each in PUBLISHED.items() if not NETS[each.net].needs_plate]
     refuse_taken_port(options.port)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    page = build_page(list(dict.fromkeys([*given, *(f"weights={name}" for name in names)])))
-    print(f"page      http://{HOST}:{options.port} on this machine alone; Ctrl-C ends it", flush=True)
-    serve(page, options.port)
+    with TemporaryDirectory(prefix="portrait-matting-") as place:
+        page = build_page(list(dict.fromkeys([*given, *(f"weights={name}" for name in names)])), Path(place))
+        print(f"page      http://{HOST}:{options.port} on this machine alone; Ctrl-C ends it", flush=True)
+        serve(page, options.port)
     return 0
 
 

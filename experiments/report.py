@@ -112,6 +112,7 @@ def write_report(
         "subtitle": provenance.subtitle(matrix, cells),
         "cost": provenance.cost_sentence(matrix),
         "claims": of_experiment(str(experiment["name"]), output / "scores.csv") if scale in SCALES else [],
+        "ledger": (output.parent.parent / "claims.html").is_file(),
         "verdict": verdict,
         "notes": matrix.notes,
         "results": results,

@@ -62,13 +62,13 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
     planned, launcher = PLAN in arguments, launcher_of(arguments)
     arguments = [word for word in arguments if word != PLAN]
     check_launcher(launcher)
-    cells = composed_cells(arguments, own_process=launcher == "basic" or planned)
+    cells = composed_cells(arguments, own_process=launcher == "basic")
     if not cells:  # Hydra has answered by itself, as to --help
         return 0
     study, config, mode = cells[0]
     if planned:
-        pool = make_pool(config)
-        print(plan([cell.study for cell in cells], 1 if mode == RunMode.RUN else pool.workers))
+        alone = mode == RunMode.RUN or launcher != "basic"  # how many a launcher runs at once is its own affair
+        print(plan([cell.study for cell in cells], 1 if alone else make_pool(config).workers))
         return 0
     if mode == RunMode.RUN:
         return abs(run_single(study, config.trainer))
@@ -116,7 +116,8 @@ def composed_cells(arguments: list[str], own_process: bool) -> list[Composed]:
             check_machine(study.config)
         cells.append(Composed(study, config, hydra.mode))
 
-    sys.argv[1:] = [word for word in arguments if not word.startswith(("hydra/launcher=", "hydra.launcher."))]
+    of_launcher = ("hydra/launcher=", "hydra.launcher.")
+    sys.argv[1:] = [word for word in arguments if not word.lstrip("+").startswith(of_launcher)]
     errors = run_hydra(take)
     sys.argv[1:] = arguments
     if errors:

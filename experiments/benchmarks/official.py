@@ -300,7 +300,8 @@ def _differences(
         for told, alpha in zip(found, mattes[2:], strict=True):
             for name, other in zip(("official", "fp32"), mattes[:2], strict=True):
                 away = (alpha - other).abs()
-                told[f"{name}_difference"] = max(told[f"{name}_difference"], away.max().item())
+                largest = torch.tensor(told[f"{name}_difference"]).maximum(away.max().cpu())  # NaN stays NaN
+                told[f"{name}_difference"] = largest.item()
                 told[f"{name}_mean"] += away.mean().item() / num_frames
     return found
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,25 +67,6 @@ def refuse_secret_settings(config: DictConfig) -> None:
     """
     given = HydraConfig.get().overrides
     refuse_secrets(OmegaConf.to_container(config, resolve=True), [*given.task, *given.hydra])  # type: ignore[arg-type]
-
-
-def num_points(arguments: Sequence[str], params: Mapping[str, Any]) -> int:
-    """How many cells a multirun has: every combination of the values of all axes.
-
-    Args:
-        arguments: the command line; what it gives takes the place of an axis of the same name in `params`.
-        params: `hydra.sweeper.params` of the config.
-
-    >>> num_points(["+exp=brm_ablation", "seed=0,1"], {"model.brm": "true,false", "seed": "range(5)"})
-    4
-    >>> num_points(["+exp=brm_ablation", "seed=0"], {"model.brm": "true,false", "seed": "range(5)"})
-    2
-    """
-    own = [f"{name}={values}" for name, values in params.items()]
-    given = [each for each in arguments if "=" in each and not each.startswith("-")]
-    parsed = OverridesParser.create().parse_overrides([*own, *given])
-    sizes = {each.key_or_group: len(list(each.sweep_iterator())) if each.is_sweep_override() else 1 for each in parsed}
-    return math.prod(sizes.values())
 
 
 def swept(arguments: Sequence[str]) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from PIL import ImageColor
+
 from datamodules.files.folders import IMAGE_SUFFIXES
 from datamodules.files.pictures import read_image
 from datamodules.video import probe, read_frames
@@ -34,8 +36,9 @@ def matte_with(net: str, shown: Path, over: str, folder: Path) -> Path:
         folder: of what is written; made, where it is not there.
 
     Raises:
-        ValueError: one of them cannot be read, or see `Job.run`.
+        ValueError: one of them cannot be read, `over` is no colour, or see `Job.run`.
     """
+    ImageColor.getrgb(over)  # no file's name: whoever reaches the page must not see this machine's pictures
     is_picture = shown.suffix.lower() in IMAGE_SUFFIXES
     if is_picture:  # a film of one frame
         frames = folder / "frames"
@@ -49,9 +52,9 @@ def matte_with(net: str, shown: Path, over: str, folder: Path) -> Path:
     return folder / "out" / ("composite/00000000.png" if is_picture else write)
 
 
-def compare(shown: Path, nets: Sequence[str], over: str) -> list[Path]:
-    """The composites of each of the nets, in a folder of their own that stays."""
-    folder = Path(mkdtemp(prefix="portrait-matting-"))
+def compare(shown: Path, nets: Sequence[str], over: str, place: Path) -> list[Path]:
+    """The composites of each of the nets, in a folder of their own in `place`."""
+    folder = Path(mkdtemp(dir=place))
     return [matte_with(net, shown, over, folder / str(number)) for number, net in enumerate(nets)]
 
 
@@ -64,8 +67,12 @@ def picture_at(composite: Path, moment: float) -> Any:
     return picture.permute(1, 2, 0).numpy()
 
 
-def build_page(nets: Sequence[str]) -> Any:
+def build_page(nets: Sequence[str], place: Path) -> Any:
     """The page, on which two of these nets can be chosen; it tells nobody that it is used.
+
+    Args:
+        nets: as `matte_with` takes them.
+        place: folder for what is made.
 
     Raises:
         ValueError: gradio is missing.
@@ -79,7 +86,7 @@ def build_page(nets: Sequence[str]) -> Any:
         try:
             if shown is None:
                 raise ValueError("upload a picture or a video first")
-            composites = compare(Path(shown), [first, second], over)
+            composites = compare(Path(shown), [first, second], over, place)
         except BAD_INPUT as error:
             raise gradio.Error(one_line(error)) from error
         names = [str(each) for each in composites]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,11 @@ def _disk(records: Sequence[CellRecord], cells: int, cache: Path) -> str:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a running cell moves its files into place
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def _effect(studies: Sequence[Study], records: Sequence[CellRecord]) -> str:
@@ -151,8 +156,8 @@ def _effect(studies: Sequence[Study], records: Sequence[CellRecord]) -> str:
     if seeds < FEWEST_SEEDS:
         return f"none can be shown with {seeds} seed{'' if seeds == 1 else 's'}: it takes {FEWEST_SEEDS}"
     matrix = build_matrix(studies[0].experiment, records)
-    arms = len({arm_text(study.arm) for study in studies})
-    tests = max(1, (arms - 1) * len(matrix.primary))
+    compared = {arm_text(study.arm) for study in studies if study.arm != study.arm | matrix.baseline_settings}
+    tests = max(1, len(compared) * len(matrix.primary))
     told = []
     for metric in matrix.primary:
         known = [found for arm in matrix.others if (found := _smallest(matrix, arm, metric, seeds, tests)) is not None]

@@ -1,12 +1,13 @@
 """The ledger of published claims: what each says, what here tests it, and what the reports that exist say of it.
 
-The claims stand in `claims.yaml`. Their verdicts are read from `scores.csv` of the reports and named with scale, data,
-seeds and people: a run on small frames of people made by code is no replication of a paper's table.
+The claims stand in `claims.yaml`. Their findings are read from `scores.csv` of the reports and named with scale,
+report, seeds and people: a run on small frames of people made by code is no replication of a paper's table.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -182,10 +183,11 @@ def of_experiment(name: str, scores: Path) -> list[Entry]:
 def _from_reports(claim: Claim, results: Path) -> Entry:
     for scale in reversed(SCALES):
         for folder in (results, results / "reference"):
-            path = folder / claim.experiment / scale / "scores.csv"
-            if path.is_file():
-                entry = _tested(claim, _read(path))
-                return Entry(claim, entry.finding, f"{entry.evidence} (scale={scale}, {path.parent})")
+            # Of the default data and settings first, then with others: SCALE,OVERRIDES.
+            for path in sorted((folder / claim.experiment).glob(f"{scale}*/scores.csv")):
+                if path.parent.name.partition(",")[0] == scale:
+                    entry = _tested(claim, _read(path))
+                    return Entry(claim, entry.finding, f"{entry.evidence} (scale={scale}, {path.parent})")
     return Entry(claim, Finding.NOT_RUN, "")
 
 
@@ -243,18 +245,22 @@ def _float(text: str) -> float:
 
 
 def _finding(contrast: Contrast, row: Row) -> Finding:
-    if int(row["seeds"]) < FEWEST_SEEDS:
+    if int(float((row["seeds"] if contrast.state else row.get("paired_seeds")) or 0)) < FEWEST_SEEDS:
         return Finding.TOO_FEW
     found = _of_state(contrast, row) if contrast.state else row.get("verdict", "")
     expected = {"better": Verdict.BETTER, "worse": Verdict.WORSE, "same": Verdict.SAME}[contrast.expect]
-    if found not in (Verdict.BETTER, Verdict.WORSE, Verdict.SAME):
+    if found == Verdict.NOT_SHOWN:
         return Finding.NOT_SHOWN
+    if found not in (Verdict.BETTER, Verdict.WORSE, Verdict.SAME):
+        return Finding.NOT_RUN  # not measured, or in the words of an older report
     return Finding.SUPPORTED if found == expected else Finding.CONTRADICTED
 
 
 def _of_state(contrast: Contrast, row: Row) -> str:
     """What emptying the state does to an arm, by its interval."""
     change = _change(contrast, row)
+    if math.isnan(change.low):
+        return Verdict.NOT_TESTABLE
     if not (change.low > 0 or change.high < 0):
         return Verdict.NOT_SHOWN
     return Verdict.BETTER if (change.value > 0) == METRICS[contrast.metric].higher_is_better else Verdict.WORSE

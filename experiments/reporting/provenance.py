@@ -50,9 +50,10 @@ def cost_sentence(matrix: Matrix) -> str:
     told = []
     for key, unit, decimals in (("parameters", "parameters", 0), ("milliseconds_per_frame", "ms a frame", 1)):
         figures = [_median(cell.cost.get(key) for cell in arm.cells) for arm in matrix.arms]
-        known = sorted({number(figure, decimals) for figure in figures if figure is not None}, key=len)
+        known = sorted(figure for figure in figures if figure is not None)
         if known:
-            told.append(f"{known[0]} {unit}" if len(known) == 1 else f"{known[0]} to {known[-1]} {unit}")
+            ends = dict.fromkeys(number(figure, decimals) for figure in (known[0], known[-1]))
+            told.append(f"{' to '.join(ends)} {unit}")
     cells = [cell for arm in matrix.arms for cell in arm.cells]
     if not told or not cells:
         return ""

@@ -74,7 +74,12 @@ def _clip(matrix: Matrix, one: _Shown) -> tuple[dict[str, Any], int]:
     layers = _sheets([_media(arm) for arm in matrix.arms], stem, SHARED)
     arms = [_sheets([_media(arm)], stem, OWN) for arm in matrix.arms]
     inside = [
-        arm.frames[(arm.frames["stratum"] == one.stratum) & (arm.frames["clip"] == one.clip)] for arm in matrix.arms
+        arm.frames[
+            (arm.frames["stratum"] == one.stratum)
+            & (arm.frames["clip"] == one.clip)
+            & (arm.frames["seed"] == arm.cells[0].seed)
+        ]
+        for arm in matrix.arms
     ]
     mad = METRICS["mad"]
     errors = [number(mad.scale * float(rows["mad"].mean())) for rows in inside]

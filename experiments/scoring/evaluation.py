@@ -257,5 +257,6 @@ def _layers(piece: Piece, restored: Tensor | None, background_known: bool) -> di
         if restored is not None:
             layers["background_restored"] = restored[0] * output.aux["background_mask"][0]
     if "flow" in output.aux:
-        layers["flow"] = flow_to_image(output.aux["flow"][0].float()) / 255
+        flow, _ = _numbers_only(output.aux["flow"].float())
+        layers["flow"] = flow_to_image(flow[0]) / 255
     return layers

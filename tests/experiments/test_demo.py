@@ -75,7 +75,7 @@ def test_a_picture_and_a_video_are_matted_and_nothing_is_asked_of_others(
     for video in (left, right):
         path = video["video"] if isinstance(video, dict) else video
         assert probe(path).num_frames == len(TIMES)
-    with pytest.raises(Exception, match="over=no colour: no such file"):
+    with pytest.raises(Exception, match="unknown color specifier: 'no colour'"):
         client.predict(handle(files / "film.mp4"), net, net, "no colour", 0.5, **ask)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import run
 from experiments.cells import launchers
 from experiments.cells.launchers import check_launcher
 from experiments.run import run_cells
@@ -56,6 +57,14 @@ def test_joblib_runs_cells_beside_each_other_and_a_failed_one_stops_no_other(tmp
     assert status["nonsense"]["status"] == "failed"
     assert "hydra/launcher=joblib" in str(status["average"]["command"])
     assert list((tmp_path / "results").glob("brm_update/*/report.md"))
+
+
+def test_cells_are_composed_whatever_is_said_to_the_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "+hydra.launcher.verbose=1"]
+    monkeypatch.setattr(sys, "argv", ["run"])
+    arms = ["+exp=brm_update", "model.brm_update=average,overwrite", "seed=0", f"output_dir={tmp_path}"]
+    found = run.composed_cells([*arms, *launcher], own_process=False)
+    assert [cell.study.arm for cell in found] == [{"model.brm_update": each} for each in ("average", "overwrite")]
 
 
 @pytest.mark.usefixtures("no_report")

@@ -23,8 +23,8 @@ from experiments.reporting.ledger import (
 CONFIGS = Path(__file__).parents[3] / "experiments" / "configs"
 TESTED = [claim for claim in published() if claim.contrasts]
 COUNTED = {claim.name: claim for claim in published() if claim.count and claim.count.of == "parameters"}
-COLUMNS = ["arm", "metric", "stratum", "seeds", "foregrounds", "mean", "relative", "relative_low", "relative_high",
-           "verdict", "emptied_difference", "emptied_low", "emptied_high"]  # fmt: skip
+COLUMNS = ["arm", "metric", "stratum", "seeds", "paired_seeds", "foregrounds", "mean", "relative",
+           "relative_low", "relative_high", "verdict", "emptied_difference", "emptied_low", "emptied_high"]  # fmt: skip
 
 
 def test_the_papers_make_many_claims_and_disagree_in_places() -> None:
@@ -42,6 +42,7 @@ def test_a_claim_asks_for_arms_metrics_and_conditions_that_its_experiment_has(cl
     baseline = ",".join(f"{key}={value}" for key, value in config["experiment"]["baseline"].items())
     for contrast in claim.contrasts:
         assert set(contrast.arm.split(",")) <= settings
+        assert contrast.arm == ",".join(sorted(contrast.arm.split(","))), "as `scores.csv` has it"
         assert contrast.metric in METRICS
         assert contrast.stratum in ("all", *strata)
         assert contrast.state or contrast.arm != baseline, "an arm is not compared with itself"
@@ -71,8 +72,8 @@ def test_multiply_adds_are_counted_of_a_frame(tmp_path: Path, monkeypatch: pytes
 def scores(folder: Path, **changes: object) -> Path:
     """A `scores.csv` of one arm."""
     row = dict.fromkeys(COLUMNS, "") | {
-        "arm": "a=1", "metric": "mad", "stratum": "all", "seeds": "3", "foregrounds": "20", "mean": "10",
-        "relative": "-0.2", "relative_low": "-0.3", "relative_high": "-0.1", "verdict": "better",
+        "arm": "a=1", "metric": "mad", "stratum": "all", "seeds": "3", "paired_seeds": "3", "foregrounds": "20",
+        "mean": "10", "relative": "-0.2", "relative_low": "-0.3", "relative_high": "-0.1", "verdict": "better",
     }  # fmt: skip
     row |= {key: str(value) for key, value in changes.items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +98,11 @@ USELESS = {"emptied_difference": 2, "emptied_low": -1, "emptied_high": 3}
         (NOTHING, [("same", "")], "no difference shown"),
         (SAME, [("same", "")], "supported"),
         (SAME, [("better", "")], "contradicted"),
-        ({"seeds": 2}, [("better", "")], "too few seeds"),
+        ({"paired_seeds": 2}, [("better", "")], "too few seeds"),
+        ({"verdict": "not testable"}, [("better", "")], "not run"),
+        ({"verdict": "helps"}, [("better", "")], "not run"),
+        ({"verdict": "", "paired_seeds": ""}, [("better", "")], "too few seeds"),
+        ({"seeds": 2} | USED, [("worse", "emptied")], "too few seeds"),
         (USED, [("worse", "emptied")], "supported"),
         (USELESS, [("worse", "emptied")], "no difference shown"),
         (NOTHING | USED, [("better", ""), ("worse", "emptied")], "supported in part"),
@@ -125,14 +130,14 @@ def test_own_reports_of_the_largest_scale_come_before_others_and_smoke_never(
     claim = Claim("c", "rvm", "", "", "", experiment="e", contrasts=(Contrast("a=1", "mad", "better"),))
     monkeypatch.setattr("experiments.reporting.ledger.published", lambda: (claim,))
     found = []
-    for place in ("e/smoke", "reference/e/tiny", "e/tiny", "reference/e/small"):
+    for place in ("e/smoke", "reference/e/tiny", "e/tiny", "reference/e/small,trainer=gpu"):
         scores(tmp_path / place, seeds=len(found) + 3)
         found.append(ledger(tmp_path)[0].evidence)
     assert found[0] == ""
     assert [text.partition(";")[2] for text in found[1:]] == [
         f" 4 seeds × 20 people (scale=tiny, {tmp_path}/reference/e/tiny)",
         f" 5 seeds × 20 people (scale=tiny, {tmp_path}/e/tiny)",
-        f" 6 seeds × 20 people (scale=small, {tmp_path}/reference/e/small)",
+        f" 6 seeds × 20 people (scale=small, {tmp_path}/reference/e/small,trainer=gpu)",
     ]
 
 

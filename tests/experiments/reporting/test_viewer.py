@@ -36,6 +36,8 @@ def cells(make_cell):
             for clip in ("person_0", "person_1", "person_2"):
                 names = ("frame", "alpha_true", "alpha_pred", *(["background_restored"] * (cell.arm == WITH)))
                 sheets(cell.folder / "media", stratum, clip, names)
+    more = {"effect": 2.0, "strata": ("static", "pan"), "clips": 4, "frames": FRAMES}
+    found += [make_cell(arm, 1, **more) for arm in (WITH, WITHOUT)]  # another seed, of which nothing is shown
     return found
 
 
