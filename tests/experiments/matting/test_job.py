@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -81,13 +82,15 @@ def undisturbed(planner: Planner, tmp_path_factory: pytest.TempPathFactory) -> P
     return out
 
 
-def stop_in(patch: pytest.MonkeyPatch, call: int, number: signal.Signals) -> None:
-    """A signal reaches the process while the net works on a piece."""
+def stop_in(patch: pytest.MonkeyPatch, call: int, number: signal.Signals, saved: Path | None = None) -> None:
+    """A signal reaches the process while the net works on a piece, and not before `saved` is there."""
     whole, calls = pipeline.run_frames, []
 
     def stopped(*arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == call:
+            while saved is not None and not saved.exists():
+                time.sleep(0.01)  # the net runs ahead of what writes
             os.kill(os.getpid(), number)
         return whole(*arguments)
 
@@ -101,7 +104,7 @@ def test_what_is_stopped_goes_on_to_the_same_end(
 ) -> None:  # fmt: skip
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        stop_in(patch, 4, number)
+        stop_in(patch, 4, number, out / ".matte" / "progress.pt")
         process = FORKED.Process(target=lambda: os._exit(not planner.run(out, **short_segments)))
         process.start()
         process.join(60)

@@ -112,7 +112,8 @@ def test_alpha_metrics_equal_the_reference(seed: int, num_frames: int, height: i
     for region, trimap in ((np.ones_like(mask), None), (mask, as_video(np.where(mask, 128, 255).astype(np.uint8)))):
         ours = score_frames(as_video(pred), as_video(target), trimap=trimap)
         for name, expected in references(pred, target, region).items():
-            np.testing.assert_allclose(ours[name][0], expected, rtol=2e-5, atol=1e-5, err_msg=name)
+            near = 2e-4 if name.startswith("grad") else 2e-5  # float32 before two magnitudes are subtracted and squared
+            np.testing.assert_allclose(ours[name][0], expected, rtol=near, atol=1e-5, err_msg=name)
 
 
 @settings(max_examples=60, deadline=None)

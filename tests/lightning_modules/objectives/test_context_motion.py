@@ -131,11 +131,11 @@ def test_a_small_net_learns_a_clip_by_heart(tmp_path: Path) -> None:
     data.prepare_data(parts=("train",))
     batch = next(iter(data.train_dataloader()))
     net = small("oracle", width=0.5, context_channels=64, hidden=32, decoder_channels=12).train()
-    recipe = Recipe(ContextMotionObjective(net, 80), "adamw", 0.006, 0.9, 0.01, "onecycle", warmup=0.3)
+    recipe = Recipe(ContextMotionObjective(net, 120), "adamw", 0.006, 0.9, 0.01, "onecycle", warmup=0.3)
     optimizer = recipe.make_optimizer(net)
-    for step in range(80):
+    for step in range(120):
         for group in optimizer.param_groups:
-            group["lr"] = 0.006 * recipe.rate(step, 80)
+            group["lr"] = 0.006 * recipe.rate(step, 120)
         optimizer.zero_grad()
         recipe.objective(net, batch, torch.Generator())["loss"].backward()
         torch.nn.utils.clip_grad_value_(net.parameters(), 1.0)
