@@ -28,8 +28,9 @@ from experiments.statistics.verdicts import FEWEST_SEEDS, WaldTest
 from lightning_modules.metrics.table import Metric
 
 UNKNOWN = "unknown: no cell of this experiment, scale and settings is complete here"
-# Of its own clock a cell that was interrupted tells also how long it lay still.
-LONGEST_WALL = 2.0
+# Of its own clock a cell that was interrupted tells also how long it lay still: beyond a start and so much more than
+# it trained and tested.
+START_SECONDS, LONGEST_WALL = 180.0, 2.0
 
 
 def plan(studies: Sequence[Study], workers: int) -> str:
@@ -110,7 +111,7 @@ def seconds_of(record: CellRecord) -> float:
     """From a complete cell's start to its end; of one that lay still in between, training and test alone."""
     worked = sum(record.durations.values())
     wall = (datetime.fromisoformat(record.finished) - datetime.fromisoformat(record.started)).total_seconds()
-    return wall if worked <= wall <= LONGEST_WALL * worked else worked
+    return wall if worked <= wall <= START_SECONDS + LONGEST_WALL * worked else worked
 
 
 def _makespan(seconds: Sequence[float], workers: int) -> float:

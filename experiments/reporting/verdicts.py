@@ -72,7 +72,8 @@ def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
     metrics = [metric for metric in matrix.primary if (arm.text, metric.key) in analysis.comparisons]
     for metric in metrics:
         found = analysis.comparisons[arm.text, metric.key]
-        by_phrase.setdefault(verdict_text(found), []).append(_with_limits(found, metric))
+        few = found.verdict is Verdict.FEW_SEEDS  # how many stands before it
+        by_phrase.setdefault(found.verdict if few else verdict_text(found), []).append(_with_limits(found, metric))
         figures.append(f"{metric.label} {with_interval(found.difference)} {metric.unit}, {percent(found.relative)}")
     verdicts = "; ".join(f"{phrase} in {' and '.join(labels)}" for phrase, labels in by_phrase.items())
     first = f"{arm.label} against {baseline.label}, {_cells(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."

@@ -97,4 +97,6 @@ def test_a_cell_that_was_cut_off_is_resumed_and_one_of_another_config_is_not(
 def test_a_cell_that_lay_still_is_counted_by_its_work(tmp_path: Path) -> None:
     at = {"started": "2026-01-01T00:00:00+00:00", "durations": {"train_seconds": 400.0, "test_seconds": 20.0}}
     assert seconds_of(CellRecord(tmp_path, finished="2026-01-01T00:10:00+00:00", **at)) == 600  # type: ignore[arg-type]
+    small = at | {"durations": {"train_seconds": 1.0, "test_seconds": 1.0}}  # most of it is its start
+    assert seconds_of(CellRecord(tmp_path, finished="2026-01-01T00:00:30+00:00", **small)) == 30  # type: ignore[arg-type]
     assert seconds_of(CellRecord(tmp_path, finished="2026-01-01T09:10:00+00:00", **at)) == 420  # type: ignore[arg-type]
