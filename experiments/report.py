@@ -39,14 +39,14 @@ from experiments.reporting.arms import value_text
 from experiments.reporting.card import model_card
 from experiments.reporting.floors import floor_warnings
 from experiments.reporting.formatting import Table
-from experiments.reporting.ledger import SCALES, of_experiment
+from experiments.reporting.ledger import SCALES, claims_sentence, of_experiment
 from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.reporting.memory import memory_sentences, memory_table
 from experiments.reporting.pages import render, slug
 from experiments.reporting.panels import first_panel, matte_panels
 from experiments.reporting.reference import against_reference
 from experiments.reporting.training import training_table
-from experiments.reporting.verdicts import claim_sentence, headline
+from experiments.reporting.verdicts import headline
 from experiments.reporting.viewer import viewer
 from experiments.reporting.wandb_report import is_online, send_report
 
@@ -101,17 +101,18 @@ def write_report(
     analysis = analyse(matrix, resamples, seed)
     images = _images(matrix, analysis)
     results = _results(matrix, analysis)
-    claim = claim_sentence(matrix, analysis)
-    found = [*memory_sentences(matrix, analysis.states), *headline(matrix, analysis)]
-    verdict = [*found, *filter(None, [claim]), *floor_warnings(matrix)]
     write_file(output / "scores.csv", tables.scores_frame(matrix, analysis).to_csv(index=False).encode())
     scale = next((cell.scale for cell in cells if cell.scale), "")
+    claims = of_experiment(str(experiment["name"]), output / "scores.csv") if scale in SCALES and matrix.arms else []
+    claim = claims_sentence(claims)
+    found = [*memory_sentences(matrix, analysis.states), *headline(matrix, analysis)]
+    verdict = [*found, *filter(None, [claim]), *floor_warnings(matrix)]
     content = {
         "experiment": {"question": "", "claim": "", "source": ""} | experiment,
         "scale": scale,
         "subtitle": provenance.subtitle(matrix, cells),
         "cost": provenance.cost_sentence(matrix),
-        "claims": of_experiment(str(experiment["name"]), output / "scores.csv") if scale in SCALES else [],
+        "claims": claims,
         "ledger": (output.parent.parent / "claims.html").is_file(),
         "verdict": verdict,
         "notes": matrix.notes,

@@ -180,6 +180,15 @@ def of_experiment(name: str, scores: Path) -> list[Entry]:
     return [_tested(claim, rows) for claim in claims]
 
 
+def claims_sentence(entries: Sequence[Entry]) -> str:
+    """What an experiment found of the claims that it tests, in a sentence; "" where it tests none."""
+    by_finding: dict[str, list[str]] = {}
+    for each in entries:
+        by_finding.setdefault(each.finding, []).append(each.claim.text.rstrip("."))
+    told = "; ".join(f"{finding}: {', '.join(texts)}" for finding, texts in by_finding.items())
+    return f"Published claims, on these data and at this scale: {told}." if told else ""
+
+
 def _from_reports(claim: Claim, results: Path) -> Entry:
     for scale in reversed(SCALES):
         for folder in (results, results / "reference"):

@@ -11,12 +11,11 @@ from experiments.reporting.matrix import Matrix
 from experiments.reporting.tables import smallest_text, verdict_text
 from experiments.statistics.bootstrap import Estimate, can_resample
 from experiments.statistics.comparisons import Comparison
-from experiments.statistics.verdicts import FEWEST_SEEDS, Verdict, judge_claim
+from experiments.statistics.verdicts import FEWEST_SEEDS, Verdict
 from lightning_modules.metrics.table import Metric
 
 MAX_ARMS_TOLD_ALONE = 3
 SEEDS_FOR_A_CLAIM = 5
-EXPECTED = {"better": Verdict.BETTER, "worse": Verdict.WORSE, "same": Verdict.SAME}
 
 
 def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
@@ -35,33 +34,6 @@ def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
         told = [_about_metric(matrix, analysis, metric, arms) for metric in matrix.primary]
     told = [*_about_bound(matrix, analysis, arms), *told]
     return told + _limits(matrix, arms)
-
-
-def claim_sentence(matrix: Matrix, analysis: Analysis) -> str:
-    """What the comparisons say of the experiment's claim; "" where it has none.
-
-    Its `expects` says of arms, by one or more of their settings, whether they are better or worse than the baseline or
-    the same, in all primary metrics or by metric.
-
-    Raises:
-        ValueError: `expects` holds another word.
-    """
-    if not matrix.experiment.get("claim"):
-        return ""
-    pairs: list[tuple[Verdict, Verdict]] = []
-    for settings, words in (matrix.experiment.get("expects") or {}).items():
-        expected = words if isinstance(words, dict) else {metric.key: words for metric in matrix.primary}
-        given = words.values() if isinstance(words, dict) else [words]
-        if wrong := [word for word in given if word not in EXPECTED]:
-            raise ValueError(f"experiment.expects: {wrong[0]!r} of {settings}; use {', '.join(EXPECTED)}")
-        asked = set(str(settings).split(","))
-        arms = [arm for arm in matrix.others if asked <= set(arm.text.split(","))]
-        for key, word in expected.items():
-            compared = [analysis.comparisons.get((arm.text, key)) for arm in arms]
-            verdicts = [each.verdict for each in compared if each] or [Verdict.NOT_TESTABLE]
-            pairs += [(EXPECTED[word], verdict) for verdict in verdicts]
-    why = "" if pairs else ", for it is of more than arms against a baseline"
-    return f"The claim, on these data and at this scale: {judge_claim(pairs)}{why}."
 
 
 def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:

@@ -8,7 +8,6 @@ is found, beside what `WaldTest.power` predicts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,38 +28,6 @@ class Verdict(StrEnum):
     NOT_SHOWN = "no difference shown"
     FEW_SEEDS = "nothing is said of training"
     NOT_TESTABLE = "not testable"
-
-
-class ClaimVerdict(StrEnum):
-    """What comparisons say of a claim."""
-
-    SUPPORTED = "supported"
-    CONTRADICTED = "contradicted"
-    NOT_TESTABLE = "not testable here"
-
-
-# Of a claim, what each verdict that it could expect is refuted by.
-_REFUTED = {
-    Verdict.BETTER: {Verdict.WORSE, Verdict.SAME},
-    Verdict.WORSE: {Verdict.BETTER, Verdict.SAME},
-    Verdict.SAME: {Verdict.BETTER, Verdict.WORSE},
-}
-
-
-def judge_claim(found: Iterable[tuple[Verdict, Verdict]]) -> ClaimVerdict:
-    """What pairs of an expected verdict (better, worse or the same) and the found one say of a claim.
-
-    One that is refuted contradicts it; it is supported if all are as expected, and there are some.
-
-    >>> judge_claim([(Verdict.BETTER, Verdict.BETTER), (Verdict.BETTER, Verdict.NOT_SHOWN)])
-    <ClaimVerdict.NOT_TESTABLE: 'not testable here'>
-    """
-    pairs = list(found)
-    if any(verdict in _REFUTED[expected] for expected, verdict in pairs):
-        return ClaimVerdict.CONTRADICTED
-    if pairs and all(expected is verdict for expected, verdict in pairs):
-        return ClaimVerdict.SUPPORTED
-    return ClaimVerdict.NOT_TESTABLE
 
 
 @dataclass(frozen=True)
