@@ -23,6 +23,15 @@ def _each(self: Any, change: Callable[[Tensor], Tensor], names: Sequence[str] = 
     return replace(self, **changed)
 
 
+def _joined(values: Sequence[Any]) -> Any:
+    """Tensors along their batch, lists one after the other; None where one of them is, else the common value."""
+    if any(value is None for value in values):
+        return None
+    if isinstance(values[0], Tensor):
+        return torch.cat(list(values))
+    return [name for names in values for name in names] if isinstance(values[0], list) else values[0]
+
+
 PIXELS = ("fgr", "pha", "bgr", "near", "fgr_flow", "texture")
 """Fields of `Layers` with a value a pixel; all others are a few draws."""
 
@@ -138,6 +147,14 @@ class MattingBatch:
     def pin_memory(self) -> Self:
         """The same batch in memory that a device copies from by itself."""
         return _each(self, Tensor.pin_memory)
+
+    @classmethod
+    def joined(cls, batches: Sequence[Self]) -> Self:
+        """Clips of one size and length side by side; what is not known of one of them is known of none."""
+        if len(batches) == 1:
+            return batches[0]
+        parts = [[getattr(batch, item.name) for batch in batches] for item in fields(cls)]
+        return cls(*(_joined(values) for values in parts))
 
     def __len__(self) -> int:
         return self.frames.shape[0]

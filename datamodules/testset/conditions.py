@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import overload
 
 from torch import Tensor
@@ -11,19 +12,25 @@ from torch import Tensor
 from datamodules.batch import MattingBatch
 from datamodules.composite import collate_layers, composite
 from datamodules.samples import EvaluationSamples
-from datamodules.testset.frames import Last, checked_range
+from datamodules.testset.frames import checked_range
+
+HELD_VALUES = 2**28
+"""Values of composited clips that a test set holds: a GiB, a whole set of small clips, one clip of large ones."""
+VALUES_OF_A_PIXEL = 12  # frame, alpha, foreground, background and flow
 
 
 class ConditionTestSet(Sequence["ConditionClip"]):
     """The samples of a data module's test set, bit for bit, but readable in pieces.
 
     `ConditionTestSet(data.test_dataloader().dataset)`. A clip is composited whole when its first frames are read;
-    the last one is kept.
+    the last ones are held, as many as `HELD_VALUES` allow, but one at least.
     """
 
     def __init__(self, samples: EvaluationSamples) -> None:
         self.samples = samples
-        self.batch = Last(self._batch)
+        height, width = samples.size
+        held = HELD_VALUES // (VALUES_OF_A_PIXEL * samples.num_frames * height * width)
+        self.batch = lru_cache(maxsize=max(1, held))(self._batch)
 
     def __len__(self) -> int:
         return len(self.samples)

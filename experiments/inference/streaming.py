@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 from typing import Any, Self
 
 import torch
@@ -20,6 +20,7 @@ PLATES = ("first", "true", "none")
 PRECISIONS: dict[str, torch.dtype | None] = {"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 # Frames of a piece hold about this many pixels unless it is told: 14 frames of 512 × 288, one of 1920 × 1080.
 PIXELS_AT_ONCE = 8 * 512**2
+CLIPS_AT_ONCE = 8  # at most, of those that are matted whole; more gain little
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,13 @@ class Streaming:
             yield start, stop
             start = stop
 
+    def clips_at_once(self, clip: TestClip) -> int:
+        """How many clips like this one go side by side: whole ones, and all together no more than a piece holds."""
+        whole = next(self.pieces(clip)) == (0, clip.num_frames)
+        height, width = clip.size
+        fit = PIXELS_AT_ONCE // (clip.num_frames * height * width)
+        return max(1, min(fit, CLIPS_AT_ONCE)) if whole else 1
+
     @property
     def reset_every(self) -> int:
         """Frames after which the state is emptied, 0 for never."""
@@ -94,33 +102,46 @@ class Streaming:
 
 @dataclass
 class Piece:
-    """Some frames of a clip and what the net gave for them, in float32 and in [0, 1]; `start` is the first one."""
+    """Some frames of clips and what the net gave for them, in float32 and in [0, 1]; `start` is the first one."""
 
     start: int
     batch: MattingBatch
     output: MattingOutput
 
 
-def run_clip(net: MattingNet, clip: TestClip, how: Streaming, device: torch.device) -> Iterator[Piece]:
-    """The clip in pieces with their mattes, from an empty state; one or two pieces are in memory.
+def kind(clip: TestClip) -> tuple[Any, ...]:
+    """What clips that go side by side have in common."""
+    return tuple(clip.size), clip.num_frames, clip.has_foreground, clip.has_background
+
+
+def side_by_side(clips: Iterable[TestClip], how: Streaming) -> Iterator[list[TestClip]]:
+    """The clips in their order, neighbours of one kind in groups: a net takes small ones at once far faster."""
+    for _, alike in groupby(clips, kind):
+        group = list(alike)
+        count = how.clips_at_once(group[0])
+        yield from (group[start : start + count] for start in range(0, len(group), count))
+
+
+def run_clips(net: MattingNet, clips: Sequence[TestClip], how: Streaming, device: torch.device) -> Iterator[Piece]:
+    """Clips side by side in pieces with their mattes, from an empty state; one or two pieces are in memory.
 
     Args:
         net: in eval mode, on `device`.
-        clip: is read piece by piece.
+        clips: of one `kind`; read piece by piece.
         how: see `Streaming`.
         device: where to compute.
     """
-    pieces = _run_pieces(net, clip, how, device)
+    pieces = _run_pieces(net, clips, how, device)
     return _delay(pieces) if how.one_frame_delay else pieces
 
 
-def _run_pieces(net: MattingNet, clip: TestClip, how: Streaming, device: torch.device) -> Iterator[Piece]:
+def _run_pieces(net: MattingNet, clips: Sequence[TestClip], how: Streaming, device: torch.device) -> Iterator[Piece]:
     state: Any = None
     first_plate: Tensor | None = None
-    for start, stop in how.pieces(clip):
-        batch = clip.read(start, stop).to(device)
+    for start, stop in how.pieces(clips[0]):
+        batch = MattingBatch.joined([clip.read(start, stop) for clip in clips]).to(device)
         plate = None
-        if how.plate != "none" and clip.has_background:
+        if how.plate != "none" and clips[0].has_background:
             first_plate = batch.background[:, :1] if first_plate is None else first_plate
             plate = first_plate if how.plate == "first" else batch.background
         if how.reset_every and start % how.reset_every == 0:

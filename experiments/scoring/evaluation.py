@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torchvision.utils import flow_to_image
 
 from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
-from experiments.inference.streaming import Piece, Streaming, run_clip
+from experiments.inference.streaming import Piece, Streaming, run_clips, side_by_side
 from experiments.scoring.media import ClipMedia
 from lightning_modules.metrics.background import background_psnr
 from lightning_modules.metrics.frames import quantise
@@ -79,22 +79,23 @@ class Scoring:
 
 
 class ClipScores:
-    """Scores of one clip that arrives in pieces."""
+    """Scores of clips of one kind that go side by side and arrive in pieces."""
 
-    def __init__(self, scoring: Scoring, clip: TestClip) -> None:
-        self.scoring, self.clip = scoring, clip
-        self.metrics = scoring.metrics_for(clip)
-        self.before: tuple[Tensor, Tensor] | None = None  # the last frame's predicted and true alpha
-        self.broke = False  # whether that frame's matte was one
+    def __init__(self, scoring: Scoring, clips: Sequence[TestClip]) -> None:
+        self.scoring, self.clips = scoring, clips
+        self.metrics = scoring.metrics_for(clips[0])
+        self.before: tuple[Tensor, Tensor] | None = None  # the last frames' predicted and true alpha
+        self.broke: Tensor | None = None  # (B, 1), whether those mattes were none
         self.columns: dict[str, list[Tensor]] = {}
 
     def add(self, batch: MattingBatch, output: MattingOutput, extras: dict[str, Tensor] | None = None) -> None:
-        """Score the next frames; `extras` are further columns (1, T)."""
+        """Score the next frames; `extras` are further columns (B, T)."""
         predicted = output.foreground is not None
         metrics, known = self.metrics, dict[str, Any]()
         alpha, broken = _numbers_only(output.alpha)
         # NaN says that a figure is undefined; a matte or a flow that is not a number is worse than any other.
-        before = torch.cat((broken.new_tensor([[self.broke]]), broken[:, :-1]), dim=1)
+        broke = torch.zeros_like(broken[:, :1]) if self.broke is None else self.broke
+        before = torch.cat((broke, broken[:, :-1]), dim=1)
         lost = {name: broken | before if "previous" in METRICS[name].needs else broken for name in metrics}
         if of_colour := [name for name in metrics if "foreground" in METRICS[name].needs]:
             # A net without foreground is scored with the input frame in its place (RVM's evaluation).
@@ -125,16 +126,20 @@ class ClipScores:
         if "foreground" in known:
             found["foreground_predicted"] = torch.full_like(broken, predicted)
         for name, values in (found | (extras or {})).items():
-            self.columns.setdefault(name, []).append(values[0].cpu())
-        self.before, self.broke = (pred[:, -1:], batch.alpha[:, -1:]), bool(broken[0, -1])
+            self.columns.setdefault(name, []).append(values.cpu())
+        self.before, self.broke = (pred[:, -1:], batch.alpha[:, -1:]), broken[:, -1:]
 
-    def table(self) -> pd.DataFrame:
-        """A row for each frame so far: clip, scene, stratum, frame, then the raw figures."""
-        values = {name: torch.cat(pieces) for name, pieces in self.columns.items()}
+    def tables(self) -> list[pd.DataFrame]:
+        """A table a clip, a row for each frame so far: clip, scene, stratum, frame, then the raw figures."""
+        values = {name: torch.cat(pieces, dim=1) for name, pieces in self.columns.items()}
         columns = {name: (v if v.dtype == torch.bool else v.double()).numpy() for name, v in values.items()}
-        clip, num_frames = self.clip, len(next(iter(columns.values())))
-        names = {"clip": clip.name, "scene": clip.scene, "stratum": clip.stratum, "frame": range(num_frames)}
-        return pd.DataFrame(names | columns)
+        tables = []
+        for place, clip in enumerate(self.clips):
+            found = {name: column[place] for name, column in columns.items()}
+            frames = range(len(next(iter(found.values()))))
+            names = {"clip": clip.name, "scene": clip.scene, "stratum": clip.stratum, "frame": frames}
+            tables.append(pd.DataFrame(names | found))
+        return tables
 
 
 def evaluate(
@@ -147,7 +152,7 @@ def evaluate(
     media: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
-    """Score whole clips, each from an empty state.
+    """Score whole clips, each from an empty state; small ones go side by side.
 
     Args:
         net: in any mode; it is scored in eval mode and left in the mode it had.
@@ -168,12 +173,15 @@ def evaluate(
     net.to(device).eval()
     tables: list[pd.DataFrame] = []
     seen: Counter[str] = Counter()
-    for clip in clips:
-        kept = ClipMedia.of(media, clip, seen[clip.stratum])
-        seen[clip.stratum] += 1
-        tables.append(evaluate_clip(net, clip, device, how or Streaming(), scoring or Scoring(), decoder, kept))
+    how = how or Streaming()
+    for group in side_by_side(clips, how):
+        kept = []
+        for clip in group:
+            kept.append(ClipMedia.of(media, clip, seen[clip.stratum]))
+            seen[clip.stratum] += 1
+        tables += _evaluate_together(net, group, device, how, scoring or Scoring(), decoder, kept)
         if progress is not None:
-            progress(1)
+            progress(len(group))
     net.train(was_training)
     return pd.concat(tables, ignore_index=True)
 
@@ -184,34 +192,49 @@ def evaluate_clip(
     device: torch.device,
     how: Streaming,
     scoring: Scoring,
-    decoder: nn.Module | None = None,
     media: ClipMedia | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """`evaluate` of one clip; the net is in eval mode and on `device`, `progress` is called with frames done."""
-    scores = ClipScores(scoring, clip)
+    return _evaluate_together(net, [clip], device, how, scoring, None, [media], progress)[0]
+
+
+def _evaluate_together(
+    net: MattingNet,
+    clips: Sequence[TestClip],
+    device: torch.device,
+    how: Streaming,
+    scoring: Scoring,
+    decoder: nn.Module | None,
+    media: Sequence[ClipMedia | None],
+    progress: Callable[[int], None] | None = None,
+) -> list[pd.DataFrame]:
+    """Tables of clips of one kind, as in `evaluate_clip`."""
+    scores, plates_known = ClipScores(scoring, clips), clips[0].has_background
     with torch.inference_mode():
-        for piece in run_clip(net, clip, how, device):
+        for piece in run_clips(net, clips, how, device):
             restored = _restored_background(piece.output, decoder)
-            scores.add(piece.batch, piece.output, _extras(piece, restored, clip.has_background))
-            if media is not None:
-                media.add(piece.start, _layers(piece, restored, clip.has_background))
+            scores.add(piece.batch, piece.output, _extras(piece, restored, plates_known))
+            for place, kept in enumerate(media):
+                if kept is not None:
+                    kept.add(piece.start, _layers(piece, place, restored, plates_known))
             if progress is not None:
                 progress(piece.output.alpha.shape[1])
-    if media is not None:
-        media.write()
-    return scores.table()
+    for kept in media:
+        if kept is not None:
+            kept.write()
+    return scores.tables()
 
 
 def evaluate_constant(clips: Iterable[TestClip], alpha: float, scoring: Scoring | None = None) -> pd.DataFrame:
     """The same table for a matte that is `alpha` everywhere: what knowing nothing scores."""
     tables = []
     for clip in clips:
-        scores = ClipScores(scoring or Scoring(), clip)
+        scores = ClipScores(scoring or Scoring(), [clip])
         for start, stop in Streaming().pieces(clip):
             batch = clip.read(start, stop)
             scores.add(batch, MattingOutput(torch.full_like(batch.alpha, alpha)))
-        tables.append(scores.table())
+        tables += scores.tables()
     return pd.concat(tables, ignore_index=True)
 
 
@@ -222,7 +245,7 @@ def _numbers_only(video: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _extras(piece: Piece, restored: Tensor | None, background_known: bool) -> dict[str, Tensor]:
-    """What a net tells of itself, (1, T) each."""
+    """What a net tells of itself, (B, T) each."""
     aux, columns = piece.output.aux, {}
     mask = aux.get("background_mask")
     if mask is not None:
@@ -246,17 +269,18 @@ def _restored_background(output: MattingOutput, decoder: nn.Module | None) -> Te
     return ((decoded.float() + 1) / 2).clamp(0, 1)
 
 
-def _layers(piece: Piece, restored: Tensor | None, background_known: bool) -> dict[str, Tensor]:
-    """What the strips of a clip show, (T, C, h, w) each."""
+def _layers(piece: Piece, place: int, restored: Tensor | None, background_known: bool) -> dict[str, Tensor]:
+    """What the strips of clip number `place` show, (T, C, h, w) each."""
     batch, output = piece.batch, piece.output
-    layers = {"frame": batch.frames[0], "alpha_true": batch.alpha[0], "alpha_pred": output.alpha[0]}
+    layers = {"frame": batch.frames[place], "alpha_true": batch.alpha[place], "alpha_pred": output.alpha[place]}
     if "background_mask" in output.aux:
-        layers["coverage"] = output.aux["background_mask"][0].float()
+        mask = output.aux["background_mask"][place]
+        layers["coverage"] = mask.float()
         if background_known:
-            layers["background_true"] = batch.background[0]
+            layers["background_true"] = batch.background[place]
         if restored is not None:
-            layers["background_restored"] = restored[0] * output.aux["background_mask"][0]
+            layers["background_restored"] = restored[place] * mask
     if "flow" in output.aux:
-        flow, _ = _numbers_only(output.aux["flow"].float())
+        flow, _ = _numbers_only(output.aux["flow"][place : place + 1].float())
         layers["flow"] = flow_to_image(flow[0]) / 255
     return layers

@@ -47,9 +47,9 @@ def evaluate_floors(clips: Iterable[TestClip], mean_matte: Tensor | None) -> pd.
             if clip.has_background:
                 mattes["difference to the first plate"] = plate_difference(batch.frames, first.background)
             for method, matte in mattes.items():
-                scored = scores.setdefault(method, ClipScores(_SCORING, clip))
+                scored = scores.setdefault(method, ClipScores(_SCORING, [clip]))
                 scored.add(batch, MattingOutput(matte.expand_as(batch.alpha)))
-        tables += [scored.table().assign(method=method) for method, scored in scores.items()]
+        tables += [scored.tables()[0].assign(method=method) for method, scored in scores.items()]
     return pd.concat(tables, ignore_index=True)
 
 

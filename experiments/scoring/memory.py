@@ -15,14 +15,14 @@ from torch.utils import _pytree as pytree
 
 from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
-from experiments.inference.streaming import Streaming, run_clip, run_frames
+from experiments.inference.streaming import CLIPS_AT_ONCE, Streaming, kind, run_clips, run_frames
 from experiments.scoring.evaluation import ClipScores, Scoring
 from lightning_modules.metrics.table import PRIMARY
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import one_frame_delay
 
 CARRIED, EMPTIED, FOREIGN = "carried", "emptied", "foreign"
-CLIPS_AT_ONCE, PIXELS_AT_ONCE = 8, 2**22  # side by side, which is much cheaper than one by one; 8 clips, or as fit
+PIXELS_AT_ONCE = 2**22  # of clips side by side
 _SCORING = Scoring(metrics=PRIMARY)
 
 
@@ -55,12 +55,11 @@ def evaluate_states(
     net.to(device).eval()
     tables: list[pd.DataFrame] = []
     for group in _groups(clips) if _carries(net, clips[0], how, device) else ():
-        batches = [clip.read(0, clip.num_frames) for clip in group]
-        for state, alphas in _mattes(net, batches, group[0].has_background, how, device).items():
-            for clip, batch, alpha in zip(group, batches, alphas.split(1), strict=True):
-                scores = ClipScores(_SCORING, clip)
-                scores.add(batch, MattingOutput(alpha))
-                tables.append(scores.table().assign(state=state))
+        batch = MattingBatch.joined([clip.read(0, clip.num_frames) for clip in group])
+        for state, alphas in _mattes(net, batch, group[0].has_background, how, device).items():
+            scores = ClipScores(_SCORING, group)
+            scores.add(batch, MattingOutput(alphas))
+            tables += [table.assign(state=state) for table in scores.tables()]
         if progress is not None:
             progress(len(group))
     net.train(was_training)
@@ -69,12 +68,12 @@ def evaluate_states(
 
 def _carries(net: MattingNet, clip: TestClip, how: Streaming, device: torch.device) -> bool:
     """Whether the net, run so, hands anything on from frame to frame."""
-    return how.reset_every != 1 and next(run_clip(net, clip, replace(how, chunk=1), device)).output.state is not None
+    return how.reset_every != 1 and next(run_clips(net, [clip], replace(how, chunk=1), device)).output.state is not None
 
 
 def _groups(clips: Sequence[TestClip]) -> Iterator[list[TestClip]]:
-    ordered = sorted(clips, key=lambda clip: (*_kind(clip), clip.stratum, clip.name, clip.scene, clip.key))
-    for _, alike in groupby(ordered, _kind):
+    ordered = sorted(clips, key=lambda clip: (*kind(clip), clip.stratum, clip.name, clip.scene, clip.key))
+    for _, alike in groupby(ordered, kind):
         ring = list(alike)
         fit = PIXELS_AT_ONCE // (ring[0].num_frames * ring[0].size[0] * ring[0].size[1])
         count = -(-len(ring) // min(max(fit, 2), CLIPS_AT_ONCE))
@@ -83,28 +82,25 @@ def _groups(clips: Sequence[TestClip]) -> Iterator[list[TestClip]]:
             yield [ring[place] for place in places]
 
 
-def _kind(clip: TestClip) -> tuple[Any, ...]:
-    """What clips that go side by side have in common."""
-    return tuple(clip.size), clip.num_frames, clip.has_background
-
-
 def _mattes(
-    net: MattingNet, batches: Sequence[MattingBatch], plate_known: bool, how: Streaming, device: torch.device
+    net: MattingNet, batch: MattingBatch, plate_known: bool, how: Streaming, device: torch.device
 ) -> dict[str, Tensor]:
     """By state, alpha (clips, T, 1, H, W) on the CPU, of whole clips that go side by side."""
-    frames = torch.cat([batch.frames for batch in batches])
-    plates = torch.cat([batch.background for batch in batches]) if plate_known and how.plate != "none" else None
-    flows = None if batches[0].flow is None else torch.cat([batch.flow for batch in batches if batch.flow is not None])
-    truths = torch.cat([batch.alpha for batch in batches])
-    states = (EMPTIED, FOREIGN, CARRIED) if len(batches) > 1 else (EMPTIED, CARRIED)
+    plates = batch.background if plate_known and how.plate != "none" else None
+    states = (EMPTIED, FOREIGN, CARRIED) if len(batch) > 1 else (EMPTIED, CARRIED)
     found: dict[str, list[Tensor]] = {state: [] for state in states}
     memory: Any = None
-    for t in range(frames.shape[1]):
+    for t in range(batch.frames.shape[1]):
         if how.reset_every and t % how.reset_every == 0:
             memory = None
         frame, plate, flow, alpha = (
             None if clip is None else clip[:, place : place + 1].to(device)
-            for clip, place in ((frames, t), (plates, 0 if how.plate == "first" else t), (flows, t), (truths, t))
+            for clip, place in (
+                (batch.frames, t),
+                (plates, 0 if how.plate == "first" else t),
+                (batch.flow, t),
+                (batch.alpha, t),
+            )
         )
         assert frame is not None
         before = pytree.tree_map_only(Tensor, lambda part: part.roll(1, dims=0), memory)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from datamodules.testset import ConditionTestSet
+from datamodules.composite import composite
+from datamodules.testset import ConditionTestSet, conditions
 from datamodules.testset.interface import TestClip as Clip  # by its own name pytest would take it for a test
 from datamodules.video_matting import VideoMattingDataModule
 
@@ -27,6 +28,20 @@ def test_they_have_the_bits_of_the_data_modules_test_set(data: VideoMattingDataM
             piece = clip.read(start, stop)
             for layer in ("frames", "alpha", "foreground", "background", "background_affine"):
                 assert torch.equal(getattr(piece, layer), getattr(batch, layer)[:, start:stop])
+
+
+@pytest.mark.parametrize(("held", "made"), [(conditions.HELD_VALUES, 24), (0, 48)])
+def test_clips_are_composited_once_where_there_is_room_for_them(
+    data: VideoMattingDataModule, held: int, made: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions, "HELD_VALUES", held)
+    calls: list[object] = []
+    monkeypatch.setattr(conditions, "composite", lambda *layers, **how: calls.append(0) or composite(*layers, **how))
+    clips = ConditionTestSet(data.test_dataloader().dataset)  # type: ignore[arg-type]
+    for clip in [*clips, *clips]:
+        clip.read(0, 2)
+        clip.read(2, 5)
+    assert len(calls) == made
 
 
 def test_keys_are_unique_and_slices_are_lists(data: VideoMattingDataModule) -> None:

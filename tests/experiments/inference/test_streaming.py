@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import MattingBatch
-from experiments.inference.streaming import PIXELS_AT_ONCE, Streaming, run_clip
+from experiments.inference.streaming import PIXELS_AT_ONCE, Streaming, run_clips, side_by_side
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import one_frame_delay
@@ -61,7 +61,7 @@ class Reader(MattingNet):
 
 
 def matted(net: MattingNet, clip: Clip, **how: Any) -> Tensor:
-    return torch.cat([piece.output.alpha for piece in run_clip(net.eval(), clip, Streaming(**how), CPU)], dim=1)
+    return torch.cat([piece.output.alpha for piece in run_clips(net.eval(), [clip], Streaming(**how), CPU)], dim=1)
 
 
 def seen(clip: Clip, **how: Any) -> list[int]:
@@ -148,7 +148,7 @@ def test_a_net_that_needs_the_true_flow_is_given_that_of_each_piece() -> None:
     net.reset_parameters(0)
     clip = Clip(5)
     for how in (Streaming(chunk=2), Streaming(chunk=2, downsample_ratio=1)):
-        flow = torch.cat([piece.output.aux["flow"] for piece in run_clip(net.eval(), clip, how, CPU)], dim=1)
+        flow = torch.cat([piece.output.aux["flow"] for piece in run_clips(net.eval(), [clip], how, CPU)], dim=1)
         assert torch.equal(flow[:, 1:], clip.flow[:, 1:])  # type: ignore[index]
     clip.flow = None
     with pytest.raises(ValueError, match="this net is given the true flow"):
@@ -188,3 +188,15 @@ def test_a_config_may_say_it_as_yaml_reads_it() -> None:
     assert Streaming.of({"plate": True, "precision": 32}) == Streaming(plate="true", precision="32")
     assert Streaming.of({"plate": None}).plate == Streaming.of({"plate": False}).plate == "none"
     assert Streaming.of({"precision": "32-true", "recurrence": 5}) == Streaming(recurrence=5)
+
+
+def test_small_clips_of_one_kind_go_side_by_side_in_their_order() -> None:
+    clips = [Clip() for _ in range(11)] + [Clip(num_frames=3), Clip(), Clip(size=(512, 2048)), Clip(size=(512, 2048))]
+    groups = list(side_by_side(clips, Streaming()))
+    assert [len(group) for group in groups] == [8, 3, 1, 1, 1, 1]
+    assert [clip for group in groups for clip in group] == clips
+
+
+@pytest.mark.parametrize("how", [{"chunk": 3}, {"recurrence": 2}])
+def test_clips_that_are_read_in_pieces_go_alone(how: dict[str, Any]) -> None:
+    assert [len(group) for group in side_by_side([Clip(), Clip()], Streaming(**how))] == [1, 1]

@@ -5,11 +5,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
 from datamodules.batch import MattingBatch
+from experiments.inference import streaming
 from experiments.inference.streaming import Streaming
 from experiments.scoring.evaluation import Scoring, evaluate, evaluate_constant
 from experiments.statistics.strata import summarise
@@ -63,7 +65,8 @@ class Reader(MattingNet):
     def forward(self, frames: Tensor, state: object = None, background: Tensor | None = None) -> MattingOutput:
         assert not self.training
         assert background is not None
-        alpha = torch.stack([self.truth[float(frame.sum())] for frame in frames[0]])[None] * self.factor + self.error
+        alphas = [torch.stack([self.truth[float(frame.sum())] for frame in clip]) for clip in frames]
+        alpha = torch.stack(alphas) * self.factor + self.error
         mask = torch.zeros(*frames.shape[:2], 1, 4, 6)
         mask[..., :2, :] = 1
         aux = {"background_mask": mask, "background_feature": mask.expand(-1, -1, 5, -1, -1)}
@@ -264,3 +267,15 @@ def test_the_summary_weighs_strata_alike_whatever_their_number_of_clips() -> Non
 def test_a_wrong_option_is_named(scoring: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(scoring))):
         Scoring(**scoring)
+
+
+@pytest.mark.parametrize("name", ["modnet_v", "rvm", "background_matting_v2"])
+def test_clips_side_by_side_score_as_one_by_one(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = [Clip("static", "anna", 4), Clip("static", "ben", 4), Clip("fast", "cleo", 4), Clip("fast", "di", 2)]
+    net = build_net(name, width=0.25, hidden=8, prm=False) if name == "modnet_v" else build_net(name)
+    net.reset_parameters(0)
+    together = evaluate(net, clips, CPU, media=tmp_path / "together")
+    monkeypatch.setattr(streaming, "CLIPS_AT_ONCE", 1)
+    alone = evaluate(net, clips, CPU, media=tmp_path / "alone")
+    pd.testing.assert_frame_equal(together, alone, rtol=1e-4, atol=1e-6)
+    assert {p.name for p in (tmp_path / "together").iterdir()} == {p.name for p in (tmp_path / "alone").iterdir()}
