@@ -193,9 +193,9 @@ def run_metrics(options: argparse.Namespace) -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     """The command `train`."""
-    config = train.compose_cell(options.set)
-    with output.progress_bar("training", len(config["recipe"]["stages"])) as advance:
-        tables = train.benchmark_train(config, options.device, options.steps, advance)
+    settings = train.compose_cell(options.set)
+    with output.progress_bar("training", len(settings.stages)) as advance:
+        tables = train.benchmark_train(settings, options.device, options.steps, advance)
         table = _collect(tables, options.output, "train.csv")
     print(f"{output.markdown(table, train.COLUMNS)}\n\n{train.LEGEND}")
 

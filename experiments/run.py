@@ -15,11 +15,10 @@ import os
 import signal
 import subprocess
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
 
 from experiments.cells.launch import BUSY, CellPool, end, end_with_parent, spawn_cell, what_it_scored, why_ended
 from experiments.cells.launchers import CellFailedError, check_launcher, launcher_of, run_launched, wait_for_first
@@ -31,7 +30,6 @@ from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
 from experiments.command.quoting import quote_texts
 from experiments.reporting.forecast import plan
 from experiments.training.processes import count_gpus, leads, started_by_srun, started_by_torchrun
-from experiments.training.settings import check_machine, check_model
 
 PLAN = "plan"
 
@@ -65,33 +63,32 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
     cells = composed_cells(arguments, own_process=launcher == "basic")
     if not cells:  # Hydra has answered by itself, as to --help
         return 0
-    study, config, mode = cells[0]
+    study, mode = cells[0]
     if planned:
         alone = mode == RunMode.RUN or launcher != "basic"  # how many a launcher runs at once is its own affair
-        print(plan([cell.study for cell in cells], 1 if alone else make_pool(config).workers))
+        print(plan([cell.study for cell in cells], 1 if alone else make_pool(study).workers))
         return 0
     if mode == RunMode.RUN:
-        return abs(run_single(study, config.trainer))
+        return abs(run_single(study))
     if launcher != "basic":
         return finish(arguments, launched(arguments), pools)
-    pools.append(make_pool(config))
+    pools.append(make_pool(study))
     pools[0].expect(len(cells))
     note_size(study.folder.parent, study.report.name, len(cells))
     pools[0].say(f"cells     {len(cells)}, {pools[0].workers} at once; the report: {study.report}/report.html")
     errors: list[Exception] = []
     for cell in cells:
         try:
-            start_in(pools[0], cell.study, cell.config.trainer.threads)
+            start_in(pools[0], cell.study)
         except BAD_INPUT as error:  # of its folder; the others go on
             errors.append(error)
     return finish(arguments, errors, pools)
 
 
 class Composed(NamedTuple):
-    """A cell with its config, and whether the command runs one or many."""
+    """A cell, and whether the command runs one or many."""
 
     study: Study
-    config: DictConfig
     mode: RunMode | None
 
 
@@ -105,16 +102,18 @@ def composed_cells(arguments: list[str], own_process: bool) -> list[Composed]:
     Raises:
         ValueError: no run could use a setting of one of them.
     """
+    from experiments.training.checks import check_machine, check_parts  # here: it imports torch
+
     axes, cells = swept(arguments), list[Composed]()
 
-    def take(config: DictConfig) -> None:
+    def take(config: Any) -> None:
         hydra = HydraConfig.get()
         sys.argv[1:] = arguments  # which records keep
         study = Study(config, hydra, axes)
-        check_model(study.config)
+        check_parts(study.settings)
         if not cells and own_process:
-            check_machine(study.config)
-        cells.append(Composed(study, config, hydra.mode))
+            check_machine(study.settings)
+        cells.append(Composed(study, hydra.mode))
 
     of_launcher = ("hydra/launcher=", "hydra.launcher.")
     sys.argv[1:] = [word for word in arguments if not word.lstrip("+").startswith(of_launcher)]
@@ -129,7 +128,7 @@ def launched(arguments: list[str]) -> list[Exception]:
     """Run all cells through Hydra's launcher, in processes that do not know this one's; what failed."""
     axes = swept(arguments)
 
-    def run_cell(config: DictConfig) -> None:
+    def run_cell(config: Any) -> None:
         sys.argv[1:] = arguments  # which the process of a launcher does not know
         run_launched(config, HydraConfig.get(), axes)
 
@@ -139,9 +138,9 @@ def launched(arguments: list[str]) -> list[Exception]:
         return [error]
 
 
-def run_single(study: Study, trainer: DictConfig) -> int:
+def run_single(study: Study) -> int:
     """Run one cell and wait for it; its exit status."""
-    path = study.folder / "config.yaml"
+    path, trainer = study.folder / "config.yaml", study.settings.trainer
     if leads(trainer):
         try:
             with prepared_cell(study, print) as lock:
@@ -166,7 +165,7 @@ def run_single(study: Study, trainer: DictConfig) -> int:
     return status
 
 
-def start_in(pool: CellPool, study: Study, threads: int) -> None:
+def start_in(pool: CellPool, study: Study) -> None:
     """Start a cell in a pool as soon as a place is free, unless it is complete or another process works on it."""
     pool.wait_for_place()  # not under the lock: until then another command may take the cell
     try:
@@ -174,32 +173,34 @@ def start_in(pool: CellPool, study: Study, threads: int) -> None:
             if lock is None:
                 pool.count()
             else:
-                pool.start(study.cell, study.folder, study.folder / "config.yaml", threads, lock)
+                pool.start(study.cell, study.folder, study.folder / "config.yaml", study.settings.trainer.threads, lock)
     except CellBusyError:
         pool.say_busy(study.cell)
 
 
-def make_pool(config: DictConfig) -> CellPool:
+def make_pool(study: Study) -> CellPool:
     """One cell at a time on each GPU, or on each core up to four; `workers` overrides it.
 
     Raises:
         ValueError: `workers` is neither "auto" nor a number from 1 on, others have started this command too, or the
             machine lacks what cells ask for.
     """
-    if config.trainer.num_nodes > 1 or started_by_torchrun() or started_by_srun(config.trainer):
+    from experiments.training.checks import check_machine  # here: it imports torch
+
+    trainer, workers = study.settings.trainer, study.workers
+    if trainer.num_nodes > 1 or started_by_torchrun() or started_by_srun(trainer):
         raise ValueError(
             "processes that torchrun, srun or several nodes start share one cell: add hydra.mode=RUN and one value of "
             "each axis"
         )
-    one_device = config.trainer.devices == 1
-    gpus = count_gpus() if one_device and config.trainer.accelerator in ("auto", "gpu", "cuda") else 0
-    workers = config.workers
+    one_device = trainer.devices == 1
+    gpus = count_gpus() if one_device and trainer.accelerator != "cpu" else 0
     if workers == "auto":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = (gpus or min(4, cores)) if one_device else 1
     if not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be auto or a number from 1 on, got {workers!r}")
-    check_machine(config)
+    check_machine(study.settings)
     return CellPool(workers, gpus)
 
 

@@ -50,7 +50,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler that takes the machine back
     workers = [] if options.workers is None else [f"workers={options.workers}"]
     config = composed([*_overrides([*sweep.command_line({}), *options.overrides]), *workers])
-    runner = Runner(sweep, options.overrides, make_pool(config))
+    runner = Runner(sweep, options.overrides, make_pool(Study(config, HydraConfig.get(), axes=())))
     try:
         if sweep.method == "bayes":
             search = Search(sweep, Path(config.output_dir) / "sweeps", options.seed, runner.score)

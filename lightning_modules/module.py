@@ -53,6 +53,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.optimizer not in ("sgd", "adam", "adamw"):
+            raise ValueError(f"optimizer must be sgd, adam or adamw, got {self.optimizer!r}")
         if self.schedule not in ("step", "cosine", "onecycle"):
             raise ValueError(f"schedule must be step, cosine or onecycle, got {self.schedule!r}")
         rates = self.learning_rate.values() if isinstance(self.learning_rate, Mapping) else [self.learning_rate]
@@ -72,11 +74,9 @@ class Recipe:
         if self.optimizer == "sgd":
             optimizer = torch.optim.SGD(groups, momentum=self.momentum, weight_decay=self.weight_decay, fused=True)
         else:
-            adams = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-            if self.optimizer not in adams:
-                raise ValueError(f"unknown optimizer {self.optimizer!r}; there are sgd, {', '.join(adams)}")
+            adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer]
             betas = (self.momentum, 0.999)
-            optimizer = adams[self.optimizer](groups, betas=betas, weight_decay=self.weight_decay, fused=True)
+            optimizer = adam(groups, betas=betas, weight_decay=self.weight_decay, fused=True)
         # Of fp16: a fused step could unscale gradients by itself, but they must be so before they are clipped.
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         return optimizer

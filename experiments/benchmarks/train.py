@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -16,10 +17,11 @@ from experiments.benchmarks.output import Columns
 from experiments.benchmarks.timing import synchronise
 from experiments.command.composing import CONFIGS, refuse_missing_settings
 from experiments.command.quoting import quoted
+from experiments.training.checks import check_parts
 from experiments.training.data import make_data
 from experiments.training.nets import make_net
-from experiments.training.settings import check_model, check_settings
-from experiments.training.stages import make_recipe, prepare_net
+from experiments.training.settings import Settings, Stage
+from experiments.training.stages import make_objective, make_recipe, prepare_net
 from lightning_modules.module import Recipe
 from lightning_modules.nets.interface import MattingNet
 
@@ -43,8 +45,8 @@ LEGEND = (
 )
 
 
-def compose_cell(overrides: Sequence[str]) -> dict[str, Any]:
-    """The resolved config of one cell.
+def compose_cell(overrides: Sequence[str]) -> Settings:
+    """The settings of one cell.
 
     Raises:
         ValueError: a setting is missing, or none that a step can be timed with.
@@ -55,47 +57,43 @@ def compose_cell(overrides: Sequence[str]) -> dict[str, Any]:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         composed = compose("config", overrides=[quoted(word) for word in overrides])
     refuse_missing_settings(composed)
-    config: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
-    check_settings(config)
-    check_model(config)
-    if config["trainer"]["precision"] not in ("32-true", *PRECISIONS):
+    settings = Settings.of(OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+    check_parts(settings)
+    if settings.trainer.precision not in ("32-true", *PRECISIONS):
         raise ValueError(
             f"trainer.precision must be one of 32-true, {', '.join(PRECISIONS)} to be timed, "
-            f"got {config['trainer']['precision']!r}"
+            f"got {settings.trainer.precision!r}"
         )
-    return config
+    return settings
 
 
 def benchmark_train(
-    config: dict[str, Any], device: torch.device, steps: int, progress: Callable[[str], None]
+    settings: Settings, device: torch.device, steps: int, progress: Callable[[str], None]
 ) -> Iterator[pd.DataFrame]:
     """One row a stage of the cell's recipe.
 
     Args:
-        config: of a cell, resolved.
+        settings: of a cell.
         device: where.
         steps: that are timed, of each kind; the clips that they need are rendered first.
         progress: called after each stage.
     """
-    make_data(config, None).prepare_data(parts=("train",))
-    for name, stage in config["recipe"]["stages"].items():
-        if stage is not None:
-            yield pd.DataFrame([_measure(config, name, stage, device, steps)])
-            progress(name)
+    make_data(settings, None).prepare_data(parts=("train",))
+    for name, stage in settings.stages.items():
+        yield pd.DataFrame([_measure(settings, name, stage, device, steps)])
+        progress(name)
 
 
-def _measure(
-    config: dict[str, Any], name: str, stage: dict[str, Any], device: torch.device, steps: int
-) -> dict[str, Any]:
-    torch.manual_seed(config["seed"])
+def _measure(settings: Settings, name: str, stage: Stage, device: torch.device, steps: int) -> dict[str, Any]:
+    torch.manual_seed(settings.seed)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    net = make_net(config).to(device).train()
-    prepare_net(net, config["trainer"])
-    recipe = make_recipe(stage, net, config["seed"])
+    net = make_net(settings.model, settings.seed).to(device).train()
+    prepare_net(net, settings.trainer)
+    recipe = make_recipe(stage, make_objective(stage, net, settings.seed), settings.seed)
     recipe.objective.to(device).train()
-    data = make_data(config, {**stage, "steps": 3 * steps + 1}, name)
-    loop = _Loop(net, recipe, data, device, config["trainer"]["precision"])
+    data = make_data(settings, replace(stage, steps=3 * steps + 1), name)
+    loop = _Loop(net, recipe, data, device, str(settings.trainer.precision))
     batches = iter(data.train_dataloader())
     loop.step(loop.composited(loop.copied(next(batches))))
     times: dict[str, list[float]] = {part: [] for part in PARTS}
@@ -123,14 +121,14 @@ def _measure(
     waiting = step - sum(map(_mean, (times[part] for part in PARTS if part not in ("loading", "copying"))))
     return {
         "stage": name,
-        "precision": config["trainer"]["precision"],
+        "precision": settings.trainer.precision,
         "frames": sum(frames) / len(frames),
         **{part: _mean(values) for part, values in times.items()},
         "step": step,
         "waiting": max(0.0, waiting) / step,
         "busy": None if busy is None else busy / alone,
         "kernels": kernels,
-        "clips_per_second": stage.get("batch_size", 1) * 1e3 / step,
+        "clips_per_second": next(iter(stage.passes.values())).batch_size * 1e3 / step,
         "memory_gib": torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None,
     }
 

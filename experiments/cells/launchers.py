@@ -53,15 +53,16 @@ def run_launched(config: DictConfig, hydra: HydraConf, axes: Sequence[str]) -> N
     Raises:
         CellFailedError: the cell failed. The launcher carries it to the command, which no list of ours would reach.
     """
-    gpus = count_gpus() if config.trainer.devices == 1 and config.trainer.accelerator != "cpu" else 0
-    gpu = hydra.job.num % gpus if gpus else None
     try:
         study = Study(config, hydra, axes)
+        trainer = study.settings.trainer
+        gpus = count_gpus() if trainer.devices == 1 and trainer.accelerator != "cpu" else 0
+        gpu = hydra.job.num % gpus if gpus else None
         with prepared_cell(study, print) as lock:
             if lock is None:
                 return
             with (study.folder / "log.txt").open("ab") as log:
-                process = spawn_cell(study.folder / "config.yaml", config.trainer.threads, gpu, log, lock)
+                process = spawn_cell(study.folder / "config.yaml", trainer.threads, gpu, log, lock)
     except CellBusyError:
         print(f"busy      {study.cell}: another process works on it")
         return

@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.command.safety import check_names
 from experiments.records.cell_record import BASELINES, CellRecord, write_config
-from experiments.records.fingerprints import describe_cell_data, describe_weights, what_changed
+from experiments.records.fingerprints import describe_weights, what_changed
 from experiments.records.identity import settings_hash, short_name
 from experiments.records.locks import lock_cell, lock_owner
-from experiments.training.settings import check_settings
+from experiments.training.settings import Settings
 
 # Overrides that say where and how to run, not what; they are in no cell's name.
 NEUTRAL = (
@@ -35,7 +35,9 @@ class Study:
 
     Attributes:
         config: resolved and plain.
+        settings: the same with types.
         experiment: config group `experiment`, plain.
+        workers: cells at once on this machine, or "auto".
         arm: what the experiment compares, setting → value.
         key: overrides that all cells of this comparison share, "" for none; another key is another comparison.
         cell: name of the cell: shared overrides (shortened if they are long), then arm and seed.
@@ -54,8 +56,8 @@ class Study:
         check_names({f"{part}.name": self.config[part]["name"] for part in ("experiment", "scale")} | stages)
         self.experiment = self.config.pop("experiment")
         roots = {name: Path(self.config.pop(name)) for name in ("output_dir", "results_dir")}
-        self.config.pop("workers")
-        check_settings(self.config)
+        self.workers = self.config.pop("workers")
+        self.settings = Settings.of(self.config)
         given = [override.lstrip("+~").partition("=")[0] for override in hydra.overrides.task]
         axes = [*(hydra.sweeper.get("params") or {}), *axes]
         self.arm = {axis: _value(config, hydra, axis) for axis in dict.fromkeys(axes) if axis != "seed"}
@@ -77,7 +79,9 @@ class Study:
     @cached_property
     def data(self) -> dict[str, Any]:
         """What the cell reads, as its record says it; files are hashed."""
-        return describe_cell_data(self.config)
+        from experiments.training.data import describe_cell_data  # here: it imports torch
+
+        return describe_cell_data(self.settings)
 
     def record(self) -> CellRecord:
         """A new record that says who the cell is."""

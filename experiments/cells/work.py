@@ -27,7 +27,7 @@ from experiments.inference.streaming import Streaming
 from experiments.logging.cell_logger import CellLogger
 from experiments.logging.loggers import log_again, make_logger
 from experiments.records.cell_record import BASELINES, MEMORY, WEIGHTS, CellRecord, remove_torn, write_table
-from experiments.records.fingerprints import describe_cell_data, what_changed
+from experiments.records.fingerprints import what_changed
 from experiments.records.identity import settings_hash
 from experiments.records.locks import lock_cell, lock_owner
 from experiments.records.progress import Progress, write_progress
@@ -37,11 +37,12 @@ from experiments.scoring.floors import NUM_MATTES, evaluate_floors, mean_trainin
 from experiments.scoring.memory import evaluate_states
 from experiments.scoring.sets import condition_test_set
 from experiments.statistics.strata import summarise
-from experiments.training.data import make_data, make_typical_data
+from experiments.training.data import describe_cell_data, make_data, make_typical_data
 from experiments.training.devices import describe_step, step_line
 from experiments.training.nets import make_net
 from experiments.training.processes import leads
-from experiments.training.stages import make_recipe, pick_device, train_stage
+from experiments.training.settings import Settings
+from experiments.training.stages import make_objective, make_recipe, pick_device, train_stage
 from lightning_modules.nets.interface import MattingNet
 
 
@@ -59,8 +60,9 @@ def main() -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning.pytorch.*|torch.utils.data.*")
     ignore_warning()
-    if not leads(config["trainer"]):
-        return assist(config, folder)
+    settings = Settings.of(config)
+    if not leads(settings.trainer):
+        return assist(settings, settings_hash(config), folder)
     # torchrun and srun number also processes that have each a cell of their own.
     rank_zero_only.rank = 0  # type: ignore[attr-defined]
     with lock_cell(folder) as lock:
@@ -75,10 +77,10 @@ def main() -> int:
         return run_cell(config, record)
 
 
-def assist(config: dict[str, Any], folder: Path) -> int:
+def assist(settings: Settings, cell: str, folder: Path) -> int:
     """Train as a further process of a cell on several devices; an error goes to the log, the first process tells it."""
     try:
-        train(config, folder, None)
+        train(settings, cell, folder, None)
     except Exception:
         log_error(folder)
         return 1
@@ -103,12 +105,13 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
     record.save()
     with ExitStack() as ending:
         try:
-            torch.set_num_threads(config["trainer"]["threads"])
+            settings = Settings.of(config)
+            torch.set_num_threads(settings.trainer.threads)
             record.hardware = describe_hardware()
             logger = make_logger(config, record)
             if logger:
                 ending.callback(logger.close, record)  # last, when the record is written, and however the cell ends
-            _train_and_test(config, record, logger)
+            _train_and_test(settings, settings_hash(config), record, logger)
             record.status = "complete"
         except Exception as error:
             log_error(record.folder)
@@ -121,22 +124,24 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
 
 
 def train(
-    config: dict[str, Any], folder: Path, logger: CellLogger | None
+    settings: Settings, cell: str, folder: Path, logger: CellLogger | None
 ) -> tuple[MattingNet, nn.Module | None, float]:
-    """The trained net, the decoder of restored backgrounds if there is one, and seconds; resumes what was cut off."""
-    torch.set_num_threads(config["trainer"]["threads"])
+    """The trained net, the decoder of restored backgrounds if there is one, and seconds; resumes what was cut off.
+
+    `cell` is the hash of its settings: checkpoints of another one are not used.
+    """
+    torch.set_num_threads(settings.trainer.threads)
     folder.mkdir(parents=True, exist_ok=True)
-    net = make_net(config)
-    decoder, seconds, cell = None, 0.0, settings_hash(config)
-    for name, stage in config["recipe"]["stages"].items():
-        if stage is not None:
-            recipe = make_recipe(stage, net, config["seed"])
-            data = make_data(config, stage, name)
-            data.prepare_data(_report(folder, f"render {name}"))  # Lightning would do it, and tell nobody
-            seconds += train_stage(name, net, recipe, data, stage, config["trainer"], folder, logger, cell)
-            decoder = getattr(recipe.objective, "background_decoder", None) or decoder
-            if logger:
-                logger.first_step += stage["steps"]
+    net = make_net(settings.model, settings.seed)
+    decoder, seconds = None, 0.0
+    for name, stage in settings.stages.items():
+        recipe = make_recipe(stage, make_objective(stage, net, settings.seed), settings.seed)
+        data = make_data(settings, stage, name)
+        data.prepare_data(_report(folder, f"render {name}"))  # Lightning would do it, and tell nobody
+        seconds += train_stage(name, net, recipe, data, stage, settings.trainer, folder, logger, cell)
+        decoder = getattr(recipe.objective, "background_decoder", None) or decoder
+        if logger:
+            logger.first_step += stage.steps
     return net, decoder, seconds
 
 
@@ -145,30 +150,29 @@ def _report(folder: Path, what: str) -> Report:
     return lambda done, total: write_progress(folder, Progress(what, done, total))
 
 
-def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogger | None) -> None:
+def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: CellLogger | None) -> None:
     folder = record.folder
-    device = pick_device(config["trainer"]["accelerator"])
-    untrained = make_net(config)
-    if untrained.needs_flow and not config["data"]["flow"]:
+    device = pick_device(settings.trainer.accelerator)
+    untrained = make_net(settings.model, settings.seed)
+    if untrained.needs_flow and not settings.data["flow"]:
         raise ValueError("this net is given the true flow of its clips: set data.flow=true")
-    data = make_data(config, stage=None)
+    data = make_data(settings, stage=None)
     data.prepare_data(_report(folder, "render test"), parts=("val", "test"))  # the constant matte is that of val
     data.setup("test")
     if not _has_baselines(record):
-        _score_baselines(untrained, config, data, device, folder)
+        _score_baselines(untrained, settings, data, device, folder)
         record.note_checksums(BASELINES)
 
-    for name, stage in config["recipe"]["stages"].items():
-        if stage is not None:
-            record.steps[name] = describe_step(stage, config["trainer"])
-            print(f"stage {name}: {step_line(record.steps[name])}", flush=True)
+    for name, stage in settings.stages.items():
+        record.steps[name] = describe_step(stage, settings.trainer)
+        print(f"stage {name}: {step_line(record.steps[name])}", flush=True)
     record.save()
-    net, decoder, seconds = train(config, folder, logger)
-    save_net(folder / WEIGHTS, net, config["model"])
+    net, decoder, seconds = train(settings, cell, folder, logger)
+    save_net(folder / WEIGHTS, net, dict(settings.model))
 
     begin = time.monotonic()
     clips = condition_test_set(data)
-    how = Streaming.of(config["test"])
+    how = Streaming.of(settings.test)
     beats = _Beats(folder, "test", len(clips))
     frames = evaluate(net, clips, device, how, decoder=decoder, media=folder / "media", progress=beats)
     write_table(folder / "metrics.parquet", frames)
@@ -180,7 +184,7 @@ def _train_and_test(config: dict[str, Any], record: CellRecord, logger: CellLogg
     record.cost = measure_cost(net, clips[0].read(0, 1).frames.to(device))
     record.durations = {"train_seconds": seconds, "test_seconds": time.monotonic() - begin}
     record.peak_memory_gib = peak_memory_gib(device)
-    if record.data and (changed := what_changed(record.data, describe_cell_data(config))):
+    if record.data and (changed := what_changed(record.data, describe_cell_data(settings))):
         raise ValueError(f"data changed while the cell ran: {changed}; the same command starts it anew")
 
 
@@ -194,13 +198,13 @@ def _has_baselines(record: CellRecord) -> bool:
 
 
 def _score_baselines(
-    net: MattingNet, config: dict[str, Any], data: VideoMattingDataModule, device: torch.device, folder: Path
+    net: MattingNet, settings: Settings, data: VideoMattingDataModule, device: torch.device, folder: Path
 ) -> None:
     """What a constant matte, the floors and the untrained net score: the scale on which a trained net is read."""
     import pandas as pd
 
     mean_alpha = float(torch.stack([batch.alpha.mean() for batch in data.val_dataloader()]).mean())
-    typical, matte = make_typical_data(config, NUM_MATTES), None
+    typical, matte = make_typical_data(settings, NUM_MATTES), None
     if typical is not None:
         typical.prepare_data(_report(folder, "render training"), parts=("train",))  # which are trained on afterwards
         matte = mean_training_matte(typical)

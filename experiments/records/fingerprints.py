@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from datamodules.files.fingerprint import Contents, contents_of, fingerprint
+from datamodules.files.fingerprint import Contents, fingerprint
 
 
 def describe_data(parts: Mapping[str, Contents], cache_dir: str | Path | None) -> dict[str, Any]:
@@ -27,35 +27,6 @@ def describe_data(parts: Mapping[str, Contents], cache_dir: str | Path | None) -
         "bytes": sum(each.bytes for each in found.values()),
         "parts": {name: asdict(each) for name, each in found.items()},
     }
-
-
-def describe_cell_data(config: dict[str, Any]) -> dict[str, Any]:
-    """`describe_data` of what a cell trains, validates and tests on.
-
-    Raises:
-        ValueError: a source is not usable, or a file cannot be read.
-    """
-    # Here: it imports torch, which other uses of this file need not wait for.
-    from datamodules.sources.parts import open_parts
-
-    data = config["data"]
-    size = data["test_size"]
-    side = size if isinstance(size, int) else min(size)
-    sources = open_parts(data["source"], data["backgrounds"], side, data["flow"])
-    parts = {
-        f"{what} of {part}": contents_of(source)
-        for part, pair in sources.items()
-        for what, source in zip(("people", "places"), pair, strict=True)
-    }
-    for stage in filter(None, config["recipe"]["stages"].values()):
-        for options in filter(None, stage.get("passes", {}).values()):
-            kind = str(options.get("data"))
-            if kind.startswith("segmentation."):
-                from datamodules.segmentation import build_segmentation  # here: it imports Lightning
-
-                named = config["segmentation"][kind.removeprefix("segmentation.")]
-                parts[kind] = contents_of(build_segmentation(named, options["size"]))
-    return describe_data(parts, config["data"]["cache_dir"])
 
 
 def describe_weights(model: Mapping[str, Any]) -> dict[str, str]:

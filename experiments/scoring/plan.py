@@ -215,7 +215,7 @@ def net_of(plain: dict[str, Any], given: Sequence[str], how: Streaming) -> tuple
             raise ValueError(f"prm must be one of {', '.join(PRM_MODES)}, or null, got {plain['prm']!r}")
         changes["prm_mode"] = PRM_MODES[plain["prm"]]
     if plain["checkpoint"] is None:
-        net = make_net({"model": model | changes, "seed": plain["seed"]})
+        net = make_net(model | changes, plain["seed"])
         options = all_options(model["name"], model | changes)
     else:
         net, options = load_net(Path(plain["checkpoint"]), model["name"], **changes)

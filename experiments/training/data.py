@@ -1,129 +1,109 @@
-"""The data modules that a config describes."""
+"""The data modules that a cell's settings describe, and what they read."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from collections.abc import Mapping
+from typing import Any, overload
 
 from datamodules.dice import seed_of
+from datamodules.files.fingerprint import contents_of
 from datamodules.interleaved import InterleavedDataModule, TrainingPass
-from datamodules.segmentation import SegmentationDataModule
+from datamodules.segmentation import SegmentationDataModule, build_segmentation
+from datamodules.sources.parts import open_parts
 from datamodules.video_matting import VideoMattingDataModule
-
-Made = TypeVar("Made")
-
-# What of config group `data` the data module takes; the rest is named there to be used within the group.
-DATA_KEYS = (
-    "source",
-    "backgrounds",
-    "difficulty",
-    "augment",
-    "test_strata",
-    "test_clips",
-    "test_clip_length",
-    "val_clips",
-    "evaluation_seed",
-    "flow",
-)
+from experiments.records.fingerprints import describe_data
+from experiments.training.settings import Settings, Stage
+from lightning_modules.options import check_names
 
 
-def data_options(data: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `VideoMattingDataModule` from config group `data`, without those that a stage decides."""
-    return {key: data[key] for key in DATA_KEYS}
+def data_options(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What of config group `data` the data module takes; the rest is named there to be used within the group."""
+    return {name: data[name] for name in inspect.signature(VideoMattingDataModule).parameters if name in data}
 
 
 @overload
-def make_data(config: dict[str, Any], stage: None) -> VideoMattingDataModule: ...
+def make_data(settings: Settings, stage: None) -> VideoMattingDataModule: ...
 @overload
+def make_data(settings: Settings, stage: Stage, name: str = "") -> VideoMattingDataModule | InterleavedDataModule: ...
 def make_data(
-    config: dict[str, Any], stage: dict[str, Any], name: str = ""
-) -> VideoMattingDataModule | InterleavedDataModule: ...
-def make_data(
-    config: dict[str, Any], stage: dict[str, Any] | None, name: str = ""
+    settings: Settings, stage: Stage | None, name: str = ""
 ) -> VideoMattingDataModule | InterleavedDataModule:
     """The data of one stage of a recipe, or with `stage=None` that of the test.
 
-    A stage has one kind of batch (`clip_length`, `size`, `batch_size`), or `passes` that take turns, an optimiser
-    step each, in its `order`. `name` is the stage's: passes of different stages see different clips.
+    `name` is the stage's: passes of different stages see different clips.
+
+    Raises:
+        ValueError: a data module takes no such option.
     """
-    trainer = config["trainer"]
-    if stage is not None and "passes" in stage:
-        return _make_passes(config, stage, name)
-    sizes = (
-        {"size": config["data"]["test_size"], "clip_length": 1, "batch_size": 1, "num_steps": 1}
-        if stage is None
-        else {
-            "size": stage["size"],
-            "clip_length": tuple(stage["clip_length"]),
-            "batch_size": stage["batch_size"],
-            "num_steps": stage["steps"] * trainer["accumulate_grad_batches"],
-        }
-    )
-    return VideoMattingDataModule(
-        **data_options(config["data"]),
-        **sizes,
-        seed=config["seed"],
-        num_workers=trainer["num_workers"],
-        device_compositing=trainer["device_compositing"] and stage is not None,
-    )
+    trainer = settings.trainer
+    options = data_options(settings.data) | {"num_workers": trainer.num_workers, "seed": settings.seed}
+    if stage is None:
+        sizes = {"size": settings.data["test_size"], "clip_length": 1, "batch_size": 1, "num_steps": 1}
+        return VideoMattingDataModule(**options | sizes)
+    num_steps = stage.steps * trainer.accumulate_grad_batches
+    if not stage.order:
+        options |= {"num_steps": num_steps, "device_compositing": trainer.device_compositing}
+        return VideoMattingDataModule(**options | stage.passes[""].arguments)
+    used = [each for each in dict.fromkeys(stage.order) if each in stage.passes]
+    # They share out the loading processes, one each at least.
+    workers = math.ceil(trainer.num_workers / max(len(used), 1))
+    passes = {each: _make_pass(settings, stage, each, workers, seed_of(settings.seed, name, each)) for each in used}
+    return InterleavedDataModule(passes, stage.order, num_steps)
 
 
-def make_typical_data(config: dict[str, Any], num_clips: int) -> VideoMattingDataModule | None:
+def make_typical_data(settings: Settings, num_clips: int) -> VideoMattingDataModule | None:
     """Training data of the first stage that learns mattes, but `num_clips` batches of one frame.
 
     They are drawn under the seed of the evaluation: the same for all cells. None for a recipe without mattes.
     """
-    stages = [stage for stage in config["recipe"]["stages"].values() if stage is not None]
-    sizes = [
-        each["size"]
-        for stage in stages
-        for each in stage.get("passes", {"matting": {"data": "matting", **stage}}).values()
-        if each is not None and each.get("data") == "matting"
-    ]
-    if not sizes:
+    batches = (batch for stage in settings.stages.values() for batch in stage.passes.values())
+    first = next((batch for batch in batches if batch.data == "matting"), None)
+    if first is None:
         return None
-    return VideoMattingDataModule(
-        **data_options(config["data"]),
-        **{"size": sizes[0], "clip_length": 1, "batch_size": 1, "num_steps": num_clips},
-        seed=config["data"]["evaluation_seed"],
-    )
+    sizes = {"size": first.size, "clip_length": 1, "batch_size": 1, "num_steps": num_clips}
+    seed = settings.data["evaluation_seed"]
+    return VideoMattingDataModule(**data_options(settings.data) | sizes | {"seed": seed})
 
 
-def _make_passes(config: dict[str, Any], stage: dict[str, Any], stage_name: str) -> InterleavedDataModule:
-    """The data of a stage whose passes take turns; they share out the loading processes, one each at least."""
-    used = [name for name in dict.fromkeys(stage["order"]) if stage["passes"].get(name) is not None]
-    num_workers = math.ceil(config["trainer"]["num_workers"] / max(len(used), 1))
-    passes = {
-        name: _make_pass(config, name, stage["passes"][name], num_workers, seed_of(config["seed"], stage_name, name))
-        for name in used
+def describe_cell_data(settings: Settings) -> dict[str, Any]:
+    """`describe_data` of what a cell trains, validates and tests on.
+
+    Raises:
+        ValueError: a source is not usable, or a file cannot be read.
+    """
+    data = settings.data
+    size = data["test_size"]
+    side = size if isinstance(size, int) else min(size)
+    sources = open_parts(data["source"], data["backgrounds"], side, data["flow"])
+    parts = {
+        f"{what} of {part}": contents_of(source)
+        for part, pair in sources.items()
+        for what, source in zip(("people", "places"), pair, strict=True)
     }
-    return InterleavedDataModule(passes, stage["order"], stage["steps"] * config["trainer"]["accumulate_grad_batches"])
+    for stage in settings.stages.values():
+        for batch in stage.passes.values():
+            if batch.data != "matting":
+                side = batch.size if isinstance(batch.size, int) else max(batch.size)
+                parts[batch.data] = contents_of(build_segmentation(_segmentation(settings, batch.data), side))
+    return describe_data(parts, data["cache_dir"])
 
 
-def _make_pass(config: dict[str, Any], name: str, options: dict[str, Any], num_workers: int, seed: int) -> TrainingPass:
-    """One pass: `data` says of what, the other options are arguments of its data module."""
-    options = {
-        "seed": seed,
-        "num_workers": num_workers,
-        "device_compositing": config["trainer"]["device_compositing"],
-        **options,
-    }
-    kind = options.pop("data", None)
-    if kind == "matting":
-        return _made(VideoMattingDataModule, name, {**data_options(config["data"]), **options})
-    if kind in ("segmentation.video", "segmentation.image"):
-        sources = config["segmentation"][kind.removeprefix("segmentation.")]
-        return _made(SegmentationDataModule, name, {"sources": sources, **options})
-    raise ValueError(f"pass {name}: data must be matting, segmentation.video or segmentation.image, got {kind!r}")
+def _make_pass(settings: Settings, stage: Stage, name: str, num_workers: int, seed: int) -> TrainingPass:
+    """One of the passes that take turns."""
+    batch = stage.passes[name]
+    module: type[VideoMattingDataModule] | type[SegmentationDataModule] = VideoMattingDataModule
+    of_kind = data_options(settings.data)
+    if batch.data != "matting":
+        module, of_kind = SegmentationDataModule, {"sources": _segmentation(settings, batch.data)}
+    own = {"seed": seed, "num_workers": num_workers, "device_compositing": settings.trainer.device_compositing}
+    options = of_kind | own | batch.arguments
+    check_names(f"pass {name}", options, inspect.signature(module).parameters)
+    return module(**options)
 
 
-def _made(build: Callable[..., Made], name: str, options: dict[str, Any]) -> Made:
-    try:
-        inspect.signature(build).bind(**options)
-    except TypeError as error:
-        raise ValueError(
-            f"pass {name}: {error}; its options are {', '.join(inspect.signature(build).parameters)}"
-        ) from error
-    return build(**options)
+def _segmentation(settings: Settings, data: str) -> Mapping[str, Any]:
+    """The sources of a segmentation pass."""
+    sources: Mapping[str, Any] = settings.segmentation[data.removeprefix("segmentation.")]
+    return sources

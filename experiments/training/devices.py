@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,14 @@ from lightning.pytorch.plugins import LayerSync
 
 from experiments.records.cell_record import last_words
 from experiments.training.processes import num_processes, started_by_srun, started_by_torchrun
+from experiments.training.settings import Stage, Trainer
 from lightning_modules.objectives.interface import Objective
 from lightning_modules.synchronised_norms import SynchronisedNorms
 
 STRATEGIES = ("auto", "ddp")
 
 
-def choose_strategy(trainer: Mapping[str, Any], objective: Objective) -> str:
+def choose_strategy(trainer: Trainer, objective: Objective) -> str:
     """The name of Lightning's strategy.
 
     DDP waits for ever for gradients of parts that a step leaves idle unless it is told to look for them.
@@ -30,9 +30,9 @@ def choose_strategy(trainer: Mapping[str, Any], objective: Objective) -> str:
     Raises:
         ValueError: it is none of STRATEGIES.
     """
-    if trainer["strategy"] not in STRATEGIES:
+    if trainer.strategy not in STRATEGIES:
         raise ValueError(
-            f"trainer.strategy must be auto or ddp, got {trainer['strategy']!r}: the largest net here has 59 M "
+            f"trainer.strategy must be auto or ddp, got {trainer.strategy!r}: the largest net here has 59 M "
             "parameters, 1 GB with gradients and Adam's state, so that sharding it frees nothing; frames fill the "
             "memory: use more devices, smaller batches or trainer.precision=bf16-mixed"
         )
@@ -41,7 +41,7 @@ def choose_strategy(trainer: Mapping[str, Any], objective: Objective) -> str:
     return "ddp_find_unused_parameters_true" if objective.idle_parameters else "ddp"
 
 
-def choose_plugins(trainer: Mapping[str, Any], device: torch.device) -> list[Any]:
+def choose_plugins(trainer: Trainer, device: torch.device) -> list[Any]:
     """How the processes meet, and the synchronised BatchNorm.
 
     Lightning would take any process below SLURM for one that srun started, and would save and requeue from within a
@@ -54,24 +54,20 @@ def choose_plugins(trainer: Mapping[str, Any], device: torch.device) -> list[Any
         plugins.append(SLURMEnvironment(auto_requeue=False))
     elif "SLURM_NTASKS" in os.environ and not started_by_torchrun():
         plugins.append(LightningEnvironment())
-    if trainer["sync_batchnorm"]:
+    if trainer.sync_batchnorm:
         plugins.append(SynchronisedNorms(device.type))
     return plugins
 
 
-def describe_step(stage: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """What an optimiser step of a stage sees: clips in all, and how they are shared out.
-
-    >>> trainer = {"devices": 2, "num_nodes": 1, "accelerator": "cpu", "accumulate_grad_batches": 3}
-    >>> describe_step({"batch_size": 8, "learning_rate": 0.1}, trainer)
-    {'clips': 24, 'devices': 2, 'clips_per_device': 4, 'accumulated_batches': 3, 'learning_rate': 0.1}
+def describe_step(stage: Stage, trainer: Trainer) -> dict[str, Any]:
+    """What an optimiser step of a stage sees: "clips" in all (of each pass, if there are several), and how they are
+    shared out over "devices", "clips_per_device", "accumulated_batches"; and the "learning_rate".
 
     Raises:
         ValueError: the devices cannot share a batch evenly.
     """
-    devices, accumulated = num_processes(trainer), trainer["accumulate_grad_batches"]
-    passes = {name: each for name, each in stage.get("passes", {}).items() if each is not None}
-    sizes = {name: each["batch_size"] for name, each in passes.items()} or {"": stage["batch_size"]}
+    devices, accumulated = num_processes(trainer), trainer.accumulate_grad_batches
+    sizes = {name: each.batch_size for name, each in stage.passes.items()}
     if bad := {size for size in sizes.values() if size % devices}:
         raise ValueError(
             f"{devices} devices cannot share a batch of {min(bad)} clips; set batch_size of each stage of the recipe "
@@ -80,11 +76,11 @@ def describe_step(stage: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[
     clips = {name: size * accumulated for name, size in sizes.items()}
     own = {name: size // devices for name, size in sizes.items()}
     return {
-        "clips": clips if passes else clips[""],
+        "clips": clips if stage.order else clips[""],
         "devices": devices,
-        "clips_per_device": own if passes else own[""],
+        "clips_per_device": own if stage.order else own[""],
         "accumulated_batches": accumulated,
-        "learning_rate": stage["learning_rate"],
+        "learning_rate": stage.learning_rate,
     }
 
 
@@ -109,7 +105,7 @@ class MemoryExhaustedError(RuntimeError):
 
 
 def explain(
-    error: Exception, fit: pl.Trainer, name: str, stage: Mapping[str, Any], folder: Path
+    error: Exception, fit: pl.Trainer, name: str, stage: Stage, folder: Path
 ) -> RuntimeError | ValueError | None:
     """What to do about an error: memory is full, another process is gone, too few frames for a norm; None for others.
 
@@ -117,7 +113,7 @@ def explain(
         error: what ended the training.
         fit: the trainer that was at work.
         name: of the stage.
-        stage: its config.
+        stage: its settings.
         folder: of the cell.
     """
     if isinstance(error, EOFError | ConnectionError):  # a worker that dies while it hands over a batch
@@ -128,7 +124,8 @@ def explain(
     if "more than 1 value per channel" in str(error):  # BatchNorm after pooling, of one frame
         return ValueError(
             f"stage {name}: this net's BatchNorm needs two frames a step on each device, one cannot be normalised: set "
-            f"recipe.stages.{name}.batch_size={2 * fit.world_size}, got {stage['batch_size']}"
+            f"recipe.stages.{name}.batch_size={2 * fit.world_size}, got "
+            + ", ".join(str(each.batch_size) for each in stage.passes.values())
         )
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return MemoryExhaustedError(_memory_exhausted(fit, name, stage))
@@ -140,10 +137,11 @@ def explain(
     return None
 
 
-def _memory_exhausted(fit: pl.Trainer, name: str, stage: Mapping[str, Any]) -> str:
-    sizes = {key: stage[key] for key in ("batch_size", "clip_length", "size") if key in stage}
-    passes = {each: dict(options) for each, options in stage.get("passes", {}).items() if options is not None}
-    written = ", ".join(f"{key} {value}" for key, value in (passes or sizes).items())
+def _memory_exhausted(fit: pl.Trainer, name: str, stage: Stage) -> str:
+    written = "; ".join(
+        f"{each and each + ': '}batch_size {batch.batch_size}, clip_length {batch.clip_length}, size {batch.size}"
+        for each, batch in stage.passes.items()
+    )
     return (
         f"stage {name} ran out of memory on {fit.strategy.root_device} at step {fit.global_step} ({written}; devices "
         f"{fit.world_size}); halve batch_size and double trainer.accumulate_grad_batches (as many clips a step, though "

@@ -5,23 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
-from typing import Any
+
+from experiments.training.settings import Trainer
 
 
-def num_processes(trainer: Mapping[str, Any]) -> int:
-    """Processes that train one cell together, one a device.
-
-    Args:
-        trainer: config group `trainer`: `devices` (a number, a list, or "auto" for all) and `num_nodes`.
-    """
-    devices = trainer["devices"]
-    if devices in ("auto", -1):
-        devices = count_gpus() if trainer["accelerator"] != "cpu" else 1
-    return max(1, devices if isinstance(devices, int) else len(devices)) * trainer["num_nodes"]
+def num_processes(trainer: Trainer) -> int:
+    """Processes that train one cell together, one a device."""
+    return trainer.devices * trainer.num_nodes
 
 
-def leads(trainer: Mapping[str, Any]) -> bool:
+def leads(trainer: Trainer) -> bool:
     """Whether this process is the first of its cell, which tests and records.
 
     A cell on one device has no other, whatever number torchrun or srun gave to the process.
@@ -32,7 +25,7 @@ def leads(trainer: Mapping[str, Any]) -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ranks)
 
 
-def started_by_srun(trainer: Mapping[str, Any]) -> bool:
+def started_by_srun(trainer: Trainer) -> bool:
     """Whether srun has started all processes of the cell; of fewer tasks each starts its own."""
     # Of the step, which srun alone sets; the batch script has the job's number of tasks.
     return os.environ.get("SLURM_STEP_NUM_TASKS") == str(num_processes(trainer)) != "1"

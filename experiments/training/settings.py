@@ -1,96 +1,197 @@
-"""Settings that no run could use, told before a process starts: what only fails in the cells fails in all of them."""
+"""The settings of a cell with their types: read once from the composed config, refused where no run could use them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.util import find_spec
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-LOWEST = {  # of group `trainer`
-    **dict.fromkeys(("devices", "num_nodes", "accumulate_grad_batches", "threads"), 1),
-    **dict.fromkeys(("checkpoint_every", "validate_every"), 1),
-    **dict.fromkeys(("calibration_batches", "num_workers"), 0),
-}
-SWITCHES = ("sync_batchnorm", "compile", "channels_last", "device_compositing")
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
-PRECISIONS = ("16", "16-true", "16-mixed", "bf16", "bf16-true", "bf16-mixed", "32", "32-true", "64", "64-true")
+from lightning_modules.options import From, check_names, check_options
+
+Count = Annotated[int, From(1)]
+Side = Annotated[int, From(32)]
+Seed = Annotated[int, From(0)]
+Made = TypeVar("Made")
 
 
-def check_settings(config: Mapping[str, Any]) -> None:
-    """Check what a cell's resolved config says of seed, trainer and stages; data are checked where they are read.
-
-    Raises:
-        ValueError: a setting is of another type or out of its range; names it.
-    """
-    _check_number("seed", config["seed"], 0)
-    trainer = config["trainer"]
-    for name, lowest in LOWEST.items():
-        _check_number(f"trainer.{name}", trainer.get(name), lowest)
-    for name in SWITCHES:
-        _check_choice(f"trainer.{name}", trainer.get(name), (True, False))
-    _check_choice("trainer.accelerator", trainer["accelerator"], ACCELERATORS)
-    _check_choice("trainer.precision", str(trainer["precision"]), PRECISIONS)
-    for name, stage in config["recipe"]["stages"].items():
-        if stage is not None:
-            check_stage(f"recipe.stages.{name}", stage)
-
-
-def check_model(config: Mapping[str, Any]) -> None:
-    """Check the net that a cell's resolved config names, and its options' names and types.
-
-    Raises:
-        ValueError: there is no such net, or it takes no such option.
-    """
-    from lightning_modules.nets import check_net  # here: it takes seconds, and a cell that starts at once does it too
-
-    options = {name: value for name, value in config["model"].items() if name not in ("name", "pretrained")}
-    check_net(config["model"]["name"], options)
-
-
-def check_stage(place: str, stage: Any) -> None:
-    """Check the lengths and sizes of one stage.
+def read(kind: type[Made], place: str, given: Any) -> Made:
+    """A group of the config as the dataclass that it is.
 
     Args:
-        place: of the stage in the config, for the message.
-        stage: its settings.
+        kind: a dataclass.
+        place: of the group in the config, for messages.
+        given: its settings, plain.
 
     Raises:
-        ValueError: one is no whole number, or too small.
+        ValueError: a setting is missing, not known, of another type or out of its range; names it.
     """
-    if not isinstance(stage, Mapping):
-        raise ValueError(f"{place} must be null or the settings of a stage, got {stage!r}")
-    _check_number(f"{place}.steps", stage.get("steps"), 1)
-    passes = {f"{place}.passes.{name}": each for name, each in stage.get("passes", {}).items() if each is not None}
-    for part, sizes in (passes or {place: stage}).items():
-        for name, lowest in (("batch_size", 1), ("size", 32)):
-            _check_number(f"{part}.{name}", sizes.get(name), lowest)
-    decay = stage.get("average_decay")
-    if decay is not None and not (isinstance(decay, int | float) and 0 <= decay < 1):
-        raise ValueError(f"{place}.average_decay must be null or a number from 0 to below 1, got {decay!r}")
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{place} must be a mapping, setting: value, got {given!r}")
+    known = {each.name: each.default is MISSING for each in fields(kind)}  # type: ignore[arg-type]
+    check_names(place, map(str, given), known)
+    if missing := [name for name, needed in known.items() if needed and name not in given]:
+        raise ValueError(f"{place}.{missing[0]} is missing")
+    try:
+        check_options(kind, given)
+        return kind(**given)
+    except ValueError as error:
+        raise ValueError(f"{place}.{error}") from None
 
 
-def check_machine(config: Mapping[str, Any]) -> None:
-    """Check that this machine, on which the cells are to run, has what they ask for.
+@dataclass(frozen=True)
+class Trainer:
+    """Config group `trainer`, where each setting is explained: where and how a cell computes."""
 
-    Raises:
-        ValueError: there is no GPU, or a package is not installed.
+    accelerator: Literal["auto", "cpu", "gpu", "cuda"]
+    devices: Count
+    num_nodes: Count
+    strategy: str
+    sync_batchnorm: bool
+    calibration_batches: Seed
+    precision: Literal[
+        "32-true", "16-mixed", "bf16-mixed", "16", "16-true", "bf16", "bf16-true", "32", "64", "64-true", 16, 32, 64
+    ]
+    accumulate_grad_batches: Count
+    compile: bool
+    channels_last: bool
+    threads: Count
+    num_workers: Seed
+    device_compositing: bool
+    checkpoint_every: Count
+    validate_every: Count
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One kind of batch that a stage trains on.
+
+    Attributes:
+        data: of what.
+        batch_size: clips, of all devices together.
+        size: pixels, of both sides or (height, width).
+        clip_length: T, or (fewest, most); None where there are pictures.
+        options: further arguments of its data module.
     """
-    if config["trainer"]["accelerator"] in ("gpu", "cuda"):
-        from experiments.training.stages import pick_device  # here: it imports torch
 
-        try:
-            pick_device(config["trainer"]["accelerator"])
-        except ValueError as error:
-            raise ValueError(f"trainer.accelerator={config['trainer']['accelerator']}: {error}") from None
-    if config["logger"]["name"] == "tensorboard" and not (find_spec("tensorboard") or find_spec("tensorboardX")):
-        raise ValueError("logger=tensorboard needs the package: pip install tensorboard")
+    data: Literal["matting", "segmentation.video", "segmentation.image"]
+    batch_size: Count
+    size: Side | Sequence[Side]
+    clip_length: Count | Sequence[Count] | None = None
+    options: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, place: str, given: Any) -> Self:
+        """From its settings; those that are none of these go to `options`. Raises as `read` does."""
+        if not isinstance(given, Mapping):
+            raise ValueError(f"{place} must be null or the settings of a pass, got {given!r}")
+        own = {each.name for each in fields(cls)} - {"options"}
+        rest = {name: value for name, value in given.items() if name not in own}
+        return read(cls, place, {name: given[name] for name in given if name in own} | {"options": rest})
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What its data module is given."""
+        length = {} if self.clip_length is None else {"clip_length": self.clip_length}
+        return {"batch_size": self.batch_size, "size": self.size, **length, **(self.options or {})}
 
 
-def _check_number(name: str, value: Any, lowest: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value < 2**63:
-        raise ValueError(f"{name} must be a whole number from {lowest} on, got {value!r}")
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a recipe.
+
+    Attributes:
+        objective: its name and options.
+        steps: of the optimiser.
+        passes: kinds of batches by name; a stage of one kind has that alone, called "".
+        order: names of the passes that take turns, an optimiser step each; empty for a stage of one kind.
+        average_decay: of the moving average of the weights; None keeps none.
+        gradient_clip_norm, gradient_clip_value: of all gradients together, or of each element; None clips nothing.
+        others: see `lightning_modules.module.Recipe`.
+    """
+
+    objective: Mapping[str, Any]
+    steps: Count
+    passes: Mapping[str, Pass]
+    optimizer: str
+    learning_rate: float | Mapping[str, Any]
+    momentum: float
+    weight_decay: float
+    schedule: str
+    milestones: Sequence[float]
+    gamma: float
+    warmup: float
+    order: Sequence[str] = ()
+    average_decay: Annotated[float, From(0, 1)] | None = None
+    gradient_clip_norm: float | None = None
+    gradient_clip_value: float | None = None
+
+    @classmethod
+    def of(cls, place: str, given: Any) -> Self:
+        """From its settings, which hold `passes` and their `order`, or those of its one pass beside its own.
+
+        Raises:
+            ValueError: see `read`, and the order names a pass that is not there.
+        """
+        if not isinstance(given, Mapping):
+            raise ValueError(f"{place} must be null or the settings of a stage, got {given!r}")
+        own = {name: value for name, value in given.items() if name not in ("batch_size", "clip_length", "size")}
+        if "passes" not in given:
+            batch = {name: value for name, value in given.items() if name not in own}
+            return read(cls, place, own | {"passes": {"": Pass.of(place, {"data": "matting", **batch})}})
+        passes = {
+            name: Pass.of(f"{place}.passes.{name}", each) for name, each in given["passes"].items() if each is not None
+        }
+        return read(cls, place, own | {"passes": passes})
 
 
-def _check_choice(name: str, value: Any, known: tuple[Any, ...]) -> None:
-    if type(value) is not type(known[0]) or value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(str(each) for each in known)}, got {value!r}")
+@dataclass(frozen=True)
+class Logger:
+    """Config group `logger`: what a cell is logged to; the others are of W&B, as `logger/wandb.yaml` explains them."""
+
+    name: Literal["wandb", "csv", "tensorboard", "none"]
+    project: str = ""
+    mode: Literal["online", "offline", "disabled", "shared"] = "offline"
+    init_timeout: float = 0
+    finish_timeout: float = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a cell is made by.
+
+    Attributes:
+        seed: of initial weights, data order and every random choice of training.
+        model: name and options of the net, and `pretrained`.
+        data: config group `data`.
+        segmentation: the data of segmentation passes.
+        stages: of the recipe, by name; those that are switched off are left out.
+        trainer: where and how it computes.
+        test: how the trained net is run, see `experiments.inference.streaming.Streaming`.
+        logger: what it is logged to.
+    """
+
+    seed: Seed
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    segmentation: Mapping[str, Any]
+    stages: Mapping[str, Stage]
+    trainer: Trainer
+    test: Mapping[str, Any]
+    logger: Logger
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self:
+        """From a cell's resolved config, plain. Data, net and objective are checked where they are made.
+
+        Raises:
+            ValueError: see `read`.
+        """
+        stages = {
+            name: Stage.of(f"recipe.stages.{name}", stage)
+            for name, stage in config["recipe"]["stages"].items()
+            if stage is not None
+        }
+        trainer, logger = read(Trainer, "trainer", config["trainer"]), read(Logger, "logger", config["logger"])
+        plain = {name: config[name] for name in ("seed", "model", "data", "segmentation", "test")}
+        check_options(cls, plain)
+        return cls(**plain, stages=stages, trainer=trainer, logger=logger)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -25,29 +25,30 @@ from experiments.training.checkpoints import (
     remove_checkpoint,
 )
 from experiments.training.devices import choose_plugins, choose_strategy, explain
+from experiments.training.settings import Stage, Trainer
 from lightning_modules.calibration import Calibration
 from lightning_modules.module import MattingModule, Recipe
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.objectives import OBJECTIVES
 from lightning_modules.objectives.interface import Objective
 
-RECIPE_KEYS = ("optimizer", "learning_rate", "momentum", "weight_decay", "schedule", "milestones", "gamma", "warmup")
 
-
-def make_recipe(stage: dict[str, Any], net: MattingNet, seed: int) -> Recipe:
-    """The recipe that one entry of `recipe.stages` describes.
-
-    Raises:
-        ValueError: the objective is unknown.
-    """
-    options = dict(stage["objective"])
-    name = options.pop("name")
-    if name not in OBJECTIVES:
-        raise ValueError(f"recipe: unknown objective {name!r}; there are {', '.join(OBJECTIVES)}")
+def make_objective(stage: Stage, net: MattingNet, seed: int) -> Objective:
+    """What a stage minimises; `check_parts` knows its name and options."""
+    options = dict(stage.objective)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # decoders that an objective owns start alike in all arms of a seed
-        objective = OBJECTIVES[name](net, **options)
-    return Recipe(objective, seed=seed, **{key: stage[key] for key in RECIPE_KEYS})
+        return OBJECTIVES[options.pop("name")](net, **options)
+
+
+def make_recipe(stage: Stage, objective: Objective, seed: int) -> Recipe:
+    """How a stage minimises its objective.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+    given = {each.name: getattr(stage, each.name) for each in fields(Recipe) if hasattr(stage, each.name)}
+    return Recipe(**given | {"objective": objective, "seed": seed})
 
 
 def pick_device(accelerator: str) -> torch.device:
@@ -64,31 +65,31 @@ def pick_device(accelerator: str) -> torch.device:
 
 def make_trainer(
     objective: Objective,
-    stage: dict[str, Any],
-    trainer: dict[str, Any],
+    stage: Stage,
+    trainer: Trainer,
     folder: Path,
     callbacks: list[Callback],
     logger: Logger | None,
 ) -> pl.Trainer:
     """The Lightning trainer of one stage; arguments as for `train_stage`."""
-    clip = "value" if "gradient_clip_value" in stage else "norm"
-    average = [] if stage["average_decay"] is None else [EMAWeightAveraging(decay=stage["average_decay"])]
-    device = pick_device(trainer["accelerator"])
+    by_value = stage.gradient_clip_value is not None
+    average = [] if stage.average_decay is None else [EMAWeightAveraging(decay=stage.average_decay)]
+    device = pick_device(trainer.accelerator)
     return pl.Trainer(
         accelerator=device.type,
-        devices=trainer["devices"],
-        num_nodes=trainer["num_nodes"],
+        devices=trainer.devices,
+        num_nodes=trainer.num_nodes,
         strategy=choose_strategy(trainer, objective),
         plugins=[WholeCheckpoints(), *choose_plugins(trainer, device)],
-        precision=trainer["precision"],
-        accumulate_grad_batches=trainer["accumulate_grad_batches"],
-        gradient_clip_val=stage[f"gradient_clip_{clip}"],
-        gradient_clip_algorithm=clip,
-        max_steps=stage["steps"],
+        precision=trainer.precision,
+        accumulate_grad_batches=trainer.accumulate_grad_batches,
+        gradient_clip_val=stage.gradient_clip_value if by_value else stage.gradient_clip_norm,
+        gradient_clip_algorithm="value" if by_value else "norm",
+        max_steps=stage.steps,
         max_epochs=1,
         # In this order: at the end weights are averaged, then their norms calibrated, and then the clock stops.
-        callbacks=[*average, Calibration(trainer["calibration_batches"]), *callbacks],
-        val_check_interval=_validate_every(stage, trainer) * trainer["accumulate_grad_batches"],
+        callbacks=[*average, Calibration(trainer.calibration_batches), *callbacks],
+        val_check_interval=_validate_every(stage, trainer) * trainer.accumulate_grad_batches,
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # of nothing: `History` logs
         logger=logger or False,
@@ -100,22 +101,22 @@ def make_trainer(
     )
 
 
-def _validate_every(stage: dict[str, Any], trainer: dict[str, Any]) -> int:
+def _validate_every(stage: Stage, trainer: Trainer) -> int:
     """Steps between two looks at the validation clips; one at least, at the end of a short stage."""
-    return min(trainer["validate_every"], stage["steps"])
+    return min(trainer.validate_every, stage.steps)
 
 
-def history_every(stage: dict[str, Any]) -> int:
+def history_every(stage: Stage) -> int:
     """Steps between two rows: a hundredth of the stage, at most about 50, and whole laps where passes take turns."""
-    lap = len(stage["order"]) if "order" in stage else 1
-    return lap * max(1, round(min(stage["steps"] / 100, 50) / lap))
+    lap = len(stage.order) or 1
+    return lap * max(1, round(min(stage.steps / 100, 50) / lap))
 
 
-def prepare_net(net: MattingNet, trainer: dict[str, Any]) -> None:
+def prepare_net(net: MattingNet, trainer: Trainer) -> None:
     """Lay a net out and compile it, in place, as config group `trainer` says."""
-    if trainer["channels_last"]:
+    if trainer.channels_last:
         net.to(memory_format=torch.channels_last)
-    if trainer["compile"]:
+    if trainer.compile:
         net.compile_step()
 
 
@@ -124,8 +125,8 @@ def train_stage(
     net: MattingNet,
     recipe: Recipe,
     data: pl.LightningDataModule,
-    stage: dict[str, Any],
-    trainer: dict[str, Any],
+    stage: Stage,
+    trainer: Trainer,
     folder: Path,
     logger: Logger | None,
     cell: str = "",
@@ -139,8 +140,8 @@ def train_stage(
         name: of the stage.
         net, recipe: changed in place.
         data: gives `steps` batches for training.
-        stage: its config: steps, average_decay, gradient_clip_norm (or gradient_clip_value, of each element).
-        trainer: config group `trainer`.
+        stage: its settings.
+        trainer: where and how.
         folder: of the cell.
         logger: a Lightning logger, or None.
         cell: hash of the cell's config; checkpoints carry it.
@@ -163,7 +164,7 @@ def train_stage(
     callbacks = [
         history,
         Heartbeat(folder, name),
-        ResumePoint(resume, trainer["checkpoint_every"], _validate_every(stage, trainer), owner),
+        ResumePoint(resume, trainer.checkpoint_every, _validate_every(stage, trainer), owner),
     ]
     fit = make_trainer(recipe.objective, stage, trainer, folder, callbacks, logger)
     try:

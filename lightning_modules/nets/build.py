@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +12,9 @@ from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.modnet import MODNet
 from lightning_modules.nets.modnet_flow import MODNetFlow
 from lightning_modules.nets.modnet_v import MODNetV
-from lightning_modules.nets.options import check_options
 from lightning_modules.nets.rvm import RVM
 from lightning_modules.nets.segmentation import LRASPP, DeepLabV3
+from lightning_modules.options import check_names, check_options
 
 NETS: dict[str, type[MattingNet]] = {
     "modnet": MODNet,
@@ -58,11 +57,7 @@ def check_net(name: str, options: Mapping[str, Any]) -> None:
     """
     if name not in NETS:
         raise ValueError(f"no net is called {name!r}; there are: {', '.join(sorted(NETS))}")
-    known = inspect.signature(NETS[name]).parameters
-    if unknown := sorted(set(options) - set(known)):
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        told = f"; the nearest is {near[0]}" if near else ""
-        raise ValueError(f"net {name!r} has no option {', '.join(unknown)}{told}; it has: {', '.join(known)}")
+    check_names(f"net {name!r}", options, inspect.signature(NETS[name]).parameters)
     try:
         check_options(NETS[name], options)
     except ValueError as error:

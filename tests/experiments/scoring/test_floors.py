@@ -1,5 +1,7 @@
 """Mattes that no net makes, against values worked by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from datamodules.batch import MattingBatch
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.scoring.floors import evaluate_floors, mean_training_matte, plate_difference
 from experiments.training.data import make_typical_data
+from tests.experiments.training.composed import settings_of, stage_of
 
 
 class Clip:
@@ -62,16 +65,15 @@ def test_the_mean_training_matte_is_that_of_single_frames_of_training() -> None:
 
 
 def test_typical_data_are_those_of_the_first_stage_with_mattes() -> None:
-    data = {"source": "procedural", "backgrounds": "procedural", "difficulty": {}, "augment": {}, "flow": False,
-            "test_strata": {"": {}}, "test_clips": 1, "test_clip_length": 2, "val_clips": 1,
-            "evaluation_seed": 3}  # fmt: skip
-    people, mattes = {"data": "segmentation.image", "size": 64}, {"data": "matting", "size": 48}
-    first = {"passes": {"people": people, "none": None, "mattes": mattes}}
-    stages = {"gone": None, "first": first, "next": {"size": 64}}
-    found = make_typical_data({"data": data, "recipe": {"stages": stages}}, 5)
+    settings = settings_of("scale=smoke", "data.evaluation_seed=3")
+    batch = {"batch_size": 2, "size": 48}
+    people, mattes = {"data": "segmentation.image", **batch}, {"data": "matting", **batch}
+    first = stage_of(passes={"people": people, "none": None, "mattes": mattes}, order=["people", "mattes"])
+    found = make_typical_data(replace(settings, stages={"first": first, "next": stage_of(size=64)}), 5)
     assert found is not None
     assert (found.size, found.clip_length, found.num_steps, found.seed) == ((48, 48), (1, 1), 5, 3)
-    plain = make_typical_data({"data": data, "recipe": {"stages": {"first": {"size": 96}}}}, 5)
+    plain = make_typical_data(replace(settings, stages={"first": stage_of(size=96)}), 5)
     assert plain is not None
     assert plain.size == (96, 96)
-    assert make_typical_data({"data": data, "recipe": {"stages": {"first": {"passes": {"people": people}}}}}, 5) is None
+    alone = stage_of(passes={"people": people}, order=["people"])
+    assert make_typical_data(replace(settings, stages={"first": alone}), 5) is None

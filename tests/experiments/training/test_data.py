@@ -4,27 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-import experiments
 from datamodules.interleaved import InterleavedDataModule
 from datamodules.segmentation import SegmentationDataModule
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.training.data import make_data
+from experiments.training.settings import Settings, Stage
+from tests.experiments.training.composed import config_of, settings_of, stage_of
 
-CONFIGS = Path(experiments.__file__).parent / "configs"
 SEGMENTATION = {"clip_length": [3, 3], "size": 32, "batch_size": 2}
 
 
-def config(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        plain = OmegaConf.to_container(compose("config", overrides=["scale=smoke", *overrides]), resolve=True)
-    assert isinstance(plain, dict)
-    return plain  # type: ignore[return-value]
+def smoke(*overrides: str) -> Settings:
+    return settings_of("scale=smoke", *overrides)
 
 
-def stage(**changes: Any) -> dict[str, Any]:
+def stage(**changes: Any) -> Stage:
     passes = {
         "low": {"data": "matting", "clip_length": [2, 3], "size": 32, "batch_size": 2, "random_resolution": True},
         "high": {"data": "matting", "clip_length": [2, 2], "size": 64, "batch_size": 1},
@@ -32,12 +27,12 @@ def stage(**changes: Any) -> dict[str, Any]:
         "image": {"data": "segmentation.image", **SEGMENTATION, "clip_length": 1},
         "unused": None,
     }
-    return {"passes": passes, "order": ["low", "high", "video", "low", "image"], "steps": 10, **changes}
+    return stage_of(**{"passes": passes, "order": ["low", "high", "video", "low", "image"], "steps": 10, **changes})
 
 
 def test_passes_of_a_stage_become_one_data_module(tmp_path: Path) -> None:
     data = make_data(
-        config(f"output_dir={tmp_path}", "trainer.num_workers=6", "trainer.accumulate_grad_batches=2"), stage()
+        smoke(f"output_dir={tmp_path}", "trainer.num_workers=6", "trainer.accumulate_grad_batches=2"), stage()
     )
     assert isinstance(data, InterleavedDataModule)
     assert data.num_steps == 20
@@ -54,22 +49,21 @@ def test_passes_of_a_stage_become_one_data_module(tmp_path: Path) -> None:
 
 
 def test_passes_run_without_files(tmp_path: Path) -> None:
-    data = make_data(config(f"output_dir={tmp_path}"), stage())
+    data = make_data(smoke(f"output_dir={tmp_path}"), stage())
     assert isinstance(data, InterleavedDataModule)
     names = [data.on_after_batch_transfer(batch, 0).pass_name for batch in data.train_dataloader()]
     assert names == ["low", "high", "video", "low", "image"] * 2
 
 
 def test_stage_without_passes_has_one_kind_of_batch() -> None:
-    plain = config()
-    matting = plain["recipe"]["stages"]["matting"]
-    assert isinstance(make_data(plain, matting), VideoMattingDataModule)
+    plain = smoke()
+    assert isinstance(make_data(plain, plain.stages["matting"]), VideoMattingDataModule)
     assert make_data(plain, None).num_steps == 1
 
 
 def test_files_are_named_by_their_folders() -> None:
     folders = [f"segmentation.{name}=/{name}" for name in ("youtubevis", "coco", "supervisely")]
-    plain = config("segmentation=files", *folders, "segmentation.image.supervisely=null")
+    plain = smoke("segmentation=files", *folders, "segmentation.image.supervisely=null")
     data = make_data(plain, stage())
     assert isinstance(data, InterleavedDataModule)
     assert data.passes["video"].sources == {"youtubevis": {"root": "/youtubevis"}}
@@ -80,31 +74,31 @@ def test_files_are_named_by_their_folders() -> None:
 
 def test_wrong_passes_are_refused() -> None:
     with pytest.raises(ValueError, match="no pass named 'unused'"):
-        make_data(config(), stage(order=["low", "unused"]))
-    with pytest.raises(ValueError, match=r"pass low: data must be matting, segmentation\.video or segmentation\.image"):
-        make_data(config(), stage(passes={"low": {"data": "people"}}, order=["low"]))
-    with pytest.raises(
-        ValueError, match=r"pass low: got an unexpected keyword argument 'sise'; its options are source"
-    ):
-        make_data(config(), stage(passes={"low": {"data": "matting", "sise": 3}}, order=["low"]))
+        make_data(smoke(), stage(order=["low", "unused"]))
+    with pytest.raises(ValueError, match=r"stage.passes.low.data must be 'matting' or 'segmentation\.video' or"):
+        stage(passes={"low": {"data": "people", "batch_size": 1, "size": 32}}, order=["low"])
+    low = {"data": "matting", "batch_size": 1, "size": 32, "sise": 3}
+    mistyped = stage(passes={"low": low}, order=["low"])
+    with pytest.raises(ValueError, match="pass low has no option sise; the nearest is size; it has: source"):
+        make_data(smoke(), mistyped)
 
 
 def test_augment_context_motion_reads_like_the_papers_section_on_data() -> None:
-    data = make_data(config("+augment=context_motion"), None)
+    data = make_data(smoke("+augment=context_motion"), None)
     assert isinstance(data, VideoMattingDataModule)
     trained, tested = data.training_difficulty, data.difficulty
     assert (trained.foreground_brightness, trained.foreground_contrast) == ((0.85, 1.15), (0.85, 1.15))
     assert (trained.foreground_saturation, trained.foreground_hue) == ((0.7, 1.3), (-0.1, 0.1))
     assert (trained.alpha_gamma, trained.jpeg_quality) == ((0.2, 2.0), (70, 100))
     assert min(trained.alpha_gamma_share, trained.jpeg_share, trained.h264_share, trained.flip_share) > 0
-    size = config("scale=paper")["scale"]["context_motion"]["size"]
+    size = config_of("scale=paper")["scale"]["context_motion"]["size"]
     assert (size, round(size * trained.crop_height)) == (384, 432)
     assert (tested.jpeg_share, tested.h264_share, tested.alpha_gamma_share, tested.crop_height) == (0, 0, 0, 1)
     assert not data.strata["test"]["moving fast plain"].jpeg_share
 
 
 def test_compression_conditions_are_those_of_a_clean_one_compressed() -> None:
-    data = make_data(config("+test_strata=compression"), None)
+    data = make_data(smoke("+test_strata=compression"), None)
     assert isinstance(data, VideoMattingDataModule)
     added = {name: each for name, each in data.strata["test"].items() if name.startswith("moving fast plain ")}
     assert len(added) == 4
@@ -117,7 +111,7 @@ def test_compression_conditions_are_those_of_a_clean_one_compressed() -> None:
 
 def test_the_true_flow_is_given_where_it_is_asked_for(tmp_path: Path) -> None:
     for flow in (False, True):
-        plain = config(f"output_dir={tmp_path}", f"data.flow={str(flow).lower()}")
-        data = make_data(plain, plain["recipe"]["stages"]["matting"])
+        plain = smoke(f"output_dir={tmp_path}", f"data.flow={str(flow).lower()}")
+        data = make_data(plain, plain.stages["matting"])
         batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
         assert (batch.flow is not None) == flow

@@ -10,32 +10,49 @@ from hydra.core.hydra_config import HydraConfig
 from experiments import run
 from experiments.cells.study import Study
 from experiments.sweep import composed
-from experiments.training import settings
-from experiments.training.settings import check_machine, check_model
+from experiments.training import checks
+from experiments.training.checks import check_machine, check_parts
 from tests.experiments.in_process import run_here
 
 REFUSED = {
     "scale.steps=-5": "recipe.stages.matting.steps must be a whole number from 1 on, got -5",
     "scale.steps=0": "recipe.stages.matting.steps must be a whole number from 1 on, got 0",
     "scale.batch_size=many": "recipe.stages.matting.batch_size must be a whole number from 1 on, got 'many'",
-    "scale.size=16": "recipe.stages.matting.size must be a whole number from 32 on, got 16",
-    "scale.average_decay=2": "recipe.stages.matting.average_decay must be null or a number from 0 to below 1, got 2",
+    "scale.size=16": "recipe.stages.matting.size must be a whole number from 32 on or a list, each a",
+    "scale.average_decay=2": "recipe.stages.matting.average_decay must be a number from 0 to below 1 or null, got 2",
     "recipe.stages.matting=3": "recipe.stages.matting must be null or the settings of a stage, got 3",
-    "~recipe.stages.matting.size": "recipe.stages.matting.size must be a whole number from 32 on, got None",
-    "~trainer.threads": "trainer.threads must be a whole number from 1 on, got None",
+    "~recipe.stages.matting.size": "recipe.stages.matting.size is missing",
+    "~recipe.stages.matting.gamma": "recipe.stages.matting.gamma is missing",
+    "+recipe.stages.matting.stepz=3": "recipe.stages.matting has no option stepz; the nearest is steps",
+    "recipe.stages.matting.learning_rate=fast": "recipe.stages.matting.learning_rate must be a number or a mapping",
+    "recipe.stages.matting.learning_rate=-1": "recipe.stages.matting: learning_rate must be a number from 0 on",
+    "recipe.stages.matting.schedule=cosin": "recipe.stages.matting: schedule must be step, cosine or onecycle",
+    "recipe.stages.matting.optimizer=sdg": "recipe.stages.matting: optimizer must be sgd, adam or adamw, got 'sdg'",
+    "recipe.stages.matting.clip_length=[5,2]": "clip_length must be a number or (fewest, most), got [5, 2]",
+    "recipe.stages.matting.objective.name=l1": "recipe.stages.matting: unknown objective 'l1'; there are",
+    "+recipe.stages.matting.objective.backprop=2": "modnet_v has no option backprop; the nearest is backprop_frames",
+    "recipe.stages.matting.objective.background_weight=much": "background_weight must be a number, got 'much'",
+    "~trainer.threads": "trainer.threads is missing",
+    "+trainer.devicez=2": "trainer has no option devicez; the nearest is devices; it has: accelerator",
+    "+data.difficulty.foreground_sped=[1,2]": "foreground_sped",
+    "+test.reccurence=false": "test has no option reccurence; the nearest is recurrence",
+    "test.plate=second": "plate must be one of first, true, none, got 'second'",
+    "+logger.projekt=a": "logger has no option projekt; the nearest is project",
+    "logger.name=wandbb": "logger.name must be 'wandb' or 'csv' or",
     "seed=abc": "seed must be a whole number from 0 on, got 'abc'",
     "seed=-1": "seed must be a whole number from 0 on, got -1",
     "seed=true": "seed must be a whole number from 0 on, got True",
     "model.width=wide": "net 'modnet_v': width must be a number, got 'wide'",
     "+model.widht=1": "net 'modnet_v' has no option widht; the nearest is width; it has: width",
     "model.name=nothere": "no net is called 'nothere'",
-    "trainer.precision=foo": "trainer.precision must be one of 16, 16-true",
-    "trainer.accelerator=abacus": "trainer.accelerator must be one of auto, cpu, gpu, cuda, got 'abacus'",
+    "trainer.precision=foo": "trainer.precision must be '32-true' or '16-mixed' or",
+    "trainer.accelerator=abacus": "trainer.accelerator must be 'auto' or 'cpu' or 'gpu' or 'cuda', got 'abacus'",
+    "trainer.strategy=fsdp": "trainer.strategy must be auto or ddp, got 'fsdp'",
     "trainer.threads=0": "trainer.threads must be a whole number from 1 on, got 0",
     "trainer.checkpoint_every=0": "trainer.checkpoint_every must be a whole number from 1 on, got 0",
     "trainer.validate_every=1.5": "trainer.validate_every must be a whole number from 1 on, got 1.5",
     "trainer.num_workers=-1": "trainer.num_workers must be a whole number from 0 on, got -1",
-    "trainer.compile=1": "trainer.compile must be one of True, False, got 1",
+    "trainer.compile=1": "trainer.compile must be true or false, got 1",
 }
 
 
@@ -47,7 +64,7 @@ def study(*overrides: str) -> Study:
 @pytest.mark.parametrize("override", REFUSED)
 def test_a_setting_that_no_run_could_use_is_refused_by_name(override: str) -> None:
     with pytest.raises(ValueError, match=re.escape(REFUSED[override])):
-        check_model(study(override).config)
+        check_parts(study(override).settings)
 
 
 @pytest.mark.parametrize("override", ["recipe=rvm model=rvm", "trainer.precision=32", "trainer=gpu", "scale=paper"])
@@ -58,9 +75,9 @@ def test_what_a_run_can_use_is_not_refused(override: str) -> None:
 @pytest.mark.parametrize("override", ["trainer.accelerator=gpu", "logger=tensorboard"])
 def test_what_the_machine_lacks_is_told_before_the_start(override: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(settings, "find_spec", lambda name: None)
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"no CUDA device here|pip install tensorboard"):
-        check_machine(study(override).config)
+        check_machine(study(override).settings)
 
 
 @pytest.mark.usefixtures("no_report")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from experiments.command.errors import one_line
 from lightning_modules.nets import NETS, build_net
-from lightning_modules.nets.options import check_options
+from lightning_modules.options import check_options
 
 OPTIONS = [(name, option) for name, net in NETS.items() for option in inspect.signature(net).parameters]
 
