@@ -1,11 +1,27 @@
-"""How processes that load and render start."""
+"""How processes that load and render start, and how they hold memory."""
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
+import platform
 from multiprocessing.context import BaseContext
 
 PRELOADED = ["datamodules.samples"]  # and with it all that loads a sample, as names: this file imports none of it
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
+
+
+def keep_memory() -> None:
+    """Let this process keep large blocks that it frees, for the next tensors, instead of giving them back each time.
+
+    The system clears a block page by page when it is fetched anew: more than half of the time of compositing frames of
+    512 pixels. Where the C library is not glibc, nothing is changed.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def worker_context() -> BaseContext:

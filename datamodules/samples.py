@@ -17,7 +17,7 @@ from datamodules.composite import collate_layers, composite
 from datamodules.dice import Draws, seed_of
 from datamodules.difficulty import Difficulty
 from datamodules.draw_layers import draw_layers
-from datamodules.processes import worker_context
+from datamodules.processes import keep_memory, worker_context
 from datamodules.sources.interface import BackgroundSource, ForegroundSource
 
 
@@ -193,6 +193,7 @@ def prepare_worker(worker: int) -> None:
     """One thread for each worker: more would fight over the same cores."""
     import cv2
 
+    keep_memory()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 

@@ -1,4 +1,4 @@
-"""Size and speed: of our nets, beside the official code, of patch refinement, of the metrics.
+"""Size and speed: of our nets, beside the official code, of patch refinement, metrics, data, training and video.
 
     python -m experiments.benchmark                                   every net at 512 × 288, as `nets` does
     python -m experiments.benchmark nets --nets rvm modnet_v --sizes 512x288 1920x1080
@@ -10,6 +10,7 @@
     python -m experiments.benchmark prm                               what patch refinement saves
     python -m experiments.benchmark metrics --code ~/RobustVideoMatting
     python -m experiments.benchmark video --set input=me.mp4 weights=rvm_mobilenetv3 --minutes 60
+    python -m experiments.benchmark data --code ~/RobustVideoMatting  frames a second of each source
     python -m experiments.benchmark train --set model=rvm scale=small trainer=gpu    where a training step's time goes
 
 Times hold for this machine, in this run. Each command says more with --help.
@@ -28,7 +29,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import torch
 
-from experiments.benchmarks import nets, official, output, prm, roofline, train
+from experiments.benchmarks import data, nets, official, output, prm, roofline, train
 from experiments.benchmarks.inputs import parse_size
 from experiments.benchmarks.subjects import parse_subject
 from experiments.benchmarks.variants import MODES, PRECISIONS, default_modes, runnable_precisions
@@ -100,6 +101,12 @@ def make_parser() -> argparse.ArgumentParser:
     add = commands.add_parser("metrics", parents=[shared], help=_METRICS_HELP, description=_METRICS_HELP)
     add.add_argument("--code", type=Path, required=True, metavar="DIR", help="a clone of RobustVideoMatting")
     add.add_argument("--sizes", nargs="+", default=["512x288", "1920x1080"], metavar="WxH")
+
+    add = commands.add_parser("data", parents=[shared], help=data.__doc__, description=data.__doc__)
+    add.add_argument("--code", type=Path, metavar="DIR", help="a clone of RobustVideoMatting")
+    add.add_argument("--frames", type=int, default=15, help="of a sample (default: %(default)s)")
+    add.add_argument("--files", default="768x432", metavar="WxH", help="size of the files (default: %(default)s)")
+    add.add_argument("--side", type=int, default=512, help="of a sample, pixels (default: %(default)s)")
 
     add = commands.add_parser("train", parents=[shared], help=train.__doc__, description=train.__doc__)
     add.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the cell, as of `run`")
@@ -191,6 +198,18 @@ def run_metrics(options: argparse.Namespace) -> None:
     print(output.markdown(table, columns))
 
 
+def run_data(options: argparse.Namespace) -> None:
+    """The command `data`."""
+    size = parse_size(options.files)
+    with output.progress_bar("files", 3) as advance, TemporaryDirectory() as folder:
+        files = (size.height, size.width)
+        table = data.benchmark_data(
+            Path(folder), options.frames, files, options.side, options.seconds, options.code, advance
+        )
+        table = _collect([table], options.output, "data.csv")
+    print(f"{output.markdown(table, data.COLUMNS)}\n\n{data.LEGEND}")
+
+
 def run_train(options: argparse.Namespace) -> None:
     """The command `train`."""
     settings = train.compose_cell(options.set)
@@ -220,6 +239,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "official": run_official,
     "prm": run_prm,
     "metrics": run_metrics,
+    "data": run_data,
     "train": run_train,
     "video": run_video,
 }

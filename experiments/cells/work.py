@@ -16,6 +16,7 @@ import yaml
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
+from datamodules.processes import keep_memory
 from datamodules.sources.rendering import Report
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.benchmarks.cost import measure_cost
@@ -53,6 +54,7 @@ def main() -> int:
         return 2
     path = Path(sys.argv[1])
     print_on_any_terminal()
+    keep_memory()
     end_with_parent()
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     folder = path.parent
