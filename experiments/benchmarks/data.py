@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def benchmark_data(
     write_files(folder, *file_size)
     progress("painted clips")
     ours = {name: _ours(folder, name, clip_length, side) for name in SOURCES}
-    works: dict[str, Sample] = {name: (lambda pair=pair: pair[1](pair[0]())) for name, pair in ours.items()}
+    works: dict[str, Sample] = {name: partial(_whole, *pair) for name, pair in ours.items()}
     if code is not None:
         works[THEIRS] = _theirs(code, folder, clip_length, side)
     for work in works.values():
@@ -148,6 +149,10 @@ def _ours(folder: Path, name: str, clip_length: int, side: int) -> tuple[Sample,
     samples = TrainingSamples(people, places, size, Difficulty(), seed=0)
     collate = Collate(size, flow=False, composited=True)
     return lambda: samples[SampleKey(next(numbers), clip_length)], lambda layers: collate([layers])
+
+
+def _whole(draw: Sample, composite: Callable[[Any], object]) -> object:
+    return composite(draw())
 
 
 def _theirs(code: Path, folder: Path, clip_length: int, side: int) -> Sample:
