@@ -73,7 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add = commands.add_parser("nets", parents=[shared], help=nets.__doc__, description=nets.__doc__)
     add.add_argument(
-        "weights", nargs="*", metavar="weights=NAME | onnx=FILE", help="published weights (README lists them); any net"
+        "weights", nargs="*", metavar="weights=NAME | onnx=FILE", help="published (docs/weights.md lists them); any net"
     )
     add.add_argument("--nets", nargs="+", default=[], metavar="NET", help=_NETS_HELP)
     add.add_argument("--sizes", nargs="+", metavar="WxH[@RATIO]", help="default: 512x288, on CUDA also HD and 4K")

@@ -1,6 +1,6 @@
 """A page to try nets: a picture or a video, two nets side by side, a line to drag between them.
 
-    python -m experiments.demo                                                  published weights (README lists them)
+    python -m experiments.demo                                     published weights (docs/weights.md lists them)
     python -m experiments.demo checkpoint=outputs/brm_ablation/CELL/model.pt weights=rvm_mobilenetv3
     python -m experiments.demo onnx=net.onnx weights=modnet_webcam --port 8000
 
