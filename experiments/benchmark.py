@@ -6,7 +6,7 @@
     python -m experiments.benchmark nets weights=rvm_mobilenetv3      published weights by name
     python -m experiments.benchmark nets onnx=net.onnx                a net in an ONNX file
     python -m experiments.benchmark official --net rvm --code ~/RobustVideoMatting
-    python -m experiments.benchmark official --net weights=rvm_mobilenetv3_onnx --frames 300    the file beside our net
+    python -m experiments.benchmark official --net weights=rvm_mobilenetv3_onnx --sizes 512x288@0.5    file beside net
     python -m experiments.benchmark prm                               what patch refinement saves
     python -m experiments.benchmark metrics --code ~/RobustVideoMatting
     python -m experiments.benchmark video --set input=me.mp4 weights=rvm_mobilenetv3 --minutes 60
@@ -37,6 +37,7 @@ from experiments.command.errors import ends_with_one_line
 from experiments.matting import speed
 from experiments.matting.plan import plan_job
 from lightning_modules.nets import NETS
+from lightning_modules.nets.onnx_files import is_onnx
 
 
 def main(arguments: list[str]) -> int:
@@ -173,6 +174,8 @@ def run_official(options: argparse.Namespace) -> None:
         tables = official.benchmark_official(*given, advance, options.frames)
         table = _collect(tables, options.output, "official.csv")
     print(output.markdown(table, official.COLUMNS))
+    if subject.name == "rvm" and is_onnx(code) and any(size.ratio == 1 for size in sizes):
+        print(f"\n{official.AT_RATIO_1}")
 
 
 def run_prm(options: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 from experiments.command.errors import ends_with_one_line
 from experiments.command.quoting import in_quotes
+from experiments.inference.saved_nets import saved_name
 from experiments.matting.page import HOST, build_page, serve
 from lightning_modules.nets import NETS
 from lightning_modules.nets.published import PUBLISHED, published
@@ -49,7 +50,7 @@ def parse_net(text: str) -> str:
     """A net of the command line as `experiments.matte` takes it.
 
     Raises:
-        ValueError: it is none, no weights have that name, or there is no such file.
+        ValueError: it is none, no weights have that name, or there is no such file or none that says its net.
     """
     kind, _, value = text.partition("=")
     if kind not in KINDS or not value:
@@ -59,6 +60,8 @@ def parse_net(text: str) -> str:
         return text
     if not Path(value).is_file():
         raise ValueError(f"{kind}: there is no file {value}")
+    if kind == "checkpoint" and saved_name(Path(value)) is None:
+        raise ValueError(f"{value} does not say which net it is of: the page takes model.pt of a run, or weights=NAME")
     return f"{kind}={in_quotes(value)}"
 
 

@@ -48,6 +48,7 @@ COLUMNS: Columns = {
     "compared": ("over frames", "d"),
     "load": ("load", ".1f"),
 }
+AT_RATIO_1 = "At ratio 1 RVM's file refines, its PyTorch code and ours do not: give another, as in 512x288@0.5."
 _FRAMES = 3  # that are given in turn
 
 

@@ -88,7 +88,7 @@ def build_page(nets: Sequence[str], place: Path) -> Any:
                 raise ValueError("upload a picture or a video first")
             composites = compare(Path(shown), [first, second], over, place)
         except BAD_INPUT as error:
-            raise gradio.Error(one_line(error)) from error
+            raise gradio.Error(one_line(error), print_exception=False) from error
         names = [str(each) for each in composites]
         videos = names if composites[0].suffix == ".mp4" else [None, None]
         return tuple(picture_at(each, moment) for each in composites), *videos, names

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from experiments import benchmark
+from experiments.benchmarks import official
 
 
 def test_without_a_command_nets_are_measured_printed_and_written(
@@ -43,6 +44,17 @@ def test_without_a_command_nets_are_measured_printed_and_written(
 def test_bad_input_is_named_before_anything_is_measured(arguments: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         benchmark.main([*arguments.split(), "--threads", "1"])
+
+
+@pytest.mark.parametrize(("size", "told"), [("512x288", True), ("512x288@0.5", False)])
+def test_it_is_told_where_the_published_file_does_more_than_the_net(
+    size: str, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.DataFrame({name: ["rvm"] if form == "" else [1] for name, (_, form) in official.COLUMNS.items()})
+    monkeypatch.setattr(official, "benchmark_official", lambda *given: [table])
+    arguments = ["official", "--net", "rvm", "--code", str(tmp_path / "rvm.onnx"), "--threads", "1", "--sizes", size]
+    benchmark.main(arguments)
+    assert ("At ratio 1 RVM's file refines" in capsys.readouterr().out) == told
 
 
 def test_finished_tables_are_on_disk_when_a_later_one_fails(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from datamodules.video import probe
@@ -90,6 +91,12 @@ def test_a_picture_and_a_video_are_matted_and_nothing_is_asked_of_others(
 def test_what_is_no_net_is_told(word: str, told: str) -> None:
     with pytest.raises(ValueError, match=re.escape(told)):
         demo.main([word])
+
+
+def test_a_checkpoint_that_does_not_say_its_net_is_told_before_the_page_is_shown(tmp_path: Path) -> None:
+    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "official.pth")
+    with pytest.raises(ValueError, match=r"official.pth does not say which net it is of: .* weights=NAME"):
+        demo.main([f"checkpoint={tmp_path / 'official.pth'}"])
 
 
 def test_a_taken_port_is_told() -> None:
