@@ -35,9 +35,14 @@ class Canvas:
         self.alpha = torch.zeros(n, 1, size, size, device=device)
         self.surface = torch.zeros(num_frames, 4, size, size, device=device) if moves else None
 
-    def box(self, points: Tensor, margin: float) -> Box | None:
-        """Rows and columns of all that is within `margin` pixels of points (…, 2); None if off the canvas."""
+    def box(self, points: Tensor, margin: float, hull: Tensor | None = None) -> Box | None:
+        """Rows and columns of all that is within `margin` pixels of points (…, 2); None if off the canvas.
+
+        What lies more than 2 pixels off the box round the points of `hull` (…, 2) is left out.
+        """
         low, high = points.reshape(-1, 2).amin(0) - margin, points.reshape(-1, 2).amax(0) + margin
+        if hull is not None:
+            low, high = torch.maximum(low, hull.amin(0) - 2), torch.minimum(high, hull.amax(0) + 2)
         left, top = (max(int(v), 0) for v in low.tolist())
         right, bottom = (min(int(v) + 2, self.size) for v in high.tolist())
         return None if right - left < 2 or bottom - top < 2 else (slice(top, bottom), slice(left, right))
