@@ -94,14 +94,14 @@ class Hair:
         tone = 0.86 + 0.15 * streak + 0.10 * clump - 0.25 * (1 - grown) * (s.top > 0.05)
         return torch.stack([tone.clamp(0.35, 1.5), alpha, thickness.clamp_min(0), 0.12 * streak])
 
-    def read_shell(self, mx: Tensor, my: Tensor, mz: Tensor, channels: slice = ALL) -> Tensor:
+    def read_shell(self, mx: Tensor, my: Tensor, mz: Tensor, *, channels: slice = ALL) -> Tensor:
         """Channels of the shell's chart (N, C, h, w), of 4, at unit vectors in the head's own axes."""
         around, crown = torch.atan2(mx, mz) / np.pi, torch.acos((-my).clamp(-0.9999, 0.9999)) / np.pi * 2 - 1
         return lookup(self.shell[channels], around, crown)
 
     def _thickness(self, m: Tensor) -> Tensor:
         """(K,) the shell's thickness at unit vectors (3, K)."""
-        return self.read_shell(*m[:, None, None], THICKNESS)[0, 0, 0]
+        return self.read_shell(*m[:, None, None], channels=THICKNESS)[0, 0, 0]
 
     def _hull(self, skeleton: Skeleton) -> Tensor:
         """Corners (4N, 2) of what the shell and its shadow on the face lie in, px: a box that turns with the head."""
@@ -118,12 +118,12 @@ class Hair:
         x, y = here.head.inverse(*canvas.pixels(box))
         if not far and self.style.top > 0.05:
             *under, _, radius = globe(self.build, x, y - 0.05, here.rotation)
-            canvas.darken(box, 0.35 * self.read_shell(*under, ALPHA)[:, 0] * smoothstep(1.1, 1.0, radius))
+            canvas.darken(box, 0.35 * self.read_shell(*under, channels=ALPHA)[:, 0] * smoothstep(1.1, 1.0, radius))
         thickness = torch.full_like(x, self.style.top)
         for channels in (THICKNESS, THICKNESS, THICKNESS, ALL):
             reach = 1 + thickness
             mx, my, mz, z, radius = globe(self.build, x / reach, y / reach, here.rotation, far)
-            chart = self.read_shell(mx, my, mz, channels)
+            chart = self.read_shell(mx, my, mz, channels=channels)
             thickness = 0.5 * (thickness + chart[:, 2 if channels is ALL else 0])
         reach = 1 + thickness
         # The strand's direction is the meridian; it shines along a ring where it is square to the half vector.
