@@ -49,15 +49,16 @@ class InterleavedDataModule(LightningDataModule):
         self.passes = {name: passes[name] for name in dict.fromkeys(order)}
         self.order, self.num_steps, self.first = tuple(order), num_steps, first
 
+    def rendered(self) -> list[object]:
+        """Sources that training needs, which may make their own pictures (`fill_caches`)."""
+        sources: list[object] = self.first.rendered(("val",))
+        for data in self.passes.values():
+            sources += data.rendered() if isinstance(data, SegmentationDataModule) else data.rendered(("train",))
+        return sources
+
     def prepare_data(self, report: Report | None = None) -> None:
         """Let sources that make their own pictures fill their caches, as far as training needs them."""
-        sources: list[object] = []
-        for data in self.passes.values():
-            if isinstance(data, SegmentationDataModule):
-                sources += data.rendered()
-            else:
-                sources += data.rendered(("train", "val") if data is self.first else ("train",))
-        fill_caches(sources, report)
+        fill_caches(self.rendered(), report)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the sources of all passes."""

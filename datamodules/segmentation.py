@@ -100,7 +100,7 @@ class SegmentationDataModule(LightningDataModule):
     def rendered(self) -> list[object]:
         """Sources that may make their own pictures (`fill_caches`)."""
         source = self.source()
-        return source.rendered() if isinstance(source, ProceduralSegmentation) else []
+        return source.rendered() if isinstance(source, ProceduralSegmentation | JoinedSegmentation) else []
 
     def prepare_data(self) -> None:
         """Let sources that make their own pictures fill their caches."""

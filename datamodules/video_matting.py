@@ -116,7 +116,7 @@ class VideoMattingDataModule(LightningDataModule):
         if flow and any(condition.cut_share > 0 for condition in conditions):
             raise ValueError("flow=True needs still backgrounds and cut_share 0: motion over a cut is not known")
 
-    def rendered(self, parts: Sequence[str]) -> list[object]:
+    def rendered(self, parts: Sequence[str] = ("train", "val")) -> list[object]:
         """Sources of these parts, which may make their own pictures (`fill_caches`)."""
         return [source for part in parts for source in self.sources()[part]]
 
@@ -192,8 +192,15 @@ class VideoMattingDataModule(LightningDataModule):
             ValueError: two parts share a clip or a scene, or flow is asked for and backgrounds are videos.
         """
         if not self._sources:
-            self._sources = open_parts(self.source, self.backgrounds, min(self.size), self.flow)
+            extras = {part: self._extras(part) for part in ("train", "val", "test")}
+            self._sources = open_parts(self.source, self.backgrounds, min(self.size), self.flow, extras)
         return self._sources
+
+    def _extras(self, part: str) -> tuple[str, ...]:
+        """What clips of a part have beside colour and alpha: motion to be scored by, coordinates for camouflage."""
+        drawn = [self.training_difficulty] if part == "train" else self.strata[part].values()
+        asked = {"flow": self.flow or part == "test", "texture": any(each.camouflage[1] > 0 for each in drawn)}
+        return tuple(extra for extra, wanted in asked.items() if wanted)
 
 
 def _is_count(value: Any) -> bool:

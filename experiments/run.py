@@ -66,7 +66,8 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
     study, mode = cells[0]
     if planned:
         alone = mode == RunMode.RUN or launcher != "basic"  # how many a launcher runs at once is its own affair
-        print(plan([cell.study for cell in cells], 1 if alone else make_pool(study).workers))
+        studies = [cell.study for cell in cells]
+        print(plan(studies, 1 if alone else make_pool(study).workers), *rendering_of(studies), sep="\n")
         return 0
     if mode == RunMode.RUN:
         return abs(run_single(study))
@@ -76,6 +77,7 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
     pools[0].expect(len(cells))
     note_size(study.folder.parent, study.report.name, len(cells))
     pools[0].say(f"cells     {len(cells)}, {pools[0].workers} at once; the report: {study.report}/report.html")
+    render_in([cell.study for cell in cells], pools[0])
     errors: list[Exception] = []
     for cell in cells:
         try:
@@ -163,6 +165,20 @@ def run_single(study: Study) -> int:
     if status == 0 and leads(trainer):
         print(f"complete  {study.cell}{what_it_scored(study.folder)}\nrecord    {study.folder}")
     return status
+
+
+def rendering_of(studies: list[Study]) -> list[str]:
+    """Lines of a plan that tell what rendering before the cells takes."""
+    from experiments.cells.rendering import forecast, sources_to_render  # here: it imports torch
+
+    return forecast(sources_to_render(studies))
+
+
+def render_in(studies: list[Study], pool: CellPool) -> None:
+    """Render what cells need before the first one starts, with a bar in their pool."""
+    from experiments.cells.rendering import render_for  # here: it imports torch
+
+    render_for(studies, pool)
 
 
 def start_in(pool: CellPool, study: Study) -> None:

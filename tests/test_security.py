@@ -2,6 +2,7 @@
 
 import ast
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.sources.procedural import _Store
+from datamodules.sources.cache import Frame, FrameCache
 from experiments.inference.saved_nets import load_net
 
 ROOT = Path(__file__).parents[1]
@@ -65,11 +66,10 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_cached_clip_that_would_run_code_is_rendered_anew(tmp_path: Path) -> None:
-    store = _Store(tmp_path, "people", {})
-    path = store._path("person")
-    assert path is not None
-    path.parent.mkdir()
-    np.savez(path, frames=np.array([Touch(tmp_path / "run")], dtype=object))
-    with pytest.warns(UserWarning, match=r"person\.npz is damaged .*allow_pickle=False.* rendered anew"):
-        assert store.get("person", lambda: {"frames": np.ones(2)})["frames"].tolist() == [1, 1]
+    cache = FrameCache(tmp_path, "people", 1, "", {"frames": Frame((2,))})
+    assert cache.folder is not None
+    cache.folder.mkdir()
+    (cache.folder / "person.frames").write_bytes(pickle.dumps(Touch(tmp_path / "run")))
+    with pytest.warns(UserWarning, match=r"person\.frames is damaged .* rendered anew"):
+        assert cache.read("person", lambda: {"frames": np.ones((1, 2), np.uint8)})["frames"].tolist() == [[1, 1]]
     assert not (tmp_path / "run").exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,19 +22,27 @@ class Canvas:
         num_frames: frames to be delivered.
         num_shutter: pictures per frame that the open shutter averages; the middle one gives the surface.
         size: height and width in pixels.
+        moves: keep what surface is on top.
     """
 
-    def __init__(self, num_frames: int, num_shutter: int, size: int, device: torch.device | str) -> None:
+    def __init__(
+        self, num_frames: int, num_shutter: int, size: int, device: torch.device | str, moves: bool = True
+    ) -> None:
         n = num_frames * num_shutter
         self.num_shutter, self.size = num_shutter, size
         self.middle = slice(num_shutter // 2, n, num_shutter)
         self.colour = torch.zeros(n, 3, size, size, device=device)
         self.alpha = torch.zeros(n, 1, size, size, device=device)
-        self.surface = torch.zeros(num_frames, 4, size, size, device=device)
+        self.surface = torch.zeros(num_frames, 4, size, size, device=device) if moves else None
 
-    def box(self, points: Tensor, margin: float) -> Box | None:
-        """Rows and columns of all that is within `margin` pixels of points (…, 2); None if off the canvas."""
+    def box(self, points: Tensor, margin: float, hull: Tensor | None = None) -> Box | None:
+        """Rows and columns of all that is within `margin` pixels of points (…, 2); None if off the canvas.
+
+        What lies more than 2 pixels off the box round the points of `hull` (…, 2) is left out.
+        """
         low, high = points.reshape(-1, 2).amin(0) - margin, points.reshape(-1, 2).amax(0) + margin
+        if hull is not None:
+            low, high = torch.maximum(low, hull.amin(0) - 2), torch.minimum(high, hull.amax(0) + 2)
         left, top = (max(int(v), 0) for v in low.tolist())
         right, bottom = (min(int(v) + 2, self.size) for v in high.tolist())
         return None if right - left < 2 or bottom - top < 2 else (slice(top, bottom), slice(left, right))
@@ -55,36 +63,42 @@ class Canvas:
         """Multiply what is painted so far with 1 − shadow, (N, h, w) in [0, 1]; alpha stays."""
         self.colour[(..., *box)] *= (1 - shadow)[:, None]
 
-    def paint(self, box: Box, colour: Tensor, coverage: Tensor, surface: Tensor) -> None:
+    def paint(self, box: Box, colour: Tensor, coverage: Tensor, surface: Tensor | None) -> None:
         """Lay a part over what is there.
 
         Args:
             box: rows and columns that the part lies in.
             colour: (N, 3, h, w) straight.
             coverage: (N, h, w) in [0, 1].
-            surface: (F, 4, h, w) where each point was one frame before, and where it is at rest, in pixels.
+            surface: (F, 4, h, w) where each point was one frame before, and where it is at rest, in pixels; None on
+                a canvas that does not keep it.
         """
         cover, where = coverage[:, None], (..., *box)
-        seen = cover[self.middle]
-        # The part that covers most of the pixel owns it: a motion is never a mixture of two parts'.
-        owns = (seen > 0.5) | (seen > self.alpha[self.middle][where])
-        self.surface[where] = torch.where(owns & (seen > 0), surface, self.surface[where])
-        self.colour[where] = self.colour[where] * (1 - cover) + colour * cover
-        self.alpha[where] = self.alpha[where] * (1 - cover) + cover
+        if self.surface is not None and surface is not None:
+            seen = cover[self.middle]
+            # The part that covers most of the pixel owns it: a motion is never a mixture of two parts'.
+            owns = (seen > 0.5) | (seen > self.alpha[self.middle][where])
+            self.surface[where] = torch.where(owns & (seen > 0), surface, self.surface[where])
+        rest = 1 - cover
+        self.colour[where].mul_(rest).add_(colour * cover)
+        self.alpha[where].mul_(rest).add_(cover)
 
-    def develop(self) -> tuple[Tensor, Tensor, Tensor]:
+    def develop(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Straight colour (F, 3, H, W), alpha (F, 1, H, W), shutter averaged, and displacement (F, 4, H, W) in pixels.
 
         The displacement leads from a pixel to where its surface was one frame before, and to where it is at
-        rest. Colour and displacement are carried on past the silhouette, so that resampling mixes in no void.
+        rest; None where that is not kept. Colour and displacement are carried on past the silhouette, so that
+        resampling mixes in no void.
         """
-        known = (self.alpha[self.middle] > 1 / 512).float()
-        displacement = self.surface - self.coordinates().repeat(1, 2, 1, 1)
+        displacement = None
+        if self.surface is not None:
+            known = (self.alpha[self.middle] > 1 / 512).float()
+            displacement = spread((self.surface - self.coordinates().repeat(1, 2, 1, 1)) * known, known)
         colour, alpha = self.colour, self.alpha
         if self.num_shutter > 1:
             colour = colour.unflatten(0, (-1, self.num_shutter)).mean(1)
             alpha = alpha.unflatten(0, (-1, self.num_shutter)).mean(1)
-        return spread(colour, alpha), alpha, spread(displacement * known, known)
+        return spread(colour, alpha), alpha, displacement
 
 
 def spread(premultiplied: Tensor, weight: Tensor) -> Tensor:
@@ -128,8 +142,16 @@ class Stage:
         """Pixels per head."""
         return self.here.head.scale
 
-    def surface(self, place: Callable[..., tuple[Tensor, Tensor]], *local: Tensor) -> Tensor:
-        """(F, 4, h, w): `place(skeleton, *local) → x, y` one frame before and at rest, for `Canvas.paint`."""
+    def surface(
+        self, place: Callable[..., tuple[Tensor, Tensor]], *local: Tensor, at: Sequence[object] = ()
+    ) -> Tensor | None:
+        """(F, 4, h, w): `place(skeleton, *local) → x, y` one frame before and at rest, for `Canvas.paint`.
+
+        `at` is what `place` is given in the place of both skeletons. None where no surface is kept.
+        """
+        if self.canvas.surface is None:
+            return None
         picked = [value[self.canvas.middle] for value in local]
-        points = [*place(self.before, *picked), *place(self.rest, *picked)]
+        before, rest = at or (self.before, self.rest)
+        points = [*place(before, *picked), *place(rest, *picked)]
         return torch.stack(torch.broadcast_tensors(*points), dim=1)

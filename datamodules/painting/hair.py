@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from datamodules.painting.canvas import Stage
-from datamodules.painting.face import Complexion
+from datamodules.painting.face import HALF_HEIGHT, Complexion
 from datamodules.painting.hairstyles import STYLES, WEIGHTS
 from datamodules.painting.head import globe, on_globe
 from datamodules.painting.poses import Build, Skeleton
 from datamodules.painting.strands import Strands
 from datamodules.painting.surface import edge, fractal_noise, lookup, pixel_distance, smoothstep
+
+ALL, ALPHA, THICKNESS = slice(None), slice(1, 2), slice(2, 3)  # channels of the shell's chart
 
 
 class Hair:
@@ -92,31 +94,37 @@ class Hair:
         tone = 0.86 + 0.15 * streak + 0.10 * clump - 0.25 * (1 - grown) * (s.top > 0.05)
         return torch.stack([tone.clamp(0.35, 1.5), alpha, thickness.clamp_min(0), 0.12 * streak])
 
-    def read_shell(self, mx: Tensor, my: Tensor, mz: Tensor) -> Tensor:
-        """The shell's chart (N, 4, h, w) at unit vectors in the head's own axes."""
+    def read_shell(self, mx: Tensor, my: Tensor, mz: Tensor, *, channels: slice = ALL) -> Tensor:
+        """Channels of the shell's chart (N, C, h, w), of 4, at unit vectors in the head's own axes."""
         around, crown = torch.atan2(mx, mz) / np.pi, torch.acos((-my).clamp(-0.9999, 0.9999)) / np.pi * 2 - 1
-        return lookup(self.shell, around, crown)
+        return lookup(self.shell[channels], around, crown)
 
     def _thickness(self, m: Tensor) -> Tensor:
         """(K,) the shell's thickness at unit vectors (3, K)."""
-        return self.read_shell(*m[:, None, None])[0, 2, 0]
+        return self.read_shell(*m[:, None, None], channels=THICKNESS)[0, 0, 0]
+
+    def _hull(self, skeleton: Skeleton) -> Tensor:
+        """Corners (4N, 2) of what the shell and its shadow on the face lie in, px: a box that turns with the head."""
+        reach = 1.15 * (1 + max(self.style.top, float(self.shell[2].max())))  # whatever the outline's slope does
+        across, up = self.build.face * reach, max(HALF_HEIGHT * reach, 1.1 * HALF_HEIGHT + 0.05)
+        return torch.cat([skeleton.head.point(side * across, y) for side in (-1, 1) for y in (-up, up)])
 
     def _paint_shell(self, stage: Stage, far: bool = False) -> None:
         """The shell's near half over the head, or its far half behind it."""
         here, canvas, light = stage.here, stage.canvas, stage.light
-        box = canvas.box(here.head.origin, (0.64 + 0.62 * self.style.top) * self.scale)
+        box = canvas.box(here.head.origin, (0.64 + 0.62 * self.style.top) * self.scale, self._hull(here))
         if box is None or not self.shell[1].any():
             return
         x, y = here.head.inverse(*canvas.pixels(box))
         if not far and self.style.top > 0.05:
             *under, _, radius = globe(self.build, x, y - 0.05, here.rotation)
-            canvas.darken(box, 0.35 * self.read_shell(*under)[:, 1] * smoothstep(1.1, 1.0, radius))
+            canvas.darken(box, 0.35 * self.read_shell(*under, channels=ALPHA)[:, 0] * smoothstep(1.1, 1.0, radius))
         thickness = torch.full_like(x, self.style.top)
-        for _ in range(4):
+        for channels in (THICKNESS, THICKNESS, THICKNESS, ALL):
             reach = 1 + thickness
             mx, my, mz, z, radius = globe(self.build, x / reach, y / reach, here.rotation, far)
-            chart = self.read_shell(mx, my, mz)
-            thickness = 0.5 * (thickness + chart[:, 2])
+            chart = self.read_shell(mx, my, mz, channels=channels)
+            thickness = 0.5 * (thickness + chart[:, 2 if channels is ALL else 0])
         reach = 1 + thickness
         # The strand's direction is the meridian; it shines along a ring where it is square to the half vector.
         tx, ty, tz = -my * mx, 1 - my * my, -my * mz

@@ -26,7 +26,7 @@ def globe(
     u, v = u * inner, v * inner
     z = torch.sqrt((1 - u * u - v * v).clamp_min(1e-6)) * (-1 if far else 1)
     r = rotation[:, :, :, None, None]
-    m = [r[:, 0, k] * u + r[:, 1, k] * v + r[:, 2, k] * z for k in range(3)]
+    m = [(r[:, 0, k] * u).add_(r[:, 1, k] * v).add_(r[:, 2, k] * z) for k in range(3)]
     return m[0], m[1], m[2], z, radius
 
 
@@ -35,7 +35,7 @@ def on_globe(
 ) -> tuple[Tensor, Tensor]:
     """Image point of a unit vector in the head's own axes, `reach` times as far out as the egg."""
     r = skeleton.rotation[:, :, :, None, None]
-    u, v = (r[:, k, 0] * mx + r[:, k, 1] * my + r[:, k, 2] * mz for k in range(2))
+    u, v = ((r[:, k, 0] * mx).add_(r[:, k, 1] * my).add_(r[:, k, 2] * mz) for k in range(2))
     y = v * reach * HALF_HEIGHT
     return skeleton.head.forward(u * reach * build.half_face(y), y)
 
@@ -101,6 +101,9 @@ def _paint_ear(stage: Stage, skin: Tensor, side: int, front: bool) -> None:
         return skeleton.head.forward(x + at[:, 0], y + at[:, 1])
 
     at = centre(stage.here)
+    shown = smoothstep(0.0, 0.12, at[:, 2])
+    if front and not shown.any():
+        return
     box = stage.canvas.box(torch.stack(stage.here.head.forward(at[:, 0], at[:, 1]), -1), 0.2 * stage.scale)
     if box is None:
         return
@@ -114,5 +117,5 @@ def _paint_ear(stage: Stage, skin: Tensor, side: int, front: bool) -> None:
     warm = skin * torch.tensor([1.0, 0.9, 0.88], device=skin.device)
     colour = warm[None, :, None, None].expand(len(x), 3, *x.shape[1:])
     shaded = stage.light.shade(colour, (nx, ny, nz), 0.4, 0.03, 12, 1 - 0.45 * hollow)
-    coverage = edge((radius - 1) * 0.075 * stage.scale) * (smoothstep(0.0, 0.12, at[:, 2]) if front else 1.0)
+    coverage = edge((radius - 1) * 0.075 * stage.scale) * (shown if front else 1.0)
     stage.canvas.paint(box, shaded, coverage, stage.surface(place, x, y))

@@ -92,13 +92,12 @@ def _paint_tube(
     if grown:
         solid = smoothstep(0.97, 1.0, stage.canvas.alpha[(slice(None), 0, *box)])
         coverage = coverage * (1 - smoothstep(0.25, 0.02, along) * solid)
-    middle = stage.canvas.middle
-    points = [p for place in places for p in _on_tube(*place, along[middle], across[middle] * stage.scale)]
-    stage.canvas.paint(box, colour, coverage, torch.stack(points, dim=1))
+    stage.canvas.paint(box, colour, coverage, stage.surface(_on_tube, along, across * stage.scale, at=places))
 
 
-def _on_tube(a: Tensor, b: Tensor, along: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:
+def _on_tube(ends: Segment, along: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:
     """Image point of tube coordinates, `across` in pixels."""
+    a, b = ends
     ax, ay = a[:, :, None, None].unbind(1)
     dx, dy = (b - a)[:, :, None, None].unbind(1)
     length = torch.sqrt(dx * dx + dy * dy).clamp_min(1e-3)
@@ -125,9 +124,8 @@ def _paint_hand(stage: Stage, chart: Tensor, skin: Tensor, side: int, joints: li
     normal = (nx * cos - ny * sin, nx * sin + ny * cos, torch.sqrt((1 - nx * nx - ny * ny).clamp_min(0.05)))
     warm = (skin * torch.tensor([1.0, 0.95, 0.93], device=skin.device))[None, :, None, None]
     colour = stage.light.shade(warm.expand(len(x), 3, *x.shape[1:]), normal, 0.35, 0.04, 12, creases)
-    middle = stage.canvas.middle
-    points = [p for place in places for p in place.forward(x[middle], y[middle])]
-    stage.canvas.paint(box, colour, edge(distance * stage.scale), torch.stack(points, dim=1))
+    surface = stage.surface(Similarity.forward, x, y, at=places)
+    stage.canvas.paint(box, colour, edge(distance * stage.scale), surface)
 
 
 def hand_chart(rng: np.random.Generator, n: int) -> Tensor:

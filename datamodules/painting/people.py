@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from datamodules.painting.face import Complexion, Face
 from datamodules.painting.hair import Hair
 from datamodules.painting.head import cast_shadow, paint_ears, paint_face
 from datamodules.painting.limbs import hand_chart, paint_arm, paint_leg
-from datamodules.painting.poses import Build, Motion
+from datamodules.painting.poses import Build, Motion, Skeleton
 from datamodules.painting.surface import Light
 from datamodules.painting.trunk import paint_neck, paint_torso
 
@@ -29,12 +30,14 @@ class PaintedClip(NamedTuple):
         pha: (T, 1, S, S) uint8, alpha.
         flow: (T, 2, S, S) half, pixels to the frame before, zero at t = 0.
         texture: (T, 2, S, S) half, body-fixed coordinates in units of S.
+
+    flow and texture are None where they were not asked for.
     """
 
     fgr: Tensor
     pha: Tensor
-    flow: Tensor
-    texture: Tensor
+    flow: Tensor | None = None
+    texture: Tensor | None = None
 
 
 class Person:
@@ -81,26 +84,31 @@ class Person:
         self.upper_arm = int(rng.integers(2))
 
     @torch.no_grad()
-    def render(self) -> PaintedClip:
-        """All frames of the clip."""
+    def render(self, moves: bool = True) -> PaintedClip:
+        """All frames of the clip; with flow and texture only where it `moves`."""
         step = max(1, PIXELS_AT_ONCE // (self.size**2 * self.num_shutter))
-        chunks = [self._render(range(t, min(t + step, self.num_frames))) for t in range(0, self.num_frames, step)]
-        return PaintedClip(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
-
-    def _render(self, frames: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Colour and alpha as bytes, flow and texture in half precision, of some frames."""
-        canvas = Canvas(len(frames), self.num_shutter, self.size, self.device)
-        times = torch.tensor([float(t) for t in frames])
+        times = torch.arange(float(self.num_frames))
         shutter = (torch.arange(self.num_shutter) + 0.5) / self.num_shutter - 0.5
         moments = ((times[:, None] + self.motion_blur * shutter).flatten(), (times - 1).clamp_min(0), 0 * times)
-        here, before, rest = (self.motion.at(moment).to(self.device) for moment in moments)
+        skeletons = [self.motion.at(moment).to(self.device) for moment in moments]
+        chunks = [self._render(slice(t, t + step), skeletons, moves) for t in range(0, self.num_frames, step)]
+        return PaintedClip(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+
+    def _render(self, frames: slice, skeletons: Sequence[Skeleton], moves: bool) -> list[Tensor]:
+        """Colour and alpha as bytes, flow and texture in half precision, of some frames."""
+        here, before, rest = skeletons
+        pictures = slice(frames.start * self.num_shutter, frames.stop * self.num_shutter)
+        here, before, rest = here.some(pictures), before.some(frames), rest.some(frames)
+        canvas = Canvas(len(rest.turn), self.num_shutter, self.size, self.device, moves)
         self._paint(Stage(canvas, self.light, self.build, here, before, rest))
         colour, alpha, displacement = canvas.develop()
-        flow, texture = displacement[:, :2], displacement[:, 2:] + canvas.coordinates()
-        if frames.start == 0:
-            flow[0] = 0
-        image = [(t.clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu() for t in (colour, alpha)]
-        return image[0], image[1], flow.half().cpu(), (texture / self.size).half().cpu()
+        made = [(t.clamp(0, 1) * 255 + 0.5).to(torch.uint8) for t in (colour, alpha)]
+        if displacement is not None:
+            flow, texture = displacement[:, :2], displacement[:, 2:] + canvas.coordinates()
+            if frames.start == 0:
+                flow[0] = 0
+            made += [flow.half(), (texture / self.size).half()]
+        return [each.cpu() for each in made]
 
     def _paint(self, stage: Stage) -> None:
         """All parts, farthest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,12 +74,16 @@ class Skeleton(NamedTuple):
 
     def to(self, device: torch.device) -> Skeleton:
         """The same on another device."""
-        torso, head = (Similarity(s.origin.to(device), s.angle.to(device), s.scale) for s in (self.torso, self.head))
-        arms = (self.arms[0].to(device), self.arms[1].to(device))
-        turn, rotation, lag, blink, talk = (
-            t.to(device) for t in (self.turn, self.rotation, self.lag, self.blink, self.talk)
-        )
-        return Skeleton(torso, turn, head, rotation, arms, lag, blink, talk)
+        return self._each(lambda values: values.to(device))
+
+    def some(self, times: slice) -> Skeleton:
+        """Those at some of the times."""
+        return self._each(lambda values: values[times])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Skeleton:
+        torso, head = (Similarity(change(s.origin), change(s.angle), s.scale) for s in (self.torso, self.head))
+        turn, rotation, lag, blink, talk = map(change, (self.turn, self.rotation, self.lag, self.blink, self.talk))
+        return Skeleton(torso, turn, head, rotation, (change(self.arms[0]), change(self.arms[1])), lag, blink, talk)
 
 
 @dataclass

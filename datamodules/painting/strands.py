@@ -110,10 +110,12 @@ class Strands:
         density, tone = splat(x, y, torch.stack([mass, mass * lit[..., None]]), size)
         tone = tone / density.clamp_min(1e-6)
         colour = (self.colour[None, :, None, None] * (0.55 + 0.65 * tone[:, None])).clamp(0, 1)
-        places = [c for s in (stage.before, stage.rest) for c in self._points(s)]
-        weight = mass[middle]
-        moved = splat(x[middle], y[middle], torch.stack([weight, *(weight * p for p in places)]), size)
-        surface = (moved[1:] / moved[0].clamp_min(1e-6)).movedim(0, 1)
+        surface = None
+        if canvas.surface is not None:
+            places = [c for s in (stage.before, stage.rest) for c in self._points(s)]
+            weight = mass[middle]
+            moved = splat(x[middle], y[middle], torch.stack([weight, *(weight * p for p in places)]), size)
+            surface = (moved[1:] / moved[0].clamp_min(1e-6)).movedim(0, 1)
         # Several hairs over a pixel hide each other at random.
         coverage = 1 - torch.exp(-density)
         coverage = torch.where(coverage < 1 / 255, torch.zeros_like(coverage), coverage)

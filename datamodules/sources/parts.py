@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datamodules.sources import build_backgrounds, build_foregrounds
@@ -14,7 +14,11 @@ SourceSpec = str | Mapping[str, Any]
 
 
 def open_parts(
-    source: SourceSpec, backgrounds: SourceSpec, side: int, flow: bool
+    source: SourceSpec,
+    backgrounds: SourceSpec,
+    side: int,
+    flow: bool,
+    extras: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, tuple[ForegroundSource, BackgroundSource]]:
     """People and scenes of each part.
 
@@ -23,6 +27,7 @@ def open_parts(
         backgrounds: the scenes. Without an option `size` their canvas is twice `side`: room for the camera.
         side: the output's shorter one, pixels.
         flow: whether the true flow is asked for.
+        extras: by part, what people made by code have beside colour and alpha; None for all that is known of them.
 
     Raises:
         ValueError: a source is not usable, two parts share a clip or a scene, or flow is asked for and backgrounds
@@ -30,7 +35,7 @@ def open_parts(
     """
     opened = {
         part: (
-            _build(source, part, build_foregrounds, round(4 / 3 * side)),
+            _build(source, part, build_foregrounds, round(4 / 3 * side), (extras or {}).get(part)),
             _build(backgrounds, part, build_backgrounds, 2 * side),
         )
         for part in PARTS
@@ -42,16 +47,17 @@ def open_parts(
     return opened
 
 
-def _build(spec: Any, part: str, build: Any, canvas: int) -> Any:
+def _build(spec: Any, part: str, build: Any, canvas: int, extras: Sequence[str] | None = None) -> Any:
     """The source of one part that a spec describes."""
     if isinstance(spec, Mapping) and "name" not in spec:
         if missing := [each for each in PARTS if each not in spec]:
             raise ValueError(f"a source needs a name, or a source for each part; {', '.join(missing)} missing")
-        return _build(spec[part], part, build, canvas)
+        return _build(spec[part], part, build, canvas, extras)
     if isinstance(spec, str):
         spec = {"name": spec}
     if isinstance(spec, Mapping):
-        return build(**{"size": canvas, "part": part, **spec})
+        made_by_code = {"extras": extras} if spec["name"] == "procedural" and extras is not None else {}
+        return build(**{"size": canvas, "part": part, **made_by_code, **spec})
     if not hasattr(spec, "read") or not hasattr(spec, "name"):
         raise ValueError(f"a source must be a name, a mapping {{name: …, options}} or a source itself, got {spec!r}")
     return spec

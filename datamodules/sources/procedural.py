@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import warnings
-import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from datamodules.files.fingerprint import Contents
-from datamodules.files.writing import whole_file
 from datamodules.painting.people import Person
 from datamodules.painting.rooms import paint_scene
+from datamodules.sources.cache import Arrays, Frame, FrameCache
 from datamodules.sources.interface import ForegroundClip, Scene
+from datamodules.sources.rendering import Cost
 
-FORMAT = 3  # raise it whenever the same options give other pixels: old cache folders are then left alone
+FORMAT = 3  # raise it whenever the same options give other pixels: data are then others, and rendered anew
 PARTS = ("train", "val", "test")
-HELD_BYTES = 2**30  # of clips or scenes kept in memory by one source, in one process
+EXTRAS = ("flow", "texture")
+PERSON_SECONDS, ROOM_SECONDS = (0.1, 1.0e-6), (0.1, 1.0e-6)  # of a core, for a clip or scene and for each of its pixels
 
 
 class ProceduralPeople:
@@ -42,6 +38,7 @@ class ProceduralPeople:
         motion_blur: in [0, 1], share of the frame time that the shutter is open.
         device: where to render; clips are delivered on the CPU.
         cache_dir: folder that keeps rendered clips, or None to render again in every process.
+        extras: what clips have beside colour and alpha, of "flow" and "texture"; without both they are painted faster.
 
     Raises:
         ValueError: an option is out of its range.
@@ -59,18 +56,24 @@ class ProceduralPeople:
         motion_blur: float = 0.4,
         device: str = "cpu",
         cache_dir: str | Path | None = None,
+        extras: Sequence[str] = EXTRAS,
     ) -> None:
         _check_part(part)
+        if unknown := set(extras) - set(EXTRAS):
+            raise ValueError(f"extras are {', '.join(EXTRAS)}; got {', '.join(map(str, unknown))}")
         _check_range("num_clips", num_clips, 1, 10**6)
         _check_range("num_frames", num_frames, 1, 10**5)
         _check_range("size", size, 32, 4096)
         _check_range("hair_fineness", hair_fineness, 0, 1)
         _check_range("motion_speed", motion_speed, 0, 3)
         _check_range("motion_blur", motion_blur, 0, 1)
-        self.options = {"num_frames": num_frames, "size": size, "hair_fineness": hair_fineness,
+        self.options: dict[str, Any] = {"num_frames": num_frames, "size": size, "hair_fineness": hair_fineness,
                         "motion_speed": motion_speed, "motion_blur": motion_blur}  # fmt: skip
         self.num_clips, self.seed, self.part, self.device = num_clips, seed, part, device
-        self._store = _Store(cache_dir, "people", {"seed": seed, "device": torch.device(device).type, **self.options})
+        self._described = _described("people", seed=seed, device=torch.device(device).type, **self.options)
+        parts = {"rgba": Frame((4, size, size))}
+        parts |= {extra: Frame((2, size, size), "float16") for extra in EXTRAS if extra in extras}
+        self._store = FrameCache(cache_dir, "people", FORMAT, self._described, parts)
 
     def __len__(self) -> int:
         return self.num_clips
@@ -81,7 +84,7 @@ class ProceduralPeople:
 
     def contents(self) -> Contents:
         """All that decides the pixels."""
-        return {f"people {self.part}": f"{self.num_clips} of {self._store.options}"}
+        return {f"people {self.part}": f"{self.num_clips} of {self._described}"}
 
     def num_frames(self, i: int) -> int:
         """Frames of clip i."""
@@ -90,8 +93,9 @@ class ProceduralPeople:
 
     def read(self, i: int, frames: list[int]) -> ForegroundClip:
         """The given frames of clip i; flow always leads to the clip's previous frame, whatever is asked for."""
-        arrays = self._store.get(self.name(i), lambda: self._render(i))
-        return ForegroundClip(*(torch.from_numpy(arrays[key][frames]) for key in ("fgr", "pha", "flow", "texture")))
+        arrays = self._store.read(self.name(i), lambda: self._render(i), frames)
+        rgba, extras = torch.from_numpy(arrays.pop("rgba")), {k: torch.from_numpy(v) for k, v in arrays.items()}
+        return ForegroundClip(rgba[:, :3].contiguous(), rgba[:, 3:].contiguous(), **extras)
 
     @property
     def cache(self) -> Path | None:
@@ -106,11 +110,25 @@ class ProceduralPeople:
         """Render clip i into the cache, if it is not there."""
         self._store.fill(self.name(i), lambda: self._render(i))
 
-    def _render(self, i: int) -> dict[str, np.ndarray]:
+    def cost(self) -> Cost:
+        """Of one clip."""
+        pixels = self.num_frames(0) * int(self.options["size"]) ** 2
+        num_bytes = self.num_frames(0) * sum(frame.num_bytes for frame in self._store.parts.values())
+        return Cost(num_bytes, PERSON_SECONDS[0] + PERSON_SECONDS[1] * pixels)
+
+    def outdated(self) -> list[Path]:
+        """Folders beside that of the cache which earlier versions have left."""
+        return self._store.outdated()
+
+    def _render(self, i: int) -> Arrays:
         with _one_thread():
-            clip = Person(_generator("person", self.seed, self.part, i), device=self.device, **self.options).render()  # type: ignore[arg-type]
-        return {"fgr": clip.fgr.numpy(), "pha": clip.pha.numpy(), "flow": clip.flow.numpy(),
-                "texture": clip.texture.numpy()}  # fmt: skip
+            rng = _generator("person", self.seed, self.part, i)
+            clip = Person(rng, device=self.device, **self.options).render(moves=len(self._store.parts) > 1)
+        extras = {"flow": clip.flow, "texture": clip.texture}
+        arrays = {"rgba": torch.cat([clip.fgr, clip.pha], dim=1), **extras}
+        return {
+            part: array.numpy() for part, array in arrays.items() if part in self._store.parts and array is not None
+        }
 
 
 class ProceduralRooms:
@@ -149,7 +167,9 @@ class ProceduralRooms:
         for name, value in self.levels.items():
             _check_range(name, value, 0, 1)
         self.num_scenes, self.size, self.seed, self.part = num_scenes, (height, width), seed, part
-        self._store = _Store(cache_dir, "rooms", {"seed": seed, "size": [height, width], **self.levels})
+        self._described = _described("rooms", seed=seed, size=[height, width], **self.levels)
+        # A frame is a plane of the picture or of what stands near.
+        self._store = FrameCache(cache_dir, "rooms", FORMAT, self._described, {"planes": Frame((height, width))})
 
     def __len__(self) -> int:
         return self.num_scenes
@@ -160,13 +180,12 @@ class ProceduralRooms:
 
     def contents(self) -> Contents:
         """All that decides the pixels."""
-        return {f"rooms {self.part}": f"{self.num_scenes} of {self._store.options}"}
+        return {f"rooms {self.part}": f"{self.num_scenes} of {self._described}"}
 
     def read(self, i: int, num_frames: int, generator: torch.Generator) -> Scene:
         """Scene i: one still picture, whatever `num_frames`; nothing is drawn from `generator`."""
-        arrays = self._store.get(self.name(i), lambda: self._render(i))
-        near: Tensor | None = torch.from_numpy(arrays["near"]) if "near" in arrays else None
-        return Scene(torch.from_numpy(arrays["picture"])[None], near, is_video=False)
+        planes = torch.from_numpy(self._store.read(self.name(i), lambda: self._render(i))["planes"])
+        return Scene(planes[None, :3], planes[3:] if len(planes) > 3 else None, is_video=False)
 
     @property
     def cache(self) -> Path | None:
@@ -181,73 +200,26 @@ class ProceduralRooms:
         """Render scene i into the cache, if it is not there."""
         self._store.fill(self.name(i), lambda: self._render(i))
 
-    def _render(self, i: int) -> dict[str, np.ndarray]:
+    def cost(self) -> Cost:
+        """Of one scene, on average."""
+        height, width = self.size
+        planes = 3 + 4 * self.levels["parallax"]
+        seconds = ROOM_SECONDS[0] + ROOM_SECONDS[1] * height * width
+        return Cost(round(planes * self._store.parts["planes"].num_bytes), seconds)
+
+    def outdated(self) -> list[Path]:
+        """Folders beside that of the cache which earlier versions have left."""
+        return self._store.outdated()
+
+    def _render(self, i: int) -> Arrays:
         with _one_thread():
             picture, near = paint_scene(_generator("room", self.seed, self.part, i), self.size, **self.levels)
-        return {"picture": picture.numpy()} | ({} if near is None else {"near": near.numpy()})
+        return {"planes": (picture if near is None else torch.cat([picture, near])).numpy()}
 
 
-class _Store:
-    """Rendered arrays by name: the last used ones in memory, all in a folder named for the options."""
-
-    def __init__(self, cache_dir: str | Path | None, kind: str, options: dict[str, Any]) -> None:
-        self.options = json.dumps({"kind": kind, "format": FORMAT, **options}, sort_keys=True)
-        folder = hashlib.sha256(self.options.encode()).hexdigest()[:16]
-        self.folder = None if cache_dir is None else Path(cache_dir) / f"{kind}-{folder}"
-        self.held: OrderedDict[str, dict[str, np.ndarray]] = OrderedDict()
-        self.num_bytes = 0  # of all that is held
-
-    def get(self, name: str, render: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        if name in self.held:
-            self.held.move_to_end(name)
-            return self.held[name]
-        path = self._path(name)
-        arrays = _read_arrays(path) if path is not None and path.exists() else None
-        if arrays is None:
-            arrays = render()
-            self._write(name, arrays)
-        self.held[name] = arrays
-        self.num_bytes += _num_bytes(arrays)
-        while self.num_bytes > HELD_BYTES:
-            self.num_bytes -= _num_bytes(self.held.popitem(last=False)[1])
-        return arrays
-
-    def has(self, name: str) -> bool:
-        path = self._path(name)
-        return path is not None and path.exists()
-
-    def fill(self, name: str, render: Callable[[], dict[str, np.ndarray]]) -> None:
-        if not self.has(name):
-            self._write(name, render())
-
-    def _path(self, name: str) -> Path | None:
-        return None if self.folder is None else self.folder / f"{name}.npz"
-
-    def _write(self, name: str, arrays: dict[str, np.ndarray]) -> None:
-        path = self._path(name)
-        if path is not None:
-            with whole_file(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For another process, which reads for itself."""
-        return vars(self) | {"held": OrderedDict(), "num_bytes": 0}
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a cached file, every byte checked; None, with a warning, if it is damaged."""
-    try:
-        with zipfile.ZipFile(path) as archive:  # whole files of it: np.load compares no checksum of half a one
-            files = {name.removesuffix(".npy"): io.BytesIO(archive.read(name)) for name in archive.namelist()}
-        return {name: np.load(file, allow_pickle=False) for name, file in files.items()}
-    except Exception as error:  # anything: damage may ask for a password or for code
-        why = " ".join(str(error).split())[:120]
-        warnings.warn(f"{path} is damaged ({why}) and is rendered anew", stacklevel=2)
-        return None
-
-
-def _num_bytes(arrays: dict[str, np.ndarray]) -> int:
-    return sum(array.nbytes for array in arrays.values())
+def _described(kind: str, **options: Any) -> str:
+    """All that decides the pixels."""
+    return json.dumps({"kind": kind, "format": FORMAT, **options}, sort_keys=True)
 
 
 def _generator(kind: str, seed: int, part: str, i: int) -> np.random.Generator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -50,7 +50,8 @@ class ProceduralSegmentation:
     ) -> None:
         if not shares or min(shares) < 0 or sum(shares) <= 0:
             raise ValueError(f"shares of clips with 0, 1, … people must be at least 0, and one above, got {shares}")
-        self.people = ProceduralPeople(num_clips, num_frames, round(4 / 3 * size), seed, cache_dir=cache_dir)
+        canvas = round(4 / 3 * size)
+        self.people = ProceduralPeople(num_clips, num_frames, canvas, seed, cache_dir=cache_dir, extras=())
         # Without bystanders: in matting they are background, here they would be people outside of the mask.
         self.rooms = ProceduralRooms(num_clips, 2 * size, seed, distractors=0, cache_dir=cache_dir)
         self.size, self.seed, self.shares = size, seed, tuple(shares)
@@ -130,11 +131,10 @@ class JoinedSegmentation:
         source, k = self._places[i]
         return self.sources[source].read(k, frames)
 
-    def prepare(self, report: Callable[[int, int], None] | None = None) -> None:
-        """Let sources that make their own pictures fill their caches."""
-        for source in self.sources.values():
-            if callable(prepare := getattr(source, "prepare", None)):
-                prepare(report)
+    def rendered(self) -> list[object]:
+        """Those of all sources that may make their own pictures."""
+        made = [source for source in self.sources.values() if isinstance(source, ProceduralSegmentation)]
+        return [part for source in made for part in source.rendered()]
 
 
 def _only(layers: Layers, frames: list[int]) -> Layers:

@@ -153,7 +153,7 @@ def test_caches_are_filled_only_with_what_training_needs(tmp_path: Path) -> None
         return VideoMattingDataModule(source, scenes, 2, size)
 
     InterleavedDataModule({"low": matting(32), "high": matting(48)}, ["low", "high"], 2).prepare_data()
-    rendered = sorted(path.stem for path in (tmp_path / "people").rglob("*.npz"))
+    rendered = sorted(path.stem for path in (tmp_path / "people").rglob("*.rgba"))
     assert rendered == ["person-train-0000", "person-train-0000", "person-val-0000"]
 
 

@@ -1,12 +1,12 @@
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from datamodules.painting.people import Person
 from datamodules.sources.interface import BackgroundSource, ForegroundSource
-from datamodules.sources.procedural import ProceduralPeople, ProceduralRooms
+from datamodules.sources.procedural import EXTRAS, ProceduralPeople, ProceduralRooms
 from datamodules.sources.rendering import fill_caches
 
 SMALL = {"num_clips": 3, "num_frames": 3, "size": 48, "seed": 5}
@@ -68,7 +68,7 @@ def test_parts_show_different_people_and_places() -> None:
 def test_cached_clip_equals_a_fresh_one(tmp_path) -> None:
     fresh = ProceduralPeople(**SMALL).read(1, [0, 1, 2])
     written = ProceduralPeople(**SMALL, cache_dir=tmp_path).read(1, [0, 1, 2])
-    files = list(tmp_path.rglob("person-train-0001.npz"))
+    files = list(tmp_path.rglob("person-train-0001.rgba"))
     assert len(files) == 1
     reread = ProceduralPeople(**SMALL, cache_dir=tmp_path).read(1, [0, 1, 2])
     assert same(fresh, written)
@@ -80,8 +80,8 @@ def test_prepare_fills_the_cache_once_and_tells_how_far_it_is(tmp_path) -> None:
     source = ProceduralPeople(**SMALL, cache_dir=tmp_path)
     fill_caches([source], lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    files = sorted(tmp_path.rglob("*.npz"))
-    assert len(files) == 3
+    files = sorted(tmp_path.rglob("person-*"))
+    assert len(files) == 9
     times = [file.stat().st_mtime_ns for file in files]
     fill_caches([ProceduralPeople(**SMALL, cache_dir=tmp_path)])
     assert [file.stat().st_mtime_ns for file in files] == times
@@ -95,51 +95,48 @@ def test_other_options_use_another_folder(tmp_path) -> None:
     assert len(list(tmp_path.iterdir())) == 4
 
 
-@pytest.mark.parametrize("kind", ["flipped", "torn", "empty", "text", "another file"])
-def test_a_damaged_clip_in_the_cache_is_told_and_rendered_anew(tmp_path: Path, kind: str) -> None:
-    expected = ProceduralPeople(**SMALL, cache_dir=tmp_path).read(0, [0, 1, 2])
-    (path,) = tmp_path.rglob("*.npz")
-    whole = path.read_bytes()
-    middle = len(whole) // 2
-    damaged = {
-        "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
-        "torn": whole[:middle],
-        "empty": b"",
-        "text": b"no clip",
-        "another file": (np.save(tmp_path / "other.npy", np.ones(3)), (tmp_path / "other.npy").read_bytes())[1],
-    }
-    path.write_bytes(damaged[kind])
-    with pytest.warns(UserWarning, match=r"person-train-0000\.npz is damaged \(.*\) and is rendered anew") as told:
-        assert same(ProceduralPeople(**SMALL, cache_dir=tmp_path).read(0, [0, 1, 2]), expected)
-    assert len(told) == 1
-    assert "\n" not in str(told[0].message)
-    assert path.read_bytes() == whole
-    assert same(ProceduralPeople(**SMALL, cache_dir=tmp_path).read(0, [0, 1, 2]), expected)
+@pytest.mark.parametrize("size", [48, 77])
+def test_a_cached_clip_has_the_pixels_that_the_painter_returns(tmp_path: Path, size: int) -> None:
+    source = ProceduralPeople(**SMALL | {"size": size}, cache_dir=tmp_path)
+    fill_caches([source])
+    painted = Person(np.random.default_rng([0, 5, 0, 2]), size, 3, 0.6).render()
+    clip = source.read(2, [2, 0])
+    for read, whole in zip((clip.fgr, clip.pha, clip.flow, clip.texture), painted, strict=True):
+        assert read.is_contiguous()
+        assert torch.equal(read, whole[[2, 0]])
 
 
-def test_no_flipped_bit_in_the_cache_changes_a_clip(tmp_path: Path) -> None:
-    options = {"num_scenes": 1, "size": 32, "cache_dir": tmp_path}
-    expected = ProceduralRooms(**options).read(0, 1, torch.Generator())
-    (path,) = tmp_path.rglob("*.npz")
-    whole = path.read_bytes()
-    for place in range(0, len(whole), 61):
-        data = bytearray(whole)
-        data[place] ^= 1 << place % 8
-        path.write_bytes(data)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            assert same(ProceduralRooms(**options).read(0, 1, torch.Generator()), expected)
+def test_without_extras_colour_and_alpha_are_the_same_and_nothing_else_is_kept(tmp_path: Path) -> None:
+    whole, bare = (ProceduralPeople(**SMALL, extras=extras, cache_dir=tmp_path) for extras in (EXTRAS, ()))
+    clip = bare.read(0, [1])
+    assert clip.flow is None
+    assert clip.texture is None
+    assert [path.suffix for path in tmp_path.rglob("person-*")] == [".rgba"]
+    expected = whole.read(0, [1])
+    assert torch.equal(clip.fgr, expected.fgr)
+    assert torch.equal(clip.pha, expected.pha)
+    assert ProceduralPeople(**SMALL, extras=("texture",), cache_dir=tmp_path).read(0, [1]).flow is None
+    with pytest.raises(ValueError, match="extras are flow, texture; got speed"):
+        ProceduralPeople(**SMALL, extras=("speed",))
 
 
-def test_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
-    def stop(file, **arrays) -> None:
-        file.write(b"half a file")
-        raise KeyboardInterrupt
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
+def test_thousands_of_samples_leave_memory_and_open_files_as_they_were(tmp_path: Path) -> None:
+    people = ProceduralPeople(num_clips=40, num_frames=8, size=96, extras=(), cache_dir=tmp_path)
+    rooms = ProceduralRooms(num_scenes=40, size=64, cache_dir=tmp_path)
+    for i in range(40):  # no matter what is seen
+        people._store.fill(people.name(i), lambda: {"rgba": np.zeros((8, 4, 96, 96), np.uint8)})
+        rooms._store.fill(rooms.name(i), lambda: {"planes": np.zeros((7, 64, 64), np.uint8)})
 
-    monkeypatch.setattr(np, "savez", stop)
-    with pytest.raises(KeyboardInterrupt):
-        ProceduralPeople(**SMALL, cache_dir=tmp_path).read(0, [0])
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    def read(times: int) -> tuple[int, int]:
+        for i in range(times):
+            people.read(i % 40, [i % 8, (i + 1) % 8])
+            rooms.read(i % 40, 1, torch.Generator())
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096, len([*Path("/proc/self/fd").iterdir()])
+
+    before, after = read(200), read(3000)
+    assert after[0] - before[0] < 4 << 20  # of 12 MB that the clips have
+    assert after[1] == before[1]
 
 
 def test_room_is_a_function_of_seed_and_number_alone(tmp_path) -> None:
@@ -171,13 +168,3 @@ def test_rooms_refuse_options_out_of_range(options) -> None:
 def test_number_beyond_the_source_is_refused() -> None:
     with pytest.raises(IndexError, match="3"):
         ProceduralPeople(**SMALL).read(3, [0])
-
-
-def test_memory_holds_the_last_used_up_to_a_number_of_bytes(monkeypatch) -> None:
-    source = ProceduralRooms(num_scenes=4, size=40, parallax=0.0)
-    one = source.read(0, 1, torch.Generator()).pictures.numel()
-    monkeypatch.setattr("datamodules.sources.procedural.HELD_BYTES", 2 * one)
-    for i in (1, 0, 2):
-        source.read(i, 1, torch.Generator())
-    assert list(source._store.held) == ["room-train-0000", "room-train-0002"]
-    assert source._store.num_bytes == 2 * one

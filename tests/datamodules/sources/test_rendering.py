@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from datamodules.sources.procedural import ProceduralPeople, ProceduralRooms
-from datamodules.sources.rendering import fill_caches
+from datamodules.sources.rendering import fill_caches, missing_pieces, total_cost
 
-PEOPLE = {"num_clips": 3, "num_frames": 2, "size": 32}
+PEOPLE = {"num_clips": 3, "num_frames": 2, "size": 32, "extras": ()}
 
 
 def sources(folder: Path) -> list[object]:
@@ -22,7 +22,9 @@ def sources(folder: Path) -> list[object]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.npz")}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("[pr]*-*.*") if path.is_file()
+    }
 
 
 @pytest.mark.slow
@@ -44,10 +46,10 @@ def test_what_is_there_is_not_made_again_and_half_files_go(tmp_path: Path) -> No
     people = sources(tmp_path)[0]
     fill_caches([people])
     first = contents(tmp_path)
-    (kept, lost), folder = sorted(tmp_path.rglob("*.npz"))[:2], people.cache
+    (kept, lost), folder = sorted(tmp_path.rglob("*.rgba"))[:2], people.cache
     times = kept.stat().st_mtime_ns
     lost.unlink()
-    (folder / ".person-train-0001.npz.k1ll3d.tmp").write_bytes(b"half")
+    (folder / ".person-train-0001.rgba.k1ll3d.tmp").write_bytes(b"half")
     told: list[tuple[int, int]] = []
     fill_caches([people], lambda done, total: told.append((done, total)))
     assert told == [(1, 1)]
@@ -80,7 +82,7 @@ def test_a_kill_leaves_no_process_and_the_next_call_goes_on(tmp_path: Path) -> N
     code = (
         "from datamodules.sources.procedural import ProceduralPeople\n"
         "from datamodules.sources.rendering import fill_caches\n"
-        f"people = ProceduralPeople(num_clips=500, num_frames=2, size=32, cache_dir={str(tmp_path)!r})\n"
+        f"people = ProceduralPeople(num_clips=500, num_frames=2, size=32, cache_dir={str(tmp_path)!r}, extras=())\n"
         "fill_caches([people], processes=2)"
     )
     killed = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
@@ -93,8 +95,48 @@ def test_a_kill_leaves_no_process_and_the_next_call_goes_on(tmp_path: Path) -> N
     while _of_session(killed.pid) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not _of_session(killed.pid)
-    fill_caches([ProceduralPeople(num_clips=6, num_frames=2, size=32, cache_dir=tmp_path)])
-    assert {f"person-train-{i:04d}.npz" for i in range(6)} <= contents(tmp_path).keys()
+    fill_caches([ProceduralPeople(num_clips=6, num_frames=2, size=32, cache_dir=tmp_path, extras=())])
+    assert {f"person-train-{i:04d}.rgba" for i in range(6)} <= contents(tmp_path).keys()
+
+
+@pytest.mark.slow
+def test_two_commands_side_by_side_make_each_clip_once(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from datamodules.sources import rendering\n"
+        "from datamodules.sources.procedural import ProceduralRooms\n"
+        "class Told(ProceduralRooms):\n"
+        "    def _render(self, i):\n"
+        "        print('made', i, flush=True)\n"
+        "        time.sleep(0.05)\n"
+        "        return super()._render(i)\n"
+        "rendering.PATIENCE = 0.05\n"
+        f"rooms = Told(num_scenes=30, size=32, cache_dir={str(tmp_path)!r})\n"
+        "rendering.fill_caches([rooms], lambda done, total: print('told', done, total, flush=True), processes=1)"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    lines = [process.communicate(timeout=120)[0].splitlines() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(int(line.split()[1]) for told in lines for line in told if line.startswith("made")) == [*range(30)]
+    # The one that waits sees how far the other is.
+    assert all(told[-1].split()[:2] == ["told", told[-1].split()[2]] for told in lines if told)
+
+
+def test_of_two_that_share_a_clip_it_is_made_once_with_all_that_is_asked_for(tmp_path: Path) -> None:
+    bare = ProceduralPeople(**PEOPLE, cache_dir=tmp_path)
+    whole = ProceduralPeople(**PEOPLE | {"extras": ("flow", "texture")}, cache_dir=tmp_path)
+    told: list[tuple[int, int]] = []
+    fill_caches([whole, bare, bare], lambda done, total: told.append((done, total)), processes=1)
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert {path.suffix for path in tmp_path.rglob("person-*")} == {".rgba", ".flow", ".texture"}
+
+
+def test_the_cost_of_what_is_missing_is_the_size_of_its_files(tmp_path: Path) -> None:
+    people = ProceduralPeople(**PEOPLE, cache_dir=tmp_path)
+    expected = total_cost(missing_pieces([people])).num_bytes
+    fill_caches([people])
+    assert sum(path.stat().st_size for path in tmp_path.rglob("person-*")) == expected
+    assert missing_pieces([people]) == []
 
 
 def _of_session(session: int) -> list[str]:

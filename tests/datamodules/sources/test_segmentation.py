@@ -49,7 +49,7 @@ def test_its_people_and_rooms_fill_the_cache(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     fill_caches(procedural(tmp_path).rendered(), lambda done, total: calls.append((done, total)))
     assert calls == [(done, 6) for done in range(1, 7)]
-    assert len(list(tmp_path.rglob("*.npz"))) == 6
+    assert len(list(tmp_path.rglob("*-train-*.*"))) == 6
 
 
 class Numbered:
