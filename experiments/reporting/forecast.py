@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -49,10 +49,58 @@ def plan(studies: Sequence[Study], workers: int) -> str:
     for state in ("complete", "to resume", "to run"):
         if named := [cell for cell, found in states.items() if found == state]:
             lines.append(f"{state:<10}{len(named)}: {'; '.join(named)}")
+    lines.append(f"renders   {rendered(first.config['data'])}")
     lines.append(f"time      {_time(to_go, records, workers)}{note}")
     lines.append(f"memory    {_memory(records, workers)}")
     lines.append(f"disk      {_disk(records, len(to_go), Path(str(first.config['data']['cache_dir'])))}")
     return "\n".join([*lines, f"effect    {_effect(studies, records)}"])
+
+
+def before_start(studies: Sequence[Study], workers: int) -> str:
+    """Lines for a terminal, told before the first cell starts: cells, what is rendered, how long, where the report is.
+
+    Quick for many cells: a complete record counts as it stands, `plan` checks its files.
+    """
+    first = studies[0]
+    known = [record for study in studies if (record := _recorded(study)) is not None]
+    complete = [record for record in known if record.status == "complete"]
+    to_go, places = len(studies) - len(complete), min(workers, max(1, len(studies) - len(complete)))
+    told = f", {len(complete)} of them complete before" if complete else ""
+    time = "told once a cell is complete"
+    if to_go and complete:
+        time = f"about {_duration(_makespan([statistics.median(map(seconds_of, complete))] * to_go, places))}"
+    elif not to_go:
+        time = "none: every cell is complete"
+    return "\n".join([
+        f"cells     {len(studies)} of {first.experiment['name']} at {first.scale}{told}; {places} at once",
+        f"renders   {rendered(first.config['data'])}",
+        f"time      {time}",
+        f"report    {first.report}/report.html",
+    ])  # fmt: skip
+
+
+def _recorded(study: Study) -> CellRecord | None:
+    try:
+        return CellRecord.load(study.folder)
+    except ValueError:
+        return None
+
+
+def rendered(data: Mapping[str, Any]) -> str:
+    """What is painted by code before a cell can train, where the cache has not got it."""
+    told = []
+    for group, counted, what in (("source", "num_clips", "clips of people"), ("backgrounds", "num_scenes", "places")):
+        specs = {part: spec for part, spec in (data.get(group) or {}).items() if isinstance(spec, dict)}
+        made = [f"{spec[counted]} {part}" for part, spec in specs.items() if spec.get("name") == "procedural"]
+        told += [f"{what}: {', '.join(made)}"] if made else []
+    if not told:
+        return "nothing: people and places are files"
+    return f"{'; '.join(told)}; once, into {data['cache_dir']}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
 
 
 def _records(studies: Sequence[Study]) -> tuple[list[CellRecord], str]:
@@ -100,9 +148,8 @@ def _time(to_go: Sequence[Study], records: Sequence[CellRecord], workers: int) -
         took.setdefault(arm_text(record.arm), []).append(seconds_of(record))
     everywhere = [seconds for found in took.values() for seconds in found]
     each = [statistics.median(took.get(arm_text(study.arm), everywhere)) for study in to_go]
-    minutes = _makespan(each, workers) / 60
     like = sum(arm_text(study.arm) not in took for study in to_go)
-    told = f"about {minutes:.0f} min" if minutes >= 2 else f"about {60 * minutes:.0f} s"
+    told = f"about {_duration(_makespan(each, workers))}"
     told += f", {workers} at once: the median of the arm's complete cells ({len(records)} in all)"
     return f"{told}; {like} of arms that have none like the other arms" if like else told
 
