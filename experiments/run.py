@@ -5,6 +5,7 @@
     python -m experiments.run +exp=brm_update seed=0,1,2,3,4    more seeds
     python -m experiments.run +exp=brm_ablation hydra.mode=RUN model.brm=true seed=0    one cell
     python -m experiments.run +exp=brm_ablation plan            its cells, time, memory, disk and power; nothing starts
+    python -m experiments.run --help                            every setting and where it stands
 
 Run the same command again after an interruption: complete cells are skipped, a cut-off one goes on.
 """
@@ -28,7 +29,7 @@ from experiments.cells.study import CellBusyError, Study, prepared_cell
 from experiments.command.composing import run_hydra, swept
 from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
 from experiments.command.quoting import quote_texts
-from experiments.reporting.forecast import plan
+from experiments.reporting.forecast import before_start, plan
 from experiments.training.processes import count_gpus, leads, started_by_srun, started_by_torchrun
 
 PLAN = "plan"
@@ -64,7 +65,9 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
     if not cells:  # Hydra has answered by itself, as to --help
         return 0
     study, mode = cells[0]
-    if planned:
+    if not arguments:
+        print(f"{__doc__}\nWithout an experiment this would be one cell; hydra.mode=RUN starts it:\n")
+    if planned or not arguments:
         alone = mode == RunMode.RUN or launcher != "basic"  # how many a launcher runs at once is its own affair
         studies = [cell.study for cell in cells]
         print(plan(studies, 1 if alone else make_pool(study).workers), *rendering_of(studies), sep="\n")
@@ -76,8 +79,9 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
     pools.append(make_pool(study))
     pools[0].expect(len(cells))
     note_size(study.folder.parent, study.report.name, len(cells))
-    pools[0].say(f"cells     {len(cells)}, {pools[0].workers} at once; the report: {study.report}/report.html")
-    render_in([cell.study for cell in cells], pools[0])
+    studies = [cell.study for cell in cells]
+    pools[0].say(before_start(studies, pools[0].workers))
+    render_in(studies, pools[0])
     errors: list[Exception] = []
     for cell in cells:
         try:

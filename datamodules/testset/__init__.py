@@ -1,3 +1,5 @@
+"""Fixed sets that nets are tested on: folders, composites by RVM's protocol, conditions of the project."""
+
 from datamodules.testset.composite import CompositeTestSet
 from datamodules.testset.conditions import ConditionTestSet
 from datamodules.testset.folder import FolderTestSet

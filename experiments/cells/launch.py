@@ -35,6 +35,7 @@ class Running:
     slot: int
     task: TaskID
     begin: float
+    read: int  # bytes of its log
 
 
 class CellPool:
@@ -60,6 +61,7 @@ class CellPool:
             disable=not self.console.is_terminal,
         )
         self.whole: TaskID | None = None  # the bar of all cells, where their number is known
+        self.warned: set[str] = set()
         self.took: list[float] = []  # seconds of the cells that are complete
 
     def expect(self, cells: int) -> None:
@@ -82,11 +84,12 @@ class CellPool:
         self.wait_for_place()
         slot = min(set(range(self.workers)) - {item.slot for item in self.running})
         with (folder / "log.txt").open("ab") as log:
+            read = log.tell()
             process = spawn(slot % self.gpus if self.gpus else None, log)
         self.progress.start()
         self.say(f"start     {cell}")
         task = self.progress.add_task(cell, total=None, note="starting")
-        self.running.append(Running(cell, folder, process, slot, task, time.monotonic()))
+        self.running.append(Running(cell, folder, process, slot, task, time.monotonic(), read))
 
     def wait_for_place(self) -> None:
         """Wait until fewer cells run than there are workers."""
@@ -120,6 +123,7 @@ class CellPool:
         for item in list(self.running):
             self._show(item)
             status = item.process.poll()
+            self._say_warnings(item)
             if status is None:
                 continue
             self.running.remove(item)
@@ -147,6 +151,20 @@ class CellPool:
             left = begun + each * max(0.0, (task.remaining or 0.0) - len(self.running))
             note += f", {left / 60 / self.workers:.0f} min to go"
         self.progress.update(self.whole, note=note)
+
+    def _say_warnings(self, item: Running) -> None:
+        """Tell what a cell warns of in its log, as of a server that it does not reach; of many cells the first one."""
+        with (item.folder / "log.txt").open("rb") as log:
+            log.seek(item.read)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break  # more of it is to come
+                item.read += len(line)
+                text = line.decode(errors="replace").strip()
+                kind = text.partition("(")[0]
+                if text.startswith("warning: ") and kind not in self.warned:
+                    self.warned.add(kind)
+                    self.say(f"warning   {item.cell}: {text.removeprefix('warning: ')}")
 
     def _show(self, item: Running) -> None:
         if progress := read_progress(item.folder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import statistics
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Literal, get_args
 from datamodules.files.writing import write_file
 from experiments.records.cell_record import CellRecord, is_cell
 from experiments.records.identity import short_name
+from experiments.records.locks import is_locked
 from experiments.records.progress import read_progress
 
 State = Literal["complete", "running", "interrupted", "failed"]
@@ -56,20 +56,8 @@ def _standing(folder: Path) -> Standing:
         return Standing(record.cell, comparison, "complete", seconds=sum(record.durations.values()))
     progress = read_progress(folder)
     share = progress.done / max(1, progress.total) if progress else 0.0
-    state: State = "running" if _is_locked(folder) else "interrupted"
+    state: State = "running" if is_locked(folder) else "interrupted"
     return Standing(record.cell, comparison, state, str(progress or "starting"), share)
-
-
-def _is_locked(folder: Path) -> bool:
-    """Whether a process works on a cell that is not complete: the system frees its lock when it ends."""
-    try:
-        with (folder / "lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def note_size(experiment: Path, comparison: str, cells: int) -> None:

@@ -10,14 +10,12 @@ from typing import Any
 import torch
 
 from datamodules.files.writing import write_file
-from experiments.command.messages import reason
 from experiments.records.cell_record import CellRecord
-from lightning_modules.nets import all_options, build_net
-from lightning_modules.nets.checkpoint_files import no_state_dict, read_checkpoint
+from lightning_modules.nets import all_options
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.official import load_official
-from lightning_modules.nets.onnx_files import is_onnx
 from lightning_modules.nets.published import published
+from lightning_modules.nets.saved import SavedNet, build_saved, read_saved
 
 
 def save_net(path: Path, net: MattingNet, model: dict[str, Any]) -> None:
@@ -34,7 +32,7 @@ def saved_name(path: Path) -> str | None:
         ValueError: there is no such file, or it cannot be read as a checkpoint.
     """
     saved = _read_ours(path)
-    return None if saved is None else str(saved["model"]["name"])
+    return None if saved is None else saved.name
 
 
 def named_by_file(given: Mapping[str, Any]) -> list[str]:
@@ -73,17 +71,10 @@ def load_net(path: Path, name: str, **changes: Any) -> tuple[MattingNet, dict[st
     saved = _read_ours(path)
     if saved is None:
         return load_official(name, path, **changes), all_options(name, changes)
-    options = dict(saved["model"])
-    if options.pop("name") != name:
-        raise ValueError(f"{path} holds a {saved['model']['name']}, not a {name}; leave model= out")
-    options |= {"pretrained": False, **changes}
-    net = build_net(name, **options)
-    try:
-        net.load_parts(saved["state_dict"])
-    except RuntimeError as error:
-        changed = f" with {', '.join(f'{key}={value}' for key, value in changes.items())}" if changes else ""
-        raise ValueError(f"{path} does not fit this {name}{changed}: {reason(error)}") from error
-    return net.eval(), all_options(name, options)
+    if saved.name != name:
+        raise ValueError(f"{path} holds a {saved.name}, not a {name}; leave model= out")
+    net = build_saved(saved, path, **changes)
+    return net, all_options(name, saved.options | {"pretrained": False} | changes)
 
 
 def check_beside_record(path: Path) -> None:
@@ -99,14 +90,9 @@ def check_beside_record(path: Path) -> None:
     record.checked(path.name)
 
 
-def _read_ours(path: Path) -> dict[str, Any] | None:
+def _read_ours(path: Path) -> SavedNet | None:
     """Content of a file of `save_net`, as the record beside it tells of it; None for anything else."""
-    saved = None if is_onnx(path) else read_checkpoint(path)
-    if not (isinstance(saved, dict) and isinstance(saved.get("model"), dict) and "state_dict" in saved):
-        return None
-    options, weights = saved["model"], saved["state_dict"]
-    named = isinstance(options.get("name"), str) and all(isinstance(each, str) for each in options)
-    if not named or (other := no_state_dict(weights)):
-        raise ValueError(f"{path} is no saved net: {other if named else 'its model has no name'}; train it again")
-    check_beside_record(path)
+    saved = read_saved(path)
+    if saved is not None:
+        check_beside_record(path)
     return saved

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from datamodules.files.fingerprint import Contents, fingerprint
+
+# Parts of the data of an evaluation: a folder; the settings that composites of "people of test" and places depend on.
+TEST_SET, TEST_CONDITIONS = "test set", "conditions of test"
 
 
 def describe_data(parts: Mapping[str, Contents], cache_dir: str | Path | None) -> dict[str, Any]:
@@ -59,6 +62,19 @@ def what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
                 f"{name} ({counts[0]}{', with other content' if len(set(counts)) == 1 else f'; now {counts[1]}'})"
             )
     return ", ".join(told)
+
+
+def part_of_data(data: Mapping[str, Any], part: Literal["training", "test"]) -> str:
+    """One fingerprint of what a record's `data` say of training and validation, or of the people and places of a test.
+
+    "" where they say nothing of it. What else a test depends on, its conditions, is not in it.
+    """
+    digests = {
+        name: each["digest"]
+        for name, each in (data.get("parts") or {}).items()
+        if name != TEST_CONDITIONS and (name.endswith("of test") or name == TEST_SET) == (part == "test")
+    }
+    return fingerprint(digests).digest if digests else ""
 
 
 def size_text(data: Mapping[str, Any] | None) -> str:

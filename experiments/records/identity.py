@@ -24,13 +24,14 @@ WITHOUT_EFFECT = ("cache_dir", "logger", "num_workers", "checkpoint_every")
 
 def settings_hash(config: dict[str, Any]) -> str:
     """Hash of those settings of a cell's resolved config that its numbers depend on."""
-    return config_hash(_effective(config))
+    return config_hash(effective(config))
 
 
-def _effective(settings: Any) -> Any:
+def effective(settings: Any) -> Any:
+    """A config, or any part of one, without the settings that cannot change a cell's numbers."""
     if not isinstance(settings, dict):
         return settings
-    return {name: _effective(value) for name, value in settings.items() if name not in WITHOUT_EFFECT}
+    return {name: effective(value) for name, value in settings.items() if name not in WITHOUT_EFFECT}
 
 
 def short_name(name: str, longest: int = 60) -> str:

@@ -34,6 +34,18 @@ def lock_cell(folder: Path) -> Iterator[int | None]:
         yield file.fileno()
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process works on a cell that is not complete: the system frees its lock when it ends."""
+    try:
+        with (folder / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def lock_owner(folder: Path) -> str:
     """Who holds the lock of a cell, or held it last: process, machine and since when."""
     try:

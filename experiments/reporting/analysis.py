@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.reporting.arms import Arm, scores, scores_over_time
 from experiments.reporting.averages import METRICS
-from experiments.reporting.curves import curve_over_time, performance_profile, profile_thresholds
+from experiments.reporting.curves import DRAWS, curve_over_time, performance_profile, profile_thresholds
 from experiments.reporting.matrix import Matrix
 from experiments.reporting.memory import StateEffect, state_effects, state_seeds
 from experiments.statistics.bootstrap import Estimate, FloatArray, Resamples, can_resample, estimate
@@ -92,7 +92,8 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
                 continue
             own, baseline, paired = draws[len(arm.seeds)], matrix.baseline_of(arm), matrix.paired_seeds(arm)
             values = scores(arm, metric)
-            middle = estimate(interquartile_mean_of(values), len(values), matrix.clips, own)
+            some = own.first(DRAWS) if own is not None else None  # each draw sorts all scores
+            middle = estimate(interquartile_mean_of(values), len(values), matrix.clips, some)
             analysis.interquartile[arm.text, metric.key] = middle
             if metric in matrix.primary or metric in SETTLES:
                 curve = curve_over_time(scores_over_time(arm, metric), matrix.clips, own)
@@ -123,9 +124,10 @@ def _compare(
     if metric not in matrix.primary:
         return
     inside = {stratum: clips.stratum == stratum for stratum in clips.strata}
-    analysis.interactions[arm.text, metric.key] = interaction(one, other, clips, draws)
+    some = draws.first(DRAWS) if draws else None
+    analysis.interactions[arm.text, metric.key] = interaction(one, other, clips, some)
     for stratum, columns in inside.items():
-        part = draws.take(columns) if draws and can_resample(len(seeds), clips.take(columns)) else None
+        part = some.take(columns) if some and can_resample(len(seeds), clips.take(columns)) else None
         analysis.strata[arm.text, metric.key, stratum] = compare(
             one[:, columns], other[:, columns], clips.take(columns), part, higher
         )

@@ -55,6 +55,40 @@ def plan(studies: Sequence[Study], workers: int) -> str:
     return "\n".join([*lines, f"effect    {_effect(studies, records)}"])
 
 
+def before_start(studies: Sequence[Study], workers: int) -> str:
+    """Lines for a terminal, told before the first cell starts: cells, how long, where the report is.
+
+    Quick for many cells: a complete record counts as it stands, `plan` checks its files.
+    """
+    first = studies[0]
+    known = [record for study in studies if (record := _recorded(study)) is not None]
+    complete = [record for record in known if record.status == "complete"]
+    to_go, places = len(studies) - len(complete), min(workers, max(1, len(studies) - len(complete)))
+    told = f", {len(complete)} of them complete before" if complete else ""
+    time = "told once a cell is complete"
+    if to_go and complete:
+        time = f"about {_duration(_makespan([statistics.median(map(seconds_of, complete))] * to_go, places))}"
+    elif not to_go:
+        time = "none: every cell is complete"
+    return "\n".join([
+        f"cells     {len(studies)} of {first.experiment['name']} at {first.scale}{told}; {places} at once",
+        f"time      {time}",
+        f"report    {first.report}/report.html",
+    ])  # fmt: skip
+
+
+def _recorded(study: Study) -> CellRecord | None:
+    try:
+        return CellRecord.load(study.folder)
+    except ValueError:
+        return None
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
+
+
 def _records(studies: Sequence[Study]) -> tuple[list[CellRecord], str]:
     """Complete cells of the comparison, those of these very settings where there are some, and else a note."""
     first = studies[0]
@@ -100,9 +134,8 @@ def _time(to_go: Sequence[Study], records: Sequence[CellRecord], workers: int) -
         took.setdefault(arm_text(record.arm), []).append(seconds_of(record))
     everywhere = [seconds for found in took.values() for seconds in found]
     each = [statistics.median(took.get(arm_text(study.arm), everywhere)) for study in to_go]
-    minutes = _makespan(each, workers) / 60
     like = sum(arm_text(study.arm) not in took for study in to_go)
-    told = f"about {minutes:.0f} min" if minutes >= 2 else f"about {60 * minutes:.0f} s"
+    told = f"about {_duration(_makespan(each, workers))}"
     told += f", {workers} at once: the median of the arm's complete cells ({len(records)} in all)"
     return f"{told}; {like} of arms that have none like the other arms" if like else told
 

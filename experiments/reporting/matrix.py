@@ -39,6 +39,7 @@ class Matrix:
     primary: list[Metric] = field(default_factory=list)
     unused: list[tuple[CellRecord, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    references: dict[str, dict[str, FloatArray]] | None = field(default=None, repr=False)  # once computed
 
     @property
     def baseline_settings(self) -> dict[str, Any]:
@@ -307,6 +308,12 @@ def _seed_notes(matrix: Matrix) -> list[str]:
 
 def reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
     """Overall means of `baselines.parquet` ("constant alpha", "untrained", …): method → metric → (cells,)."""
+    if matrix.references is None:
+        matrix.references = _reference_means(matrix)
+    return matrix.references
+
+
+def _reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
     found: dict[str, dict[str, list[float]]] = {}
     for cell in (cell for arm in matrix.arms for cell in arm.cells):
         try:

@@ -24,7 +24,12 @@ def render(template: str, content: dict[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     environment.globals["SHOWN_AT_ONCE"] = SHOWN_AT_ONCE
-    environment.filters |= {"markdown": markdown_text, "slug": slug, "paper_links": paper_links}
+    environment.filters |= {
+        "markdown": markdown_text,
+        "slug": slug,
+        "paper_links": paper_links,
+        "figure": figure_in_cell,
+    }
     return environment.get_template(template).render(content)
 
 
@@ -36,6 +41,16 @@ def markdown_text(text: object) -> str:
     """
     escaped = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(re.sub(r"([\\`*|])", r"\\\1", escaped).replace("](", "]\\(").split())
+
+
+def figure_in_cell(text: str) -> Markup:
+    """A figure for a cell of an HTML table that is broken before its interval and nowhere else.
+
+    >>> figure_in_cell("+0.8 % [+0.1, +1.5]")
+    Markup('<span>+0.8 %</span> <span>[+0.1, +1.5]</span>')
+    """
+    value, bracket, interval = text.partition(" [")
+    return Markup("<span>{}</span> <span>[{}</span>").format(value, interval) if bracket else escape(text)
 
 
 def slug(text: str) -> str:

@@ -141,7 +141,7 @@ def strata_forest(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric])
             y = np.arange(len(strata), dtype=np.float64) + 0.7 * ((place + 0.5) / len(arms) - 0.5)
             _whiskers(axes, [one.relative for one in found], y, matrix.arms.index(arm), arm.label)
         axes.axhline(0.5, color="#999999", linewidth=0.8)
-        axes.set_xlabel(f"change of {metric.label} (%), {'right' if metric.higher_is_better else 'left'} is better")
+        axes.set_xlabel(f"{metric.label}, %\n({'right' if metric.higher_is_better else 'left'} is better)")
         _tidy(axes)
     panels[0].set_yticks(range(len(strata)), [plain(name) for name in strata])
     panels[0].set_ylim(len(strata) - 0.4, -0.6)
@@ -268,7 +268,8 @@ def training_curves(matrix: Matrix) -> Figure | None:
                 axes.plot(values.index, values, linewidth=0.6, alpha=0.35, **_style(place))
             if seeds:
                 mean = pd.concat(seeds, axis=1).sort_index().dropna().mean(axis=1)
-                axes.plot(mean.index, mean, label=plain(arm.label), linewidth=1.8, **_style(place))
+                marker = "o" if mean.notna().sum() == 1 else None  # a line of one point is none
+                axes.plot(mean.index, mean, marker=marker, label=plain(arm.label), linewidth=1.8, **_style(place))
         axes.set_title(plain(term), fontsize=10)
         _tidy(axes)
     for axes in panels[len(terms) :]:

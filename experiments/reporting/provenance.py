@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import yaml
 
 from experiments.records.cell_record import CellRecord
 from experiments.records.fingerprints import size_text
+from experiments.records.locks import is_locked
 from experiments.reporting.analysis import Analysis
+from experiments.reporting.curves import DRAWS
 from experiments.reporting.formatting import Table, number
 from experiments.reporting.matrix import Matrix
 
@@ -20,7 +21,8 @@ WHOLE_FRAME, UNKNOWN_REGION = "whole frame", "unknown region of the true alpha's
 INTERVALS = (
     "95 %, as wide as Student's t with the error from leaving out each seed, each foreground and both (degrees of "
     "freedom by Satterthwaite, at most 2.5 times those of the scarcer of seeds and foregrounds), as lopsided as the "
-    "percentile bootstrap with {resamples} resamples, generator seed {seed}: seeds whole, then foregrounds, then "
+    "percentile bootstrap with {resamples} resamples ({draws} where there are many: conditions, curves, interquartile "
+    "means), generator seed {seed}: seeds whole, then foregrounds, then "
     "clips of each foreground, within strata; a table of how often they "
     "hold the truth: python -m tests.campaigns.coverage"
 )
@@ -30,9 +32,9 @@ def cost_table(matrix: Matrix) -> Table:
     """What each arm costs: median over its cells, the peak of memory."""
     rows = []
     for arm in matrix.arms:
-        figures = [_median(cell.cost.get(key) for cell in arm.cells)
+        figures = [median(cell.cost.get(key) for cell in arm.cells)
                    for key in ("parameters", "gmacs_per_frame", "milliseconds_per_frame")]  # fmt: skip
-        seconds = _median(cell.durations.get("train_seconds") for cell in arm.cells)
+        seconds = median(cell.durations.get("train_seconds") for cell in arm.cells)
         memory = [cell.peak_memory_gib for cell in arm.cells if cell.peak_memory_gib is not None]
         rows.append([
             arm.label, number(figures[0], 0), number(figures[1], 3), number(figures[2], 2),
@@ -49,7 +51,7 @@ def cost_sentence(matrix: Matrix) -> str:
     """What the arms cost, in a line; "" where nothing was measured."""
     told = []
     for key, unit, decimals in (("parameters", "parameters", 0), ("milliseconds_per_frame", "ms a frame", 1)):
-        figures = [_median(cell.cost.get(key) for cell in arm.cells) for arm in matrix.arms]
+        figures = [median(cell.cost.get(key) for cell in arm.cells) for arm in matrix.arms]
         known = sorted(figure for figure in figures if figure is not None)
         if known:
             ends = dict.fromkeys(number(figure, decimals) for figure in (known[0], known[-1]))
@@ -79,7 +81,8 @@ def subtitle(matrix: Matrix, cells: Sequence[CellRecord]) -> str:
     return " · ".join(parts + ([f"last cell finished {finished[:10]}"] if finished else []))
 
 
-def _median(values: Iterable[float | None]) -> float | None:
+def median(values: Iterable[float | None]) -> float | None:
+    """Of those that are known; None where none is."""
     known = [value for value in values if value is not None]
     return float(np.median(known)) if known else None
 
@@ -95,8 +98,13 @@ def cells_table(matrix: Matrix) -> Table:
 
 def unused_table(matrix: Matrix) -> Table:
     """Cells that are not in the figures."""
-    rows = [[cell.cell or cell.folder.name, cell.status, reason] for cell, reason in matrix.unused]
+    rows = [[cell.cell or cell.folder.name, _standing(cell), reason] for cell, reason in matrix.unused]
     return Table("Cells that are not in the figures", ["Cell", "Status", "Why"], rows, text_columns=3)
+
+
+def _standing(cell: CellRecord) -> str:
+    """Its status; of one that nobody works on, that it was interrupted."""
+    return "interrupted" if cell.status == "running" and not is_locked(cell.folder) else cell.status
 
 
 def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
@@ -116,7 +124,14 @@ def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
         facts.append(("Data", _distinct(_data(cell) for cell in used)))
         seeds = _distinct(f"{arm.label}: {', '.join(map(str, arm.seeds))}" for arm in matrix.arms)
         facts.append(("Seeds", seeds))
-        facts.append(("Intervals", INTERVALS.format(resamples=analysis.resamples, seed=analysis.seed)))
+        facts.append(
+            (
+                "Intervals",
+                INTERVALS.format(
+                    resamples=analysis.resamples, draws=min(DRAWS, analysis.resamples), seed=analysis.seed
+                ),
+            )
+        )
         family = f"{len(analysis.family)} tests (arms × primary metrics), Holm"
         if analysis.exploratory:
             family += f"; {len(analysis.exploratory)} exploratory ones, Benjamini and Hochberg"
@@ -143,8 +158,8 @@ def _scoring(cell: CellRecord) -> str:
 def _config(cell: CellRecord, *groups: str) -> dict[str, Any]:
     """The config of a cell, or a group of groups in it; empty where it cannot be read or has none."""
     try:
-        config = yaml.safe_load((cell.folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        config: Any = cell.read_config()
+    except ValueError:
         return {}
     for group in groups:
         config = config.get(group) if isinstance(config, dict) else None

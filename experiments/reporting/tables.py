@@ -16,7 +16,7 @@ from experiments.reporting.formatting import Table, decimals_for, number, p_text
 from experiments.reporting.matrix import Matrix, reference_means, seed_means
 from experiments.reporting.memory import REPLACED
 from experiments.statistics.comparisons import Comparison
-from experiments.statistics.verdicts import Verdict
+from experiments.statistics.verdicts import FEWEST_PEOPLE, Verdict
 from lightning_modules.metrics.table import Metric
 
 ORDERS = {"strata": "Mean of strata", "by_frame": "By frame index (RVM)", "clip_mean": "Mean of clips",
@@ -118,7 +118,9 @@ def differences_table(matrix: Matrix, analysis: Analysis) -> Table:
         "adjusted p alone, at 0.05. p is of the relative change (of the difference where a score is 0) by Student's "
     )
     note += "t, with the standard error and the degrees of freedom of its interval, which know people and training. "
-    note += "Smallest shown: a true change that four of five such experiments would show."
+    note += "Smallest shown: a true change that four of five such experiments would show. The difference is that of "
+    note += "the means, which clips with large errors rule; the relative change is the (geometric) mean of the clips' "
+    note += "own, in which all count alike: they may differ in sign."
     return Table("Differences to the baseline", columns, rows, note, text_columns=3)
 
 
@@ -218,7 +220,7 @@ def strata_table(matrix: Matrix, analysis: Analysis) -> Table:
                 if found is not None:
                     contrast = analysis.interactions[arm.text, metric.key].get(stratum)
                     rows.append([
-                        stratum, arm.label, metric.label, verdict_text(found),
+                        stratum, arm.label, metric.label, _verdict_of_condition(found),
                         with_interval(found.difference), percent(found.relative),
                         with_interval(contrast, signed=False) if contrast else "—",
                         *_stratum_means(matrix, arm, metric, stratum),
@@ -229,6 +231,11 @@ def strata_table(matrix: Matrix, analysis: Analysis) -> Table:
         "adjusted by Benjamini and Hochberg over all rows."
     )
     return Table("By stratum", columns, rows, note, text_columns=4)
+
+
+def _verdict_of_condition(found: Comparison) -> str:
+    few = found.num_foregrounds < FEWEST_PEOPLE
+    return f"{found.num_foregrounds} people: nothing is said of one condition" if few else verdict_text(found)
 
 
 def _stratum_means(matrix: Matrix, arm: Arm, metric: Metric, stratum: str) -> list[str]:

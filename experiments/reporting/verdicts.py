@@ -7,15 +7,20 @@ import math
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.arms import Arm
 from experiments.reporting.formatting import number, percent, two_ends, with_interval
-from experiments.reporting.matrix import Matrix
+from experiments.reporting.matrix import Matrix, seed_means
 from experiments.reporting.tables import smallest_text, verdict_text
 from experiments.statistics.bootstrap import Estimate, can_resample
 from experiments.statistics.comparisons import Comparison
-from experiments.statistics.verdicts import FEWEST_SEEDS, Verdict
+from experiments.statistics.verdicts import FEWEST_PEOPLE, FEWEST_SEEDS, Verdict
 from lightning_modules.metrics.table import Metric
 
-MAX_ARMS_TOLD_ALONE = 3
+MAX_ARMS_TOLD_ALONE, MAX_ARMS_RANKED = 3, 4
+RESTORED, SMALLEST_CHANGE_DB = "background_psnr", 0.1
 SEEDS_FOR_A_CLAIM = 5
+OF_TWO_SIGNS = (
+    "the difference is that of the means, which clips with large errors rule; the relative change is the mean of the "
+    "clips' own, in which all count alike."
+)
 
 
 def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
@@ -31,7 +36,8 @@ def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
     if len(arms) <= MAX_ARMS_TOLD_ALONE:
         told = [sentence for arm in arms for sentence in _about_arm(matrix, analysis, arm)]
     else:
-        told = [_about_metric(matrix, analysis, metric, arms) for metric in matrix.primary]
+        told = [_ranking(matrix, metric) for metric in matrix.primary]
+        told += [_about_metric(matrix, analysis, metric, arms) for metric in matrix.primary]
     told = [*_about_bound(matrix, analysis, arms), *told]
     return told + _limits(matrix, arms)
 
@@ -50,7 +56,11 @@ def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
     verdicts = "; ".join(f"{phrase} in {' and '.join(labels)}" for phrase, labels in by_phrase.items())
     first = f"{arm.label} against {baseline.label}, {_cells(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."
     told = [first, f"Differences with 95 % intervals: {'; '.join(figures)}."]
-    if len(matrix.clips.strata) == 1 or len(matrix.paired_seeds(arm)) < FEWEST_SEEDS:
+    found = {metric: analysis.comparisons[arm.text, metric.key] for metric in metrics}
+    if apart := [m.label for m, one in found.items() if one.difference.value * one.relative.value < 0]:
+        told.append(f"{' and '.join(apart)}: {OF_TWO_SIGNS}")
+    few = matrix.clips.num_foregrounds < FEWEST_PEOPLE or len(matrix.paired_seeds(arm)) < FEWEST_SEEDS
+    if len(matrix.clips.strata) == 1 or few:
         return told
     strata = "; ".join(_about_strata(matrix, analysis, arm, metric) for metric in metrics)
     return [*told, f"By stratum: {strata}."]
@@ -111,6 +121,37 @@ def _about_metric(matrix: Matrix, analysis: Analysis, metric: Metric, arms: list
         f"{len(labels)} {verdict} ({'; '.join(labels)})" for verdict in Verdict if (labels := by_verdict.get(verdict))
     ]
     return f"{metric.label} of {len(arms)} arms against {matrix.baseline_name}: {', '.join(told)}."
+
+
+def _ranking(matrix: Matrix, metric: Metric) -> str:
+    """Which arms score best, in order; whether they differ is not in it."""
+    means = [(float(seed_means(matrix, arm, metric).mean()), arm.label) for arm in matrix.arms if arm.has(metric)]
+    ranked = sorted([each for each in means if not math.isnan(each[0])], reverse=metric.higher_is_better)
+    told = [f"{label} ({number(mean)})" for mean, label in ranked[:MAX_ARMS_RANKED]]
+    return f"Best in {metric.heading}: {', then '.join(told) or 'none has a mean'}; of {len(matrix.arms)} arms."
+
+
+def restored_backgrounds(matrix: Matrix) -> list[str]:
+    """For each arm that restores the background how near that comes to the true one, from the first frame to the last.
+
+    Mean of strata and seeds, in dB. A memory that fills makes it rise over a clip, one that drifts makes it fall.
+    """
+    told = []
+    for arm in (arm for arm in matrix.arms if RESTORED in arm.frames):
+        values = arm.frames[[*("stratum", "frame"), RESTORED]].replace([math.inf, -math.inf], math.nan)
+        curve = values.groupby(["stratum", "frame"])[RESTORED].mean().groupby("frame").mean().dropna()
+        if len(curve) > 1:
+            first, last = float(curve.iloc[0]), float(curve.iloc[-1])
+            moved = abs(last - first)
+            told.append(
+                f"stays at {number(first, 1)} dB ({arm.label})"
+                if moved < SMALLEST_CHANGE_DB
+                else f"{'rises' if last > first else 'falls'} by {number(moved, 1)} dB, from {number(first, 1)} to "
+                f"{number(last, 1)} ({arm.label})"
+            )
+    if not told:
+        return []
+    return [f"Over a clip the PSNR of the restored background {'; '.join(told[:MAX_ARMS_RANKED])}."]
 
 
 def _limits(matrix: Matrix, arms: list[Arm]) -> list[str]:

@@ -18,12 +18,12 @@ from datamodules.testset import CompositeTestSet, ConditionTestSet, FolderTestSe
 from datamodules.testset.composite import CAMERA_ROOM
 from datamodules.testset.plans import longest
 from datamodules.video_matting import VideoMattingDataModule
+from experiments.records.fingerprints import TEST_CONDITIONS, TEST_SET
 from experiments.training.data import data_options
 
 PROTOCOL = "rvm"  # in place of a folder: composited in memory
 CONDITIONS = ("test_size", "test_clips", "test_clip_length", "evaluation_seed", "difficulty", "test_strata")
 PLACES = ("root", "splits", "cache_dir")  # options of sources that say where files lie, not what they hold
-FOLDER = "test set"  # the part of a record's data that a folder is
 
 
 def open_test_set(config: dict[str, Any]) -> tuple[TestSet, dict[str, Contents]]:
@@ -48,7 +48,7 @@ def open_test_set(config: dict[str, Any]) -> tuple[TestSet, dict[str, Contents]]
     if config["testset"] is not None:
         clips = FolderTestSet(str(config["testset"]), config["num_foregrounds"])
         resized: TestSet = clips if size is None else [ResizedClip(clip, size) for clip in clips]
-        return resized, {FOLDER: clips.contents()}
+        return resized, {TEST_SET: clips.contents()}
     size = size or _size(config["data"]["test_size"])
     config["data"]["test_size"] = list(size)
     data = VideoMattingDataModule(**data_options(config["data"]), size=size, clip_length=1, batch_size=1, num_steps=1)
@@ -59,7 +59,7 @@ def open_test_set(config: dict[str, Any]) -> tuple[TestSet, dict[str, Contents]]
 def parts_of(clip: TestClip, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """What of the parts of a test set concerns one clip: its own frames in a folder, else all people and places."""
     return {
-        part: {name: each for name, each in named.items() if part != FOLDER or name.startswith(f"{clip.key}/")}
+        part: {name: each for name, each in named.items() if part != TEST_SET or name.startswith(f"{clip.key}/")}
         for part, named in parts.items()
     }
 
@@ -71,7 +71,7 @@ def _parts(people: object, places: object, data: dict[str, Any], drawn: dict[str
     return {
         "people of test": contents_of(people),
         "places of test": contents_of(places),
-        "conditions of test": {"settings": conditions},
+        TEST_CONDITIONS: {"settings": conditions},
     }
 
 

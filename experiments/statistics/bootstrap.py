@@ -17,7 +17,7 @@ else: `python -m tests.campaigns.coverage` prints the table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Self
@@ -197,17 +197,23 @@ class Resamples:
 
     def estimate(self, statistic: Statistic, level: float = 0.95) -> Estimate:
         """A figure with its interval; all NaN if the figure is, NaN ends if its error cannot be had."""
+        return self.estimates(statistic, (level,))[0]
+
+    def estimates(self, statistic: Statistic, levels: Sequence[float]) -> list[Estimate]:
+        """`estimate` at several levels, for which the figure is taken over the draws once."""
         num_seeds = self.seeds.shape[1]
         value = _value(statistic, num_seeds, self.layout)
         if not np.isfinite(value):
-            return Estimate(value, np.nan, np.nan)
+            return [Estimate(value, np.nan, np.nan)] * len(levels)
         error, degrees, _, _ = jackknife(statistic, num_seeds, self.layout)
-        width = 2 * error * float(stats.t.ppf((1 + level) / 2, degrees)) if error > 0 else error
-        draws = statistic(self.seeds, self.clips)
-        below, above = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
-        arms = np.maximum([value - below, above - value], 0.0)
-        share = arms / arms.sum() if arms.sum() > 0 else np.array([0.5, 0.5])
-        return Estimate(value, value - width * float(share[0]), value + width * float(share[1]))
+        draws, found = statistic(self.seeds, self.clips), []
+        for level in levels:
+            width = 2 * error * float(stats.t.ppf((1 + level) / 2, degrees)) if error > 0 else error
+            below, above = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
+            arms = np.maximum([value - below, above - value], 0.0)
+            share = arms / arms.sum() if arms.sum() > 0 else np.array([0.5, 0.5])
+            found.append(Estimate(value, value - width * float(share[0]), value + width * float(share[1])))
+        return found
 
 
 def jackknife(statistic: Statistic, num_seeds: int, clips: Clips) -> Spread:

@@ -215,6 +215,8 @@ def compare(
         raise ValueError(f"arm {arm.shape} and baseline {baseline.shape} must both be (seeds, {len(clips)} clips)")
     seeds, difference, logs = len(arm), arm - baseline, log_ratio(arm, baseline)
     ratio = mean_of(logs)
+    known = draws.estimates(ratio, (0.95, 0.90)) if draws else [estimate(ratio, seeds, clips, None)] * 2
+    relative, relative_90 = map(_percent, known)
     better = improvement_of(-arm, -baseline) if higher_is_better else improvement_of(arm, baseline)
     by_foreground = _foreground_means(difference, clips)
     spread = by_foreground.std(ddof=1) if len(by_foreground) > 1 else 0.0
@@ -226,8 +228,8 @@ def compare(
         baseline=float(overall_mean(baseline, clips).mean()),
         difference=estimate(mean_of(difference), seeds, clips, draws),
         spread=jackknife(mean_of(difference), seeds, clips) if draws is not None else None,
-        relative=_percent(estimate(ratio, seeds, clips, draws)),
-        relative_90=_percent(estimate(ratio, seeds, clips, draws, level=0.90)),
+        relative=relative,
+        relative_90=relative_90,
         probability=Estimate(*np.clip(estimate(better, seeds, clips, draws), 0.0, 1.0).tolist()),
         effect_size=float(by_foreground.mean() / spread) if spread > 0 else float("nan"),
         cliffs_delta=cliffs_delta(arm, baseline),

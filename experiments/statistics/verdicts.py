@@ -17,6 +17,7 @@ from scipy import stats
 ALPHA = 0.05  # of a family of comparisons
 POWER = 0.8
 FEWEST_SEEDS = 3  # from which training is spoken of
+FEWEST_PEOPLE = 3  # from which one condition of the test is spoken of
 
 
 class Verdict(StrEnum):

@@ -31,6 +31,10 @@ class MattingOutput:
     aux: dict[str, Any] = field(default_factory=dict)
 
 
+# So that torch.export, and whatever maps over nested tensors, sees the tensors in it.
+torch.export.register_dataclass(MattingOutput, serialized_type_name="lightning_modules.nets.interface.MattingOutput")
+
+
 class MattingNet(nn.Module):
     """Base of all nets: the call, how weights start, and what `torch.compile` compiles.
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from experiments import report
 from experiments.records.cell_record import CellRecord, read_cells, write_table
-from experiments.report import write_report
 from experiments.reporting import plots, tables
+from experiments.reporting import report as pages
+from experiments.reporting.report import write_report
 from tests.experiments.in_process import run_here
 
 WITH, WITHOUT = {"model.brm": True}, {"model.brm": False}
@@ -39,7 +40,7 @@ def undrawn(monkeypatch):
 @pytest.fixture
 def only_tables(monkeypatch):
     """Without figures, and without the scores of the trivial methods."""
-    monkeypatch.setattr(report, "_images", lambda *_: [])
+    monkeypatch.setattr(pages, "_images", lambda *_: [])
     monkeypatch.setattr(tables, "reference_means", lambda _: {})
 
 
@@ -80,7 +81,7 @@ def test_a_full_report_holds_all_and_stands_alone(make_cell, experiment, tmp_pat
     path = write_report(experiment, cells, tmp_path / "results", resamples=500)
     assert path == tmp_path / "results" / "report.html"
     assert {item.name for item in path.parent.iterdir()} == {
-        "report.html", "report.md", "report.tex", "answer.txt", "scores.csv", "figures",
+        "report.html", "report.md", "report.tex", "answer.txt", "scores.csv", "cells.json", "figures",
     }  # fmt: skip
     page = Page(path.read_text())
     assert page.tags.count("script") == 1, "without sheets of frames nothing but the one for printing"
@@ -230,7 +231,21 @@ def test_hostile_text_stays_text(make_cell, experiment, tmp_path, write):
 
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "strong", "span", "section", "ul", "li"),
-    *("div", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "figure", "figcaption", "img"),
+    *(
+        "div",
+        "table",
+        "caption",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "details",
+        "summary",
+        "figure",
+        "figcaption",
+        "img",
+    ),
     *("header", "main", "nav", "a", "script"),
 }
 
@@ -290,7 +305,7 @@ def test_a_torn_strip_leaves_its_row_out(make_cell, experiment, tmp_path, write)
 
 @pytest.mark.usefixtures("undrawn")
 def test_mattes_that_would_make_the_page_large_are_left_out_and_counted(make_cell, experiment, write, monkeypatch):
-    monkeypatch.setattr(report, "MAX_IMAGE_BYTES", 0)
+    monkeypatch.setattr(pages, "MAX_IMAGE_BYTES", 0)
     text = write(experiment, [small(make_cell, WITHOUT, 0, media=True)])
     assert "Mattes of 0 of 2 clips are shown" in text
 
@@ -698,3 +713,26 @@ def test_no_share_is_told_of_a_gain_that_the_bound_does_not_have(make_cell, expe
         "brm=oracle shows no clear gain in MAD and dtSSD: there is nothing that with BRM could have a share of." in text
     )
     assert "Of what" not in text
+
+
+@pytest.mark.usefixtures("only_tables")
+@pytest.mark.parametrize(("values", "shown"), [("true,false", False), ("true,false,mistyped", True)])
+def test_a_cell_that_failed_by_a_mistyped_value_is_told_of_only_where_it_is_asked_for(
+    make_cell, tmp_path, monkeypatch, capsys, values, shown
+):
+    for arm in (WITH, WITHOUT):
+        small(make_cell, arm, 0)
+    small(make_cell, {"model.brm": "mistyped"}, 0, status="failed", error="ValueError: no such brm")
+    (tmp_path / "outputs").rename(tmp_path / "brm_ablation")
+    words = ["+exp=brm_ablation", f"model.brm={values}", f"output_dir={tmp_path}", f"results_dir={tmp_path / 'r'}"]
+    ended = run_here(report.main, words, monkeypatch, capsys)
+    assert ended.returncode == 0, ended.stderr
+    assert ("no such brm" in ended.stdout) is shown
+    assert ("no such brm" in (tmp_path / "r/brm_ablation/tiny/report.md").read_text()) is shown
+    assert "reference none is committed" in ended.stdout
+
+
+@pytest.mark.usefixtures("only_tables")
+def test_a_cell_that_nobody_works_on_is_interrupted(make_cell, experiment, write):
+    text = write(experiment, [small(make_cell, WITH, 0), small(make_cell, WITH, 1, status="running")])
+    assert "| interrupted | not finished |" in text

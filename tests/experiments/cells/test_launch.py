@@ -82,3 +82,15 @@ def test_the_bar_of_all_cells_counts_those_that_ended_and_tells_the_time_to_go(
     pool.wait()
     assert pool.progress.tasks[0].fields["note"] == "2/4, 4 min to go"
     pool.stop()
+
+
+def test_what_a_cell_warns_of_is_told_in_the_terminal_once_for_all_cells(
+    tmp_path: Path, stub: list[int | None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = CellPool(workers=1, gpus=0)
+    text = "import sys; print('warning: W&B cannot be reached (refused): logging offline', file=sys.stderr); print('x')"
+    for name in ("one", "two"):
+        pool.start(*script(tmp_path, name, text), threads=1)
+    assert pool.finish() == []
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert told == ["warning   one: W&B cannot be reached (refused): logging offline"]

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lightning_modules.nets import NETS, build_net
 from lightning_modules.nets.interface import MattingNet, MattingOutput
@@ -153,3 +154,21 @@ class Alpha(torch.nn.Module):
 def test_a_graph_looks_at_no_values(name, graph_of, nets):
     net = Alpha(Grey() if name == "grey" else nets[name])
     torch.testing.assert_close(graph_of(net)(pictures()), net(pictures()), atol=1e-5, rtol=0)
+
+
+def test_an_output_is_a_tree_of_its_tensors():
+    state = (torch.ones(1), None)
+    output = MattingOutput(torch.zeros(1, 1, 1, 2, 2), None, state, {"flow": torch.ones(2)})
+    doubled = tree_map_only(torch.Tensor, lambda tensor: tensor.double(), output)
+    assert isinstance(doubled, MattingOutput)
+    assert {leaf.dtype for leaf in tree_leaves(doubled) if leaf is not None} == {torch.float64}
+    assert (doubled.foreground, doubled.state[1]) == (None, None)
+    assert list(doubled.aux) == ["flow"]
+
+
+@pytest.mark.slow
+def test_an_exported_net_gives_the_same_output():
+    net, frames = build_net("modnet", width=0.25).eval(), torch.rand(1, 1, 3, 32, 32)
+    exported = torch.export.export(net, (frames,)).module()
+    with torch.no_grad():
+        assert torch.allclose(exported(frames).alpha, net(frames).alpha, atol=1e-5)
