@@ -179,9 +179,9 @@ def _asked(hydra: HydraConf, arguments: Sequence[str]) -> dict[str, list[Any]]:
     """The values that an experiment and the command line give to each axis."""
     words = [f"{axis}={values}" for axis, values in (hydra.sweeper.get("params") or {}).items()]
     words += [word for word in arguments if "=" in word and not word.startswith(("-", "wandb="))]
-    found = {}
+    found: dict[str, list[Any]] = {}
     for override in OverridesParser.create().parse_overrides(words):
-        value = override.value()
+        value: Any = override.value()
         if not override.is_sweep_override():
             found[override.key_or_group] = [value]
         elif override.is_choice_sweep():

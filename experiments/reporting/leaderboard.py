@@ -160,25 +160,29 @@ def _tables(found: Sequence[tuple[str, CellRecord]]) -> tuple[list[tuple[Table, 
 def _test_set(cell: CellRecord) -> tuple[str, str]:
     """A hash of all that decides what was scored and how, and what it is in words."""
     config, frames = cell.read_config(), cell.read_frames()
-    data = config.get("data") if isinstance(config.get("data"), dict) else {}
+    given = config.get("data")
+    data: dict[str, Any] = given if isinstance(given, dict) else {}
     size = config.get("size") or data.get("test_size")
     clips = frames.groupby(["stratum", "clip", "scene"]).size()
     composed = TEST_CONDITIONS in (cell.data.get("parts") or {}) and config.get("protocol")
+    counted = [[*map(str, row[:-1]), int(row[-1])] for row in clips.reset_index().itertuples(index=False)]
+    shown = [size, size] if isinstance(size, int) else size
+    scoring = [str(config.get("quantise", "none")), str(config.get("region", "full"))]
     what = {
         "data": part_of_data(cell.data, "test") or cell.data.get("fingerprint", "unknown"),
         "conditions": {name: data.get(name) for name in CONDITIONS},
         "composed": config["protocol"] if composed else None,
-        "clips": [[*map(str, key), int(count)] for key, count in clips.items()],
-        "size": [size, size] if isinstance(size, int) else size,
-        "scoring": [config.get("quantise", "none"), config.get("region", "full")],
+        "clips": counted,
+        "size": shown,
+        "scoring": scoring,
     }
-    shape = "×".join(map(str, what["size"])) if isinstance(what["size"], list) else "unknown size"
+    shape = "×".join(map(str, shown)) if isinstance(shown, list) else "unknown size"
     source = Path(str(config["testset"])).name if config.get("testset") else data.get("name") or _source(data)
     strata = frames["stratum"].nunique()
     title = f"{source}, {strata} conditions, {len(clips)} clips, {len(frames)} frames of {shape}"
-    scoring = "" if what["scoring"] == ["none", "full"] else f", {', '.join(map(str, what['scoring']))}"
+    how = "" if scoring == ["none", "full"] else f", {', '.join(scoring)}"
     name = config_hash(what)
-    return name, f"{title}{scoring} ({name})"
+    return name, f"{title}{how} ({name})"
 
 
 def _source(data: dict[str, Any]) -> str:

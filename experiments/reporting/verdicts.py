@@ -56,8 +56,8 @@ def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
     verdicts = "; ".join(f"{phrase} in {' and '.join(labels)}" for phrase, labels in by_phrase.items())
     first = f"{arm.label} against {baseline.label}, {_cells(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."
     told = [first, f"Differences with 95 % intervals: {'; '.join(figures)}."]
-    found = {metric: analysis.comparisons[arm.text, metric.key] for metric in metrics}
-    if apart := [m.label for m, one in found.items() if one.difference.value * one.relative.value < 0]:
+    compared = {metric: analysis.comparisons[arm.text, metric.key] for metric in metrics}
+    if apart := [m.label for m, one in compared.items() if one.difference.value * one.relative.value < 0]:
         told.append(f"{' and '.join(apart)}: {OF_TWO_SIGNS}")
     few = matrix.clips.num_foregrounds < FEWEST_PEOPLE or len(matrix.paired_seeds(arm)) < FEWEST_SEEDS
     if len(matrix.clips.strata) == 1 or few:
