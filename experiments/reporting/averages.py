@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from experiments.statistics.bootstrap import FloatArray
-from experiments.statistics.strata import CLIP_COLUMNS, figures, stratum_means
+from experiments.statistics.strata import CLIP_COLUMNS, figures
 from lightning_modules.metrics.table import FIGURES, Metric
 from lightning_modules.metrics.table import METRICS as COLUMNS
 
@@ -48,34 +48,29 @@ def score_table(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     return means.replace(np.inf, np.nan).unstack(CLIP_COLUMNS).sort_index(axis=1) * metric.scale
 
 
-def aggregate(frames: pd.DataFrame, metric: Metric, order: Order = "strata") -> float:
-    """One figure from the frames of one trained model, in shown units, averaged in a published order.
+def averages(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """Figures of trained models, in shown units, averaged in the orders that are published; they differ with lengths.
 
     Args:
-        frames: rows of `metrics.parquet`; NaN where there is nothing to measure, such frames are in no mean.
+        frames: rows of `metrics.parquet`, of a model each `seed`; NaN where there is nothing to measure, such frames
+            are in no mean.
         metric: what to average.
-        order: "strata", ours: frame → clip → stratum → mean of strata. "by_frame", RVM's spreadsheet: the mean over
-            clips at each frame index, then over the first 700 indices. "clip_mean": frame → clip → mean of clips.
-            "frame_pool": the mean of all frames. They differ where clips differ in length.
 
-    Raises:
-        ValueError: the order is none of these.
+    Returns:
+        A row a seed, NaN where a frame is infinite. A column each `Order`: "strata", ours: frame → clip → stratum →
+        mean of strata. "by_frame", RVM's spreadsheet: the mean over clips at each frame index, then over the first 700
+        indices. "clip_mean": frame → clip → mean of clips. "frame_pool": the mean of all frames.
     """
-    if order not in get_args(Order):
-        raise ValueError(f"order is {order!r}, not one of {', '.join(get_args(Order))}")
-    values = figures(frames, metric) * metric.scale
-    if np.isinf(values).any():
-        return float("nan")
-    match order:
-        case "frame_pool":
-            return float(values.mean())
-        case "by_frame":
-            by_frame = values.groupby(frames["frame"]).mean()
-            return float(by_frame[by_frame.index < MAX_FRAMES_BY_FRAME].mean())
-        case "clip_mean":
-            return float(values.groupby([frames[name] for name in CLIP_COLUMNS]).mean().mean())
-        case _:
-            return float(stratum_means(frames, [metric])[metric.key].mean() * metric.scale)
+    values, seed = figures(frames, metric) * metric.scale, frames["seed"]
+    clips = values.groupby([seed, *(frames[name] for name in CLIP_COLUMNS)]).mean()
+    early = frames["frame"] < MAX_FRAMES_BY_FRAME
+    found = {
+        "strata": clips.groupby(["seed", "stratum"]).mean().groupby("seed").mean(),
+        "by_frame": values[early].groupby([seed[early], frames["frame"][early]]).mean().groupby("seed").mean(),
+        "clip_mean": clips.groupby("seed").mean(),
+        "frame_pool": values.groupby(seed).mean(),
+    }
+    return pd.DataFrame(found).mask(np.isinf(values).groupby(seed).any())
 
 
 def curve_table(frames: pd.DataFrame, metric: Metric, seeds: list[int]) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -314,19 +315,20 @@ def reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
 
 
 def _reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
-    found: dict[str, dict[str, list[float]]] = {}
+    tables: list[pd.DataFrame] = []
     for cell in (cell for arm in matrix.arms for cell in arm.cells):
-        try:
+        with suppress(ValueError):
             table = cell.read_baselines()
-        except ValueError:
-            continue
-        if table is None or "method" not in table:
-            continue
-        for method, rows in table.groupby("method"):
-            named, by_metric = mark_broken(_named(rows, cell.seed)), found.setdefault(str(method), {})
-            # Not of the flow: some estimators are never trained.
-            measured = {column for column in rows if rows[column].notna().any()}
-            for metric in (m for m in matrix.metrics if m.column in measured and "flow" not in m.needs):
-                means = score_table(named, metric).to_numpy(dtype=float)
-                by_metric.setdefault(metric.key, []).append(float(overall_mean(means, _clips(named)).mean()))
-    return {method: {key: np.array(values) for key, values in by_metric.items()} for method, by_metric in found.items()}
+            if table is not None and "method" in table:
+                tables.append(_named(table, len(tables)))  # what is told apart by seeds elsewhere are cells here
+    found: dict[str, dict[str, FloatArray]] = {}
+    for method, rows in pd.concat(tables).groupby("method") if tables else ():
+        known, by_metric = mark_broken(rows), found.setdefault(str(method), {})
+        # Not of the flow: some estimators are never trained.
+        for metric in (m for m in matrix.metrics if m.column in rows and "flow" not in m.needs):
+            measured = rows[metric.column].notna().groupby(rows["seed"]).any()
+            means = score_table(known, metric)[measured]
+            if len(means):
+                strata, clips = (means.columns.get_level_values(name).to_numpy(str) for name in ("stratum", "clip"))
+                by_metric[metric.key] = overall_mean(means.to_numpy(dtype=float), Clips(clips, strata))
+    return found

@@ -14,7 +14,7 @@ from experiments.reporting.matrix import Matrix
 from experiments.reporting.plots import WIDTH_INCHES, figure_of_height, plain
 from experiments.statistics.bootstrap import FloatArray
 
-MAX_PANELS, MAX_ARMS_FIRST = 8, 4
+MAX_PANELS, MAX_ARMS, MAX_ARMS_FIRST = 8, 8, 4
 STRIPS = {
     "frame": "input",
     "alpha_true": "true alpha",
@@ -23,19 +23,21 @@ STRIPS = {
     "background_restored": "restored background",
     "coverage": "restored cells",
 }
+GAP_INCHES = 0.28  # above a row, for its name
 FIRST_ROWS, LAST_ROWS = ("frame", "alpha_true"), ("background_restored", "coverage")
 
 
 def matte_panels(matrix: Matrix) -> dict[str, Figure]:
     """Pictures of the test clips that every arm has, by clip: input, truth, each arm, restored backgrounds.
 
-    Each arm shows its lowest seed. Clips are taken evenly from the sorted names, eight at most.
+    Each arm shows its lowest seed. Clips are taken evenly from the sorted names, eight at most, and of many arms the
+    first ones: more are no picture, and the viewer has all.
     """
-    shared = _shared_clips(matrix)
+    shared, arms = _shared_clips(matrix), matrix.arms[:MAX_ARMS]
     step = max(1, -(-len(shared) // MAX_PANELS))
     panels = {}
     for clip in shared[::step]:
-        rows = [*_matte_rows(matrix.arms, clip), *_memory_rows(matrix.arms, clip)]
+        rows = [*_matte_rows(arms, clip), *_memory_rows(arms, clip)]
         if rows:
             panels[clip] = _panel(clip.replace("__", " · "), rows)
     return panels
@@ -90,14 +92,17 @@ def _strip(folder: Path, clip: str, kind: str, arm: str = "") -> tuple[str, Floa
 
 
 def _panel(title: str, rows: Sequence[tuple[str, FloatArray]]) -> Figure:
-    heights = [WIDTH_INCHES * pixels.shape[0] / pixels.shape[1] for _, pixels in rows]
-    figure = figure_of_height(sum(heights) + 0.28 * len(rows) + 0.35)
+    width = max(pixels.shape[1] for _, pixels in rows)
+    gap = round(GAP_INCHES / WIDTH_INCHES * width)
+    # One picture of all rows: axes of their own would take most of a report's time where there are many arms.
+    picture = np.ones((sum(gap + pixels.shape[0] for _, pixels in rows), width, 3))
+    figure = figure_of_height(WIDTH_INCHES * len(picture) / width + 0.35)
     figure.suptitle(plain(title), fontsize=11, x=0.01, ha="left")
-    panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (label, pixels) in zip(panels, rows, strict=True):
-        axes.imshow(pixels)
-        axes.set_title(plain(label), fontsize=9, loc="left", pad=2)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.spines[:].set_color("#bbbbbb")
+    axes, top = figure.subplots(), 0
+    for label, pixels in rows:
+        axes.text(0, top + 0.85 * gap, plain(label), fontsize=9, va="baseline")
+        top += gap + pixels.shape[0]
+        picture[top - pixels.shape[0] : top, : pixels.shape[1]] = pixels
+    axes.imshow(picture)
+    axes.set_axis_off()
     return figure

@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.reporting.analysis import SETTLES, Analysis
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
-from experiments.reporting.averages import METRICS, Order, aggregate
+from experiments.reporting.averages import METRICS, Order, averages
 from experiments.reporting.curves import settling
 from experiments.reporting.formatting import Table, decimals_for, number, p_text, percent, two_ends, with_interval
 from experiments.reporting.matrix import Matrix, reference_means, seed_means
@@ -199,9 +199,8 @@ def orders_table(matrix: Matrix) -> Table:
     rows = []
     for metric in matrix.main_metrics:
         for arm in (arm for arm in matrix.arms if arm.has(metric)):
-            by_seed = [rows_of_seed for _, rows_of_seed in arm.frames.groupby("seed")]
-            means = [np.mean([aggregate(one, metric, order) for one in by_seed]) for order in get_args(Order)]
-            rows.append([metric.label, arm.label, *(number(float(mean)) for mean in means)])
+            means = averages(arm.frames, metric).mean(skipna=False)
+            rows.append([metric.label, arm.label, *(number(float(means[order])) for order in get_args(Order))])
     note = "All other tables use the first. The second is the order of RVM's scripts (at most 700 frames a clip); "
     note += "with clips of one length it equals the plain mean over all frames."
     columns = ["Metric", "Arm", *(ORDERS[order] for order in get_args(Order))]

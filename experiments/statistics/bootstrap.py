@@ -24,8 +24,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.sparse.csgraph import connected_components
+from scipy.special import stdtrit
 
 FloatArray = NDArray[np.float64]
 # From weights of seeds (draws, seeds) and of clips (draws, clips), whose rows sum to 1, to (draws,).
@@ -96,7 +96,7 @@ class Clips:
         """How many clusters there are."""
         return len(set(self.foreground.tolist()))
 
-    @property
+    @cached_property
     def weights(self) -> FloatArray:
         """(clips,), sum 1: clips of a stratum weigh the same, strata weigh the same."""
         _, member, size = np.unique(self.stratum, return_inverse=True, return_counts=True)
@@ -208,7 +208,7 @@ class Resamples:
         error, degrees, _, _ = jackknife(statistic, num_seeds, self.layout)
         draws, found = statistic(self.seeds, self.clips), []
         for level in levels:
-            width = 2 * error * float(stats.t.ppf((1 + level) / 2, degrees)) if error > 0 else error
+            width = 2 * error * float(stdtrit(degrees, (1 + level) / 2)) if error > 0 else error
             below, above = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
             arms = np.maximum([value - below, above - value], 0.0)
             share = arms / arms.sum() if arms.sum() > 0 else np.array([0.5, 0.5])

@@ -1,7 +1,7 @@
 """What cells need is told and rendered before they start."""
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from experiments.training.settings import Settings
 class Cell:
     """What rendering asks of a study."""
 
-    config: dict[str, Any] = field(default_factory=dict)
+    settings: Any = None
     complete: bool = False
 
     def is_complete(self) -> bool:
@@ -35,7 +35,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
         ProceduralPeople(num_clips=2, num_frames=2, size=32, extras=(), cache_dir=tmp_path / "cache"),
         ProceduralRooms(num_scenes=3, size=32, parallax=0.0, cache_dir=tmp_path / "cache"),
     ]
-    monkeypatch.setattr(rendering, "sources_of", lambda config: sources)
+    monkeypatch.setattr(rendering, "sources_of", lambda settings: sources)
     return sources
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import report
 from experiments.records.cell_record import CellRecord, write_config, write_table
+from experiments.reporting import report
 
 COLUMNS = ["clip", "scene", "stratum", "frame", "mad", "mse", "dtssd"]
 WITH, WITHOUT = {"model.brm": True}, {"model.brm": False}
