@@ -68,9 +68,10 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(type(value) is type(each) and value == each for each in inner)
     if kind is Sequence:
         return isinstance(value, list | tuple) and all(_fits(each, inner[0]) for each in value)
-    if hint in (int, float):
-        right = isinstance(value, int if hint is int else int | float)
-        return right and not isinstance(value, bool) and -(2**63) <= value < 2**63  # as torch's numbers are
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63  # as torch's are
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return isinstance(value, kind or hint)
 
 

@@ -177,7 +177,7 @@ class CellRecord:
         """
         path = self.checked("config.yaml")
         try:
-            config = yaml.load(path.read_text(encoding="utf-8"), SafeLoader) if path.is_file() else {}
+            config = SafeLoader(path.read_text(encoding="utf-8")).get_single_data() if path.is_file() else {}
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise ValueError(f"{path} cannot be read ({reason(error)}); run the cell again") from error
         if not isinstance(config, dict):

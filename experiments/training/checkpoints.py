@@ -17,6 +17,7 @@ from torch import nn
 
 from datamodules.files.writing import sync, whole_file
 from experiments.command.messages import reason
+from experiments.training.devices import lost_another
 from lightning_modules.module import NonFiniteLossError
 
 OWNER = "owner"  # key of a checkpoint
@@ -83,6 +84,8 @@ def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
     try:
         trainer.save_checkpoint(path)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+        if lost_another(error):  # all meet before one of them writes
+            raise
         full = getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(path.parent).free < 1 << 20
         why = os.strerror(errno.ENOSPC) if full else reason(error)
         traceback.clear_frames(error.__traceback__)  # torch's writer holds the file that was removed, and its room

@@ -129,12 +129,17 @@ def explain(
         )
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return MemoryExhaustedError(_memory_exhausted(fit, name, stage))
-    if fit.world_size > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error)):
+    if fit.world_size > 1 and lost_another(error):
         return LostProcessError(
             f"stage {name}: {_lost_process(fit, folder)}, so all were stopped; the same command goes on from the last "
             "checkpoint"
         )
     return None
+
+
+def lost_another(error: Exception) -> bool:
+    """Whether an error says that another process of the same training is gone."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def _memory_exhausted(fit: pl.Trainer, name: str, stage: Stage) -> str:

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from datamodules.batch import MattingBatch
+from datamodules.sources.rendering import Cost
 from datamodules.video import write_video
 from datamodules.video_matting import VideoMattingDataModule
 
@@ -231,6 +232,7 @@ class Named:
     """A source of which only the names are asked."""
 
     names: list[str]
+    cache: Path = Path("people")
     prepared: int = 0
 
     def __len__(self) -> int:
@@ -242,7 +244,11 @@ class Named:
     def read(self, *_: object) -> None:
         raise NotImplementedError
 
-    cache = Path("nowhere")
+    def cost(self) -> Cost:
+        return Cost(0, 0)
+
+    def outdated(self) -> list[Path]:
+        return []
 
     def missing(self) -> list[int]:
         return [0]
@@ -263,7 +269,8 @@ def test_name_that_two_parts_share_is_refused() -> None:
 def test_sources_that_render_are_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sources = {part: Named([part]) for part in ("train", "val", "test")}
-    VideoMattingDataModule(sources, {part: Named([part]) for part in sources}).prepare_data()
+    places = {part: Named([part], Path("places")) for part in sources}
+    VideoMattingDataModule(sources, places).prepare_data()
     assert [source.prepared for source in sources.values()] == [1, 1, 0]  # the test part is for who tests
 
 

@@ -32,6 +32,7 @@ def test_what_no_option_takes_is_refused_by_name(name: str, option: str, value: 
         ("modnet", {"hidden": 0}, "hidden must be above 0"),
         ("modnet", {"hidden": 2.5}, "hidden must be a whole number, got 2.5"),
         ("modnet", {"hidden": True}, "hidden must be a whole number, got True"),
+        ("modnet", {"hidden": 2**63}, "hidden must be a whole number, got 9223372036854775808"),
         ("modnet", {"inference": "yes"}, "inference must be true or false, got 'yes'"),
         ("modnet", {"width": float("inf")}, "width must be a number, got inf"),
         ("rvm", {"recurrent_scales": 3}, "recurrent_scales must be a list, each a whole number, got 3"),
