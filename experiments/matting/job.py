@@ -19,7 +19,7 @@ from datamodules.files.pictures import write_png
 from datamodules.footage import Camera, Moving
 from experiments.inference.streaming import Streaming
 from experiments.matting.looks import Painter, Target
-from experiments.matting.pipeline import Piece, ahead, matted, stop_asked
+from experiments.matting.pipeline import Piece, ahead, painted, stop_asked
 from experiments.matting.progress import Earlier, Progress, measured
 from experiments.records.locks import lock_cell, lock_owner
 from experiments.scoring.progress import ClipProgress
@@ -108,7 +108,7 @@ class Job:
         length = "until Ctrl-C" if total is None else f"{total} frames"
         going_on = f", going on from frame {before}" if before else ""
         print(f"matte     {width}×{height}, {length}{going_on} → {self.folder}", flush=True)
-        pieces = matted(
+        pieces = painted(
             self.footage, self.net, self.how, self.plate, self.painter, before, progress.state
         )  # fmt: skip
         bar = bar or ClipProgress(1, None if total is None else total - before, "videos")

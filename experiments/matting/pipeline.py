@@ -16,7 +16,7 @@ from torch import Tensor
 from datamodules.footage import Moving
 from experiments.inference.streaming import PIXELS_AT_ONCE, Streaming, run_frames
 from experiments.matting.looks import Painter
-from lightning_modules.nets.interface import MattingNet
+from lightning_modules.nets.interface import MattingNet, MattingOutput
 
 T = TypeVar("T")
 FRAMES_AT_ONCE = 32  # at most, however small: so many are matted before a stop is heeded
@@ -38,7 +38,16 @@ class Piece:
     state: Any
 
 
-def matted(
+@dataclass
+class Mattes:
+    """Some successive frames (T, 3, H, W) uint8 with their times, and what the net gave for them."""
+
+    times: list[int]
+    frames: Tensor
+    output: MattingOutput
+
+
+def painted(
     footage: Moving,
     net: MattingNet,
     how: Streaming,
@@ -47,14 +56,34 @@ def matted(
     start: int = 0,
     state: Any = None,
 ) -> Generator[Piece, None, None]:
-    """Footage in pieces, from frame `start` on; `state` is the net's after the frame before.
+    """Footage in pieces, from frame `start` on; they are painted while the net, in a thread of its own, goes on.
+
+    Args:
+        footage, net, how, plate, start, state: see `matted`.
+        painter: of the pictures.
+    """
+    with closing(ahead(matted(footage, net, how, plate, start, state))) as pieces:
+        for piece in pieces:
+            seconds = [float(time * footage.time_base) for time in piece.times]
+            pictures = painter.paint(piece.frames, piece.output, seconds)
+            yield Piece(piece.times, pictures, piece.output.state)
+
+
+def matted(
+    footage: Moving,
+    net: MattingNet,
+    how: Streaming,
+    plate: Tensor | None,
+    start: int = 0,
+    state: Any = None,
+) -> Generator[Mattes, None, None]:
+    """Footage and its mattes, from frame `start` on; `state` is the net's after the frame before.
 
     Args:
         footage: is decoded in a thread of its own.
         net: in eval mode, on the device where all is computed.
         how: it is run.
         plate: (1, 1, 3, H, W) in [0, 1] on that device, for nets that take one.
-        painter: of the pictures.
         start: number of a frame.
         state: None at the first frame.
     """
@@ -64,8 +93,7 @@ def matted(
             frames = frames.to(device)
             output = run_frames(net, frames[None].float() / 255, state, plate, how)
             state = output.state
-            seconds = [float(time * footage.time_base) for time in times]
-            yield Piece(times, painter.paint(frames, output, seconds), state)
+            yield Mattes(times, frames, output)
 
 
 def chunk_length(how: Streaming, size: tuple[int, int]) -> int:
