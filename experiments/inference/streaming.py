@@ -119,7 +119,11 @@ def side_by_side(clips: Iterable[TestClip], how: Streaming) -> Iterator[list[Tes
     for _, alike in groupby(clips, kind):
         group = list(alike)
         count = how.clips_at_once(group[0])
-        yield from (group[start : start + count] for start in range(0, len(group), count))
+        for start in range(0, len(group), count):
+            some = group[start : start + count]
+            # Of some the true motion is known, as before stills, of others not: these have no figure of it.
+            for _, together in groupby(some, lambda clip: count > 1 and clip.read(0, 1).flow is not None):
+                yield list(together)
 
 
 def run_clips(net: MattingNet, clips: Sequence[TestClip], how: Streaming, device: torch.device) -> Iterator[Piece]:

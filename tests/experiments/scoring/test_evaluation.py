@@ -269,6 +269,23 @@ def test_a_wrong_option_is_named(scoring: dict[str, Any]) -> None:
         Scoring(**scoring)
 
 
+class Standing(MattingNet):
+    """Estimates that nothing moves."""
+
+    def forward(self, frames: Tensor, state: object = None, background: Tensor | None = None) -> MattingOutput:
+        return MattingOutput(frames[:, :, :1], aux={"flow": torch.zeros_like(frames[:, :, :2])})
+
+
+def test_a_clip_whose_motion_is_known_is_scored_by_it_beside_one_whose_is_not() -> None:
+    clips = [Clip("static", "anna"), Clip("static", "ben"), Clip("static", "cleo")]
+    clips[1].batch.flow = None
+    table = evaluate(Standing(), clips, CPU)
+    assert table["clip"].tolist() == [name for name in ("anna", "ben", "cleo") for _ in range(3)]
+    assert table["epe"].notna().tolist() == [
+        frame > 0 and clip != "ben" for clip, frame in table[["clip", "frame"]].values
+    ]
+
+
 @pytest.mark.parametrize("name", ["modnet_v", "rvm", "background_matting_v2"])
 def test_clips_side_by_side_score_as_one_by_one(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = [Clip("static", "anna", 4), Clip("static", "ben", 4), Clip("fast", "cleo", 4), Clip("fast", "di", 2)]
