@@ -15,8 +15,8 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
 def keep_memory() -> None:
     """Let this process keep large blocks that it frees, for the next tensors, instead of giving them back each time.
 
-    The system clears a block page by page when it is fetched anew: more than half of the time of compositing frames of
-    512 pixels. Where the C library is not glibc, nothing is changed.
+    The system clears a block page by page when it is fetched anew, which compositing large frames would spend much of
+    its time on. Where the C library is not glibc, nothing is changed.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -64,13 +64,15 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
     cells = composed_cells(arguments, own_process=launcher == "basic")
     if not cells:  # Hydra has answered by itself, as to --help
         return 0
-    study, mode = cells[0]
+    from experiments.cells import rendering  # here: it imports torch
+
+    (study, mode), studies = cells[0], [cell.study for cell in cells]
     if not arguments:
         print(f"{__doc__}\nWithout an experiment this would be one cell; hydra.mode=RUN starts it:\n")
     if planned or not arguments:
         alone = mode == RunMode.RUN or launcher != "basic"  # how many a launcher runs at once is its own affair
-        studies = [cell.study for cell in cells]
-        print(plan(studies, 1 if alone else make_pool(study).workers), *rendering_of(studies), sep="\n")
+        told = rendering.forecast(rendering.sources_to_render(studies))
+        print(plan(studies, 1 if alone else make_pool(study).workers), *told, sep="\n")
         return 0
     if mode == RunMode.RUN:
         return abs(run_single(study))
@@ -79,9 +81,8 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
     pools.append(make_pool(study))
     pools[0].expect(len(cells))
     note_size(study.folder.parent, study.report.name, len(cells))
-    studies = [cell.study for cell in cells]
     pools[0].say(before_start(studies, pools[0].workers))
-    render_in(studies, pools[0])
+    rendering.render_for(studies, pools[0])
     errors: list[Exception] = []
     for cell in cells:
         try:
@@ -169,20 +170,6 @@ def run_single(study: Study) -> int:
     if status == 0 and leads(trainer):
         print(f"complete  {study.cell}{what_it_scored(study.folder)}\nrecord    {study.folder}")
     return status
-
-
-def rendering_of(studies: list[Study]) -> list[str]:
-    """Lines of a plan that tell what rendering before the cells takes."""
-    from experiments.cells.rendering import forecast, sources_to_render  # here: it imports torch
-
-    return forecast(sources_to_render(studies))
-
-
-def render_in(studies: list[Study], pool: CellPool) -> None:
-    """Render what cells need before the first one starts, with a bar in their pool."""
-    from experiments.cells.rendering import render_for  # here: it imports torch
-
-    render_for(studies, pool)
 
 
 def start_in(pool: CellPool, study: Study) -> None:

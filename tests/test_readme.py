@@ -2,14 +2,20 @@
 
 import re
 from pathlib import Path
+from typing import Any
+
+import torch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_its_python_runs() -> None:
-    for code in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
-        exec(compile(code, "README.md", "exec"), {})
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    whole = names["net"](names["frames"], downsample_ratio=0.5).alpha
+    torch.testing.assert_close(torch.cat((names["first"].alpha, names["rest"].alpha), dim=1), whole, atol=1e-4, rtol=0)
 
 
 def test_its_first_line_installs_and_runs_and_its_second_tests() -> None:

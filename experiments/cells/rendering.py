@@ -11,6 +11,7 @@ from datamodules.sources.rendering import Piece, RenderedSource, Report, cores, 
 from experiments.cells.launch import CellPool
 from experiments.cells.study import Study
 from experiments.command.errors import BAD_INPUT
+from experiments.command.messages import duration
 from experiments.training.data import make_data
 from experiments.training.settings import Settings
 
@@ -50,7 +51,7 @@ def render_for(studies: Sequence[Study], pool: CellPool) -> None:
         check_room(pieces)
         begin = time.monotonic()
         fill_caches(sources, _bar(pool, len(pieces)))
-        pool.say(f"rendered  {len(pieces)} clips and scenes in {_duration(time.monotonic() - begin)}")
+        pool.say(f"rendered  {len(pieces)} clips and scenes in {duration(time.monotonic() - begin)}")
 
 
 def forecast(sources: Sequence[object]) -> list[str]:
@@ -64,7 +65,7 @@ def forecast(sources: Sequence[object]) -> list[str]:
         cost, folders = total_cost(pieces), ", ".join(sorted(map(str, _folders(pieces))))
         lines.append(
             f"render    {len(pieces)} clips and scenes that {folders} lacks: {cost.num_bytes / 1e6:.0f} MB, "
-            f"about {_duration(cost.seconds / cores())} on {cores()} core{'s' if cores() > 1 else ''}"
+            f"about {duration(cost.seconds / cores())} on {cores()} core{'s' if cores() > 1 else ''}"
         )
     return lines
 
@@ -95,7 +96,7 @@ def _bar(pool: CellPool, total: int) -> Report:
     def report(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
-        note = f"{done}/{total}, {_duration((now - begin) * (total - done) / max(done, 1))} to go"
+        note = f"{done}/{total}, {duration((now - begin) * (total - done) / max(done, 1))} to go"
         pool.progress.update(task, completed=done, note=note)
         if done == total:
             pool.progress.remove_task(task)
@@ -108,7 +109,3 @@ def _bar(pool: CellPool, total: int) -> Report:
 
 def _folders(pieces: Sequence[Piece]) -> set[Path]:
     return {piece.source.cache.parent for piece in pieces if piece.source.cache is not None}
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{max(seconds, 1):.0f} s"

@@ -114,6 +114,10 @@ def kind(clip: TestClip) -> tuple[Any, ...]:
     return tuple(clip.size), clip.num_frames, clip.has_foreground, clip.has_background
 
 
+def _motion_is_known(clip: TestClip) -> bool:
+    return clip.read(0, 1).flow is not None
+
+
 def side_by_side(clips: Iterable[TestClip], how: Streaming) -> Iterator[list[TestClip]]:
     """The clips in their order, neighbours of one kind in groups: a net takes small ones at once far faster."""
     for _, alike in groupby(clips, kind):
@@ -122,8 +126,7 @@ def side_by_side(clips: Iterable[TestClip], how: Streaming) -> Iterator[list[Tes
         for start in range(0, len(group), count):
             some = group[start : start + count]
             # Of some the true motion is known, as before stills, of others not: these have no figure of it.
-            for _, together in groupby(some, lambda clip: count > 1 and clip.read(0, 1).flow is not None):
-                yield list(together)
+            yield from [some] if count == 1 else (list(each) for _, each in groupby(some, _motion_is_known))
 
 
 def run_clips(net: MattingNet, clips: Sequence[TestClip], how: Streaming, device: torch.device) -> Iterator[Piece]:

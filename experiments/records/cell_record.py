@@ -24,7 +24,7 @@ from experiments.command.messages import reason
 from experiments.records.checksums import content_checksum, file_checksum, finite, read_json, wrong_type
 from experiments.records.tables import read_history, read_table
 
-# That of libyaml is ten times as fast, where PyYAML is built with it.
+# That of libyaml is far faster, where PyYAML is built with it.
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 STATUSES = ("running", "complete", "failed")
 BASELINES = "baselines.parquet"

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiments.cells.study import Study
+from experiments.command.messages import duration
 from experiments.records.cell_record import CellRecord, read_cells
 from experiments.records.identity import settings_hash
 from experiments.reporting.arms import Arm, arm_text, scores
@@ -67,7 +68,7 @@ def before_start(studies: Sequence[Study], workers: int) -> str:
     told = f", {len(complete)} of them complete before" if complete else ""
     time = "told once a cell is complete"
     if to_go and complete:
-        time = f"about {_duration(_makespan([statistics.median(map(seconds_of, complete))] * to_go, places))}"
+        time = f"about {duration(_makespan([statistics.median(map(seconds_of, complete))] * to_go, places))}"
     elif not to_go:
         time = "none: every cell is complete"
     return "\n".join([
@@ -82,11 +83,6 @@ def _recorded(study: Study) -> CellRecord | None:
         return CellRecord.load(study.folder)
     except ValueError:
         return None
-
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
 
 
 def _records(studies: Sequence[Study]) -> tuple[list[CellRecord], str]:
@@ -135,7 +131,7 @@ def _time(to_go: Sequence[Study], records: Sequence[CellRecord], workers: int) -
     everywhere = [seconds for found in took.values() for seconds in found]
     each = [statistics.median(took.get(arm_text(study.arm), everywhere)) for study in to_go]
     like = sum(arm_text(study.arm) not in took for study in to_go)
-    told = f"about {_duration(_makespan(each, workers))}"
+    told = f"about {duration(_makespan(each, workers))}"
     told += f", {workers} at once: the median of the arm's complete cells ({len(records)} in all)"
     return f"{told}; {like} of arms that have none like the other arms" if like else told
 

@@ -74,8 +74,7 @@ def write_report(
     """
     matrix = build_matrix(experiment, cells)
     analysis = analyse(matrix, resamples, seed)
-    images = _images(matrix, analysis)
-    results = _results(matrix, analysis)
+    images, results = _images(matrix, analysis), _results(matrix, analysis)
     used = [cell for arm in matrix.arms for cell in arm.cells]
     write_file(output / cells_file.NAME, cells_file.cells_json(cells_file.facts_of(used)))
     write_file(output / "scores.csv", tables.scores_frame(matrix, analysis).to_csv(index=False).encode())
@@ -105,16 +104,20 @@ def write_report(
         "viewer": viewer(matrix),
     }
     content["contents"] = _contents(content)
-    for image in images:
-        write_file(output / "figures" / image.name, image.data)
+    _write_figures(output / "figures", images)
     write_file(output / "answer.txt", _answer(matrix, [*found[:ANSWER_SENTENCES], *filter(None, [claim])]).encode())
     write_file(output / "report.tex", _latex(str(experiment["name"]), results).encode())
     write_file(output / "report.md", render("report.md.j2", content).encode())
     write_file(output / "report.html", render("report.html.j2", content).encode())
-    for path in (output / "figures").glob("[a-z]*.*"):
+    return output / "report.html"
+
+
+def _write_figures(folder: Path, images: Sequence[Image]) -> None:
+    for image in images:
+        write_file(folder / image.name, image.data)
+    for path in folder.glob("[a-z]*.*"):
         if path.name not in {image.name for image in images}:
             path.unlink()  # left by an earlier report, which had more figures
-    return output / "report.html"
 
 
 def _contents(content: dict[str, Any]) -> list[tuple[str, str]]:

@@ -113,11 +113,11 @@ def test_a_state_of_another_net_is_refused(name, nets):
 def test_what_fits_passes(name, nets):
     """Rounding steps out of [0, 1] a little; autocast casts; a net in half precision takes such frames."""
     net = nets[name]
-    net(pictures() * 1.005 - 0.001)
-    net(pictures().expand(2, 3, -1, -1, -1))
+    found = [net(pictures() * 1.005 - 0.001), net(pictures().expand(2, 3, -1, -1, -1))]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        net(pictures().bfloat16())
-    copy.deepcopy(net).bfloat16()(pictures().bfloat16())
+        found.append(net(pictures().bfloat16()))
+    found.append(copy.deepcopy(net).bfloat16()(pictures().bfloat16()))
+    assert all(output.alpha.isfinite().all() for output in found)
 
 
 class Grey(MattingNet):
