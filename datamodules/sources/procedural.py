@@ -21,7 +21,8 @@ from datamodules.sources.rendering import Cost
 FORMAT = 3  # raise it whenever the same options give other pixels: data are then others, and rendered anew
 PARTS = ("train", "val", "test")
 EXTRAS = ("flow", "texture")
-PERSON_SECONDS, ROOM_SECONDS = (0.1, 1.0e-6), (0.1, 1.0e-6)  # of a core, for a clip or scene and for each of its pixels
+# Of a core, for a clip or scene and for each of its pixels.
+PERSON_SECONDS, ROOM_SECONDS = (0.75, 0.8e-6), (0.1, 1.0e-6)
 
 
 class ProceduralPeople:
