@@ -29,6 +29,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import torch
 
+from datamodules.processes import keep_memory
 from experiments.benchmarks import data, nets, official, output, prm, roofline, train
 from experiments.benchmarks.inputs import parse_size
 from experiments.benchmarks.subjects import parse_subject
@@ -224,6 +225,7 @@ def run_train(options: argparse.Namespace) -> None:
 
 def run_video(options: argparse.Namespace) -> None:
     """The command `video`."""
+    keep_memory()
     named = f"device={options.device.type}"
     with TemporaryDirectory() as folder:
         job = plan_job([named, *options.set, f"output={folder}"])

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from datamodules.processes import keep_memory
 from experiments.command.errors import ends_with_one_line
 from experiments.command.quoting import in_quotes
 from experiments.inference.saved_nets import saved_name
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
     given = [parse_net(text) for text in options.nets]
     names = [name for name, each in PUBLISHED.items() if not NETS[each.net].needs_plate]
     refuse_taken_port(options.port)
+    keep_memory()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     with TemporaryDirectory(prefix="portrait-matting-") as place:
         page = build_page(list(dict.fromkeys([*given, *(f"weights={name}" for name in names)])), Path(place))

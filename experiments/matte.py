@@ -17,6 +17,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from datamodules.processes import keep_memory
 from experiments.command.composing import given_settings, run_hydra
 from experiments.command.errors import ends_with_one_line
 from experiments.command.quoting import quote_texts
@@ -30,6 +31,7 @@ STOPPED = 128 + signal.SIGINT  # what a shell calls a command that Ctrl-C has en
 def main() -> int:
     """Matte what the command line asks for; 0 if all of it is done."""
     quote_texts()
+    keep_memory()
     if not any(argument in ("--help", "-h", "--cfg", "-c") for argument in sys.argv[1:]):
         sys.argv += named_by_file(given_settings(sys.argv[1:]))
     ends: list[int] = []

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # H.273: matrix, primaries and transfer are BT.709's, the range is limited, as players take untagged HD for.
 BT709, LIMITED = 1, 1
 TICK = Fraction(1, 1000)  # seconds; in a segment packets are counted in it
+LUMA = np.rint(16 + np.arange(256) * np.float32(219 / 255)).astype(np.uint8)  # of a grey value
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Coding:
 
 CODINGS = {
     # Without B-frames packets stand in the order of display, so that segments join at any frame, whatever its time.
-    ".mp4": Coding("libx264", "yuv420p", {"bf": "0", "preset": "fast"}, even=True),
+    ".mp4": Coding("libx264", "yuv420p", {"bf": "0", "preset": "veryfast"}, even=True),
     ".mov": Coding("prores_ks", "yuva444p10le", {"profile": "4444", "alpha_bits": "16"}, quality=False),
     # The encoder refuses alternate reference frames beside alpha.
     ".webm": Coding("libvpx-vp9", "yuva420p", {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1",
@@ -185,7 +186,7 @@ def _coded(picture: Tensor, coding: Coding) -> VideoFrame:
         pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
         height, width = pixels.shape[:2]
     if channels == 1:
-        luma = np.rint(16 + pixels[..., 0] * np.float32(219 / 255)).astype(np.uint8)
+        luma = LUMA[pixels[..., 0]]
         planes = np.concatenate([luma, np.full((height // 2, width), 128, np.uint8)])
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
     else:

@@ -146,14 +146,13 @@ class Painter:
             foreground = _bytes(output.foreground[0])
         else:
             foreground = estimate_foreground(frames.cpu(), looks["alpha"]).to(alpha.device)
-        foreground = foreground * (alpha > 0)
+        foreground.mul_(alpha > 0)
         looks["foreground"] = foreground.cpu()
         if "cutout" in self.looks:
             looks["cutout"] = torch.cat([foreground, alpha], dim=1).cpu()
         if self.backdrop is not None:
-            share = alpha.float() / 255
             behind = self.backdrop.at(seconds).to(alpha.device)
-            composite = (share * foreground + (1 - share) * behind).round().byte()
+            composite = torch.lerp(behind.float(), foreground.float(), alpha.float() / 255).round_().byte()
             looks["composite"] = composite.cpu()
             if self.looks & {"side_by_side", "compare"}:
                 looks["side_by_side"] = looks["compare"] = _beside(frames, alpha, composite).cpu()
@@ -168,7 +167,7 @@ def _beside(*pictures: Tensor) -> Tensor:
 
 
 def _bytes(pictures: Tensor) -> Tensor:
-    return (pictures * 255).round().byte()
+    return (pictures * 255).round_().byte()
 
 
 def _colour(named: str) -> Tensor:
