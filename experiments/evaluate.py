@@ -30,7 +30,7 @@ from torch import Tensor
 
 from datamodules.files.writing import write_file
 from experiments.benchmarks.cost import measure_cost
-from experiments.cells.study import move_aside
+from experiments.cells.cell import move_aside
 from experiments.command.composing import given_settings, run_hydra
 from experiments.command.errors import ends_with_one_line
 from experiments.command.messages import reason
