@@ -29,7 +29,7 @@ from experiments.inference.streaming import Streaming
 from experiments.records.cell_record import CellRecord
 from experiments.records.identity import short_name
 from experiments.records.world import describe_versions, git_commit
-from experiments.scoring.plan import net_of, setting_name
+from experiments.scoring.request import net_of, setting_name
 from lightning_modules.nets.downloads import file_sha256
 from lightning_modules.nets.frame_graphs import FrameGraph, frame_graph
 from lightning_modules.nets.pretrained import published_file

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from experiments.matting import speed
-from experiments.matting.plan import plan_job
+from experiments.matting.request import job_of
 from tests.experiments.matting.films_and_nets import TIMES, Planner
 from tests.experiments.matting.films_and_nets import files as files
 from tests.experiments.matting.films_and_nets import planner as planner
@@ -17,7 +17,7 @@ from tests.experiments.matting.films_and_nets import planner as planner
 def test_net_codec_and_all_are_measured_in_turns(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = plan_job([f"input={files}/film.mp4", f"checkpoint={files}/model.pt", f"output={tmp_path}/out", "chunk=4"])
+    job = job_of([f"input={files}/film.mp4", f"checkpoint={files}/model.pt", f"output={tmp_path}/out", "chunk=4"])
     tables = list(speed.benchmark_video(job, 0.2, lambda what: None))
     assert [table["what"].tolist() for table in tables] == [["net", "codec", "all"]] * speed.ROUNDS
     for table in tables:

@@ -23,7 +23,7 @@ from experiments.inference.saved_nets import named_by_file
 from experiments.inference.streaming import Streaming
 from experiments.matting.job import Job
 from experiments.matting.looks import Backdrop, Painter, parse_targets
-from experiments.scoring.plan import device_of, net_of
+from experiments.scoring.request import device_of, net_of
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.pretrained import published_file
 
@@ -31,7 +31,7 @@ STREAMING = ("chunk", "downsample_ratio", "upsampler", "precision")
 SAME_SHAPE = 0.01  # by which a plate's aspect may differ from the frames'
 
 
-def plan_job(words: Sequence[str]) -> Job:
+def job_of(words: Sequence[str]) -> Job:
     """The job of a command line.
 
     Args:

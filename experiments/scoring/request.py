@@ -42,7 +42,7 @@ SET_OPTIONS = ("data.", "protocol.", "size", "metrics", "quantise", "region", "n
 PLACES = ("data.root", "data.scenes", "data.splits", "data.scene_splits")  # where files lie, not what they hold
 
 
-class Plan:
+class Evaluation:
     """One evaluation, all of its options checked and all of its files opened.
 
     Attributes:
@@ -55,7 +55,7 @@ class Plan:
         config: every setting that the figures depend on, plain, as saved with the record.
         data: what the clips are made of, as the record says it (see `fingerprints.describe_data`).
         parts: what that was made of.
-        stamps: sizes and times of its files when the plan was made.
+        stamps: sizes and times of its files when this was made.
     """
 
     def __init__(self, config: DictConfig, hydra: HydraConf, local_rank: int = 0) -> None:
@@ -130,7 +130,7 @@ class Plan:
         return config_hash(_without(self.config, (*places, *(("testset",) if self.config["data"] is None else ()))))
 
     def changed_data(self, clip: TestClip) -> str:
-        """What has changed since the plan was made in the files of a clip, in words; "" if nothing has."""
+        """What has changed since this was made in the files of a clip, in words; "" if nothing has."""
         now = {part: stamps(contents) for part, contents in parts_of(clip, self.parts).items()}
         if now == parts_of(clip, self.stamps):
             return ""
