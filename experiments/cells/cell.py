@@ -17,15 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.command.safety import check_names
 from experiments.records.cell_record import BASELINES, CellRecord, write_config
 from experiments.records.fingerprints import describe_weights, what_changed
-from experiments.records.identity import settings_hash, short_name
+from experiments.records.identity import short_name
 from experiments.records.locks import lock_cell, lock_owner
-from experiments.training.settings import Settings
+from experiments.training.settings import Settings, has_effect, settings_hash
 
-# Overrides that say where and how to run, not what; they are in no cell's name.
-NEUTRAL = (
-    *("exp", "workers", "logger", "output_dir", "results_dir", "hydra"),
-    *("data.cache_dir", "segmentation.cache_dir", "trainer.num_workers", "trainer.checkpoint_every"),
-)
+# Settings of the command that runs cells; they are none of a cell's.
+OF_COMMAND = ("output_dir", "results_dir", "workers")
 # What a process that was killed before it wrote a record can have left.
 BEGINNINGS = ("lock", "log.txt", "config.yaml")
 
@@ -55,8 +52,7 @@ class Cell:
         stages = {f"recipe.stages.{name}": name for name in self.config["recipe"]["stages"]}
         check_names({f"{part}.name": self.config[part]["name"] for part in ("experiment", "scale")} | stages)
         self.experiment = self.config.pop("experiment")
-        roots = {name: Path(self.config.pop(name)) for name in ("output_dir", "results_dir")}
-        self.workers = self.config.pop("workers")
+        outputs, results, self.workers = (self.config.pop(name) for name in OF_COMMAND)
         self.settings = Settings.of(self.config)
         given = [override.lstrip("+~").partition("=")[0] for override in hydra.overrides.task]
         axes = [*(hydra.sweeper.get("params") or {}), *axes]
@@ -66,15 +62,15 @@ class Cell:
         shared = {
             name: _value(config, hydra, name)  # as resolved: an override's text has several forms
             for name in given
-            if not _is_in(name, (*NEUTRAL, "seed", "scale")) and name not in self.arm
+            if has_effect(name) and not _is_in(name, (*OF_COMMAND, "exp", "seed", "scale")) and name not in self.arm
         }
         self.study = _join(shared)
         scale = {} if self.scale == "tiny" else {"scale": self.scale}
         prefix = [short_name(self.study)] if shared else []
         self.name = ",".join([*prefix, _join(self.arm | scale | {"seed": self.seed})])
         name = self.experiment["name"]
-        self.folder = roots["output_dir"] / name / short_name(self.name, 200)
-        self.report = roots["results_dir"] / name / ",".join([self.scale, *prefix])
+        self.folder = Path(outputs) / name / short_name(self.name, 200)
+        self.report = Path(results) / name / ",".join([self.scale, *prefix])
 
     @cached_property
     def data(self) -> dict[str, Any]:

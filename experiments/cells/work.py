@@ -29,7 +29,6 @@ from experiments.logging.cell_logger import CellLogger
 from experiments.logging.loggers import log_again, make_logger
 from experiments.records.cell_record import BASELINES, MEMORY, WEIGHTS, CellRecord, remove_torn, write_table
 from experiments.records.fingerprints import what_changed
-from experiments.records.identity import settings_hash
 from experiments.records.locks import lock_cell, lock_owner
 from experiments.records.progress import Progress, write_progress
 from experiments.records.world import describe_hardware, describe_versions, git_commit, now, peak_memory_gib
@@ -42,7 +41,7 @@ from experiments.training.data import describe_cell_data, make_data, make_typica
 from experiments.training.devices import describe_step, step_line
 from experiments.training.nets import make_net
 from experiments.training.processes import leads
-from experiments.training.settings import Settings
+from experiments.training.settings import Settings, settings_hash
 from experiments.training.stages import make_objective, make_recipe, pick_device, train_stage
 from lightning_modules.nets.interface import MattingNet
 

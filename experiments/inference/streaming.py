@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain, groupby, pairwise
 from typing import Any, Self
 
@@ -63,6 +63,11 @@ class Streaming:
         for name, known in choices:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    @classmethod
+    def among(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a command's config that are of this, as they stand there."""
+        return {each.name: config[each.name] for each in fields(cls) if each.name in config}
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:

@@ -27,7 +27,6 @@ from experiments.scoring.request import device_of, net_of
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.pretrained import published_file
 
-STREAMING = ("chunk", "downsample_ratio", "upsampler", "precision")
 SAME_SHAPE = 0.01  # by which a plate's aspect may differ from the frames'
 
 
@@ -67,7 +66,8 @@ def make_job(plain: dict[str, Any], given: Sequence[str]) -> Job:
     if plain["threads"] is not None:
         torch.set_num_threads(plain["threads"])
     device = device_of(plain["device"])
-    how = Streaming.of({name: plain[name] for name in STREAMING})
+    streaming = Streaming.among(plain)
+    how = Streaming.of(streaming)
     footage = open_footage(str(plain["input"]), plain["fps"])
     backdrop = None
     if any(target.look in ("composite", "side_by_side", "compare") for target in targets):
@@ -87,7 +87,8 @@ def make_job(plain: dict[str, Any], given: Sequence[str]) -> Job:
         "input": str(plain["input"]) if footage.path is None else fingerprint({"input": footage.path}).digest,
         "checkpoint": hashlib.sha256(Path(file).read_bytes()).hexdigest(),
         "model": model,
-        **{name: plain[name] for name in (*STREAMING, "write", "crf", "fps", "sound")},
+        **streaming,
+        **{name: plain[name] for name in ("write", "crf", "fps", "sound")},
         "over": fingerprint({"over": backdrop.path}).digest if backdrop and backdrop.path else plain["over"],
         "background": None if plate is None else fingerprint({"plate": Path(plain["background"])}).digest,
     }

@@ -12,8 +12,8 @@ from experiments.command.messages import reason
 from experiments.records.cell_record import CellRecord
 from experiments.records.checksums import read_json
 from experiments.records.fingerprints import part_of_data
-from experiments.records.identity import effective
 from experiments.reporting.arms import arm_text, value_text
+from experiments.training.settings import effective
 
 NAME = "cells.json"
 

@@ -19,13 +19,13 @@ import numpy as np
 from experiments.cells.cell import Cell
 from experiments.command.messages import duration
 from experiments.records.cell_record import CellRecord, read_cells
-from experiments.records.identity import settings_hash
 from experiments.reporting.arms import Arm, arm_text, scores
 from experiments.reporting.formatting import two_ends
 from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.statistics.bootstrap import jackknife
 from experiments.statistics.comparisons import log_ratio, mean_of
 from experiments.statistics.verdicts import FEWEST_SEEDS, WaldTest
+from experiments.training.settings import settings_hash
 from lightning_modules.metrics.table import Metric
 
 UNKNOWN = "unknown: no cell of this experiment, scale and settings is complete here"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal, Self, TypeVar
 
+from experiments.records.identity import config_hash
 from lightning_modules.options import From, check_names, check_options
 
 Count = Annotated[int, From(1)]
 Side = Annotated[int, From(32)]
 Seed = Annotated[int, From(0)]
 Made = TypeVar("Made")
+# Of a setting that cannot change a cell's numbers: it is in no hash and no name of one. True, or, of a mapping, which
+# of those in it.
+FREE = "without effect"
 
 
 def read(kind: type[Made], place: str, given: Any) -> Made:
@@ -55,9 +59,9 @@ class Trainer:
     compile: bool
     channels_last: bool
     threads: Count
-    num_workers: Seed
+    num_workers: Seed = field(metadata={FREE: True})
     device_compositing: bool
-    checkpoint_every: Count
+    checkpoint_every: Count = field(metadata={FREE: True})
     validate_every: Count
 
 
@@ -172,12 +176,12 @@ class Settings:
 
     seed: Seed
     model: Mapping[str, Any]
-    data: Mapping[str, Any]
-    segmentation: Mapping[str, Any]
+    data: Mapping[str, Any] = field(metadata={FREE: "cache_dir"})
+    segmentation: Mapping[str, Any] = field(metadata={FREE: "cache_dir"})
     stages: Mapping[str, Stage]
     trainer: Trainer
     test: Mapping[str, Any]
-    logger: Logger
+    logger: Logger = field(metadata={FREE: True})
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:
@@ -195,3 +199,32 @@ class Settings:
         plain = {name: config[name] for name in ("seed", "model", "data", "segmentation", "test")}
         check_options(cls, plain)
         return cls(**plain, stages=stages, trainer=trainer, logger=logger)
+
+
+WITHOUT_EFFECT = frozenset(
+    each.name if told is True else told
+    for kind in (Settings, Trainer, Stage, Pass)
+    for each in fields(kind)
+    if (told := each.metadata.get(FREE))
+)
+
+
+def has_effect(setting: str) -> bool:
+    """Whether a cell's numbers can depend on a setting of its config.
+
+    >>> has_effect("trainer.threads"), has_effect("trainer.num_workers"), has_effect("data.source.train.cache_dir")
+    (True, False, False)
+    """
+    return WITHOUT_EFFECT.isdisjoint(setting.split("."))
+
+
+def settings_hash(config: Mapping[str, Any]) -> str:
+    """Hash of those settings of a cell's resolved config that its numbers depend on."""
+    return config_hash(effective(config))
+
+
+def effective(settings: Any) -> Any:
+    """A config, or any part of one, without the settings that cannot change a cell's numbers."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {name: effective(value) for name, value in settings.items() if name not in WITHOUT_EFFECT}

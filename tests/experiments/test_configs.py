@@ -1,7 +1,9 @@
 """Every experiment composes, says what it asks, and its cells train, test and record at the smallest scale."""
 
 from collections.abc import Callable
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ from experiments.cells import work as cells
 from experiments.cells.cell import Cell, move_stale_aside
 from experiments.cells.work import run_cell
 from experiments.records.cell_record import CellRecord, write_table
+from experiments.training.settings import FREE, Trainer
 
 CONFIGS = Path(experiments.__file__).parent / "configs"
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "exp").glob("*.yaml"))
@@ -34,6 +37,15 @@ SMALLEST = (
     *("scale.train_clips=2", "scale.train_scenes=2", "scale.train_clip_frames=4"),
     *("scale.steps=2", "scale.modnet_steps=2", "trainer.calibration_batches=1"),
 )
+
+# Of each setting of the trainer, another value than the default.
+OTHERS = {
+    **dict.fromkeys(("devices", "num_nodes", "accumulate_grad_batches", "threads", "num_workers"), 2),
+    **dict.fromkeys(("calibration_batches", "checkpoint_every", "validate_every"), 7),
+    **dict.fromkeys(("compile", "device_compositing"), "true"),
+    **dict.fromkeys(("sync_batchnorm", "channels_last"), "false"),
+    **{"accelerator": "cpu", "strategy": "ddp", "precision": "bf16-mixed"},
+}
 
 
 @pytest.fixture
@@ -202,6 +214,14 @@ def test_where_a_cell_runs_changes_neither_its_name_nor_its_hash() -> None:
     )
     assert plain.name == moved.name == "model.brm=true,seed=0"
     assert plain.hash() == moved.hash()
+
+
+@pytest.mark.parametrize("setting", fields(Trainer), ids=lambda field: field.name)
+def test_a_setting_of_the_trainer_says_itself_whether_it_tells_cells_apart(setting: Field[Any]) -> None:
+    change = f"trainer.{setting.name}={OTHERS[setting.name]}"
+    plain, other = cell_of("+exp=brm_ablation"), cell_of("+exp=brm_ablation", change)
+    told_apart = (plain.name != other.name, plain.hash() != other.hash())
+    assert told_apart == (FREE not in setting.metadata,) * 2
 
 
 @pytest.mark.parametrize(
