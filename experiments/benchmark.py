@@ -230,7 +230,7 @@ def run_video(options: argparse.Namespace) -> None:
         with output.progress_bar("the net alone", speed.ROUNDS * 3 + 1) as advance:
             table = _collect(speed.benchmark_video(job, options.seconds, advance), options.output, "video.csv")
         middle = table.groupby("what", sort=False).median().reset_index()
-        print(f"{output.markdown(middle, speed.COLUMNS)}\n\n{speed.verdict(table)}\n\n{speed.LEGEND}", flush=True)
+        print(f"{output.markdown(middle, speed.COLUMNS)}\n\n{speed.limits(table)}\n\n{speed.LEGEND}", flush=True)
         if options.minutes:
             minutes = speed.Trial(job).together(60 * options.minutes, shown=True).minutes()
             minutes = _collect([minutes], options.output, "video_memory.csv")

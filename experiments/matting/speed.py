@@ -183,7 +183,7 @@ def benchmark_video(job: Job, seconds: float, progress: Callable[[str], None]) -
         yield pd.DataFrame(rows)
 
 
-def verdict(table: pd.DataFrame) -> str:
+def limits(table: pd.DataFrame) -> str:
     """How near all together comes to the slower of net and codec, and to what the cores allow; see `benchmark_video`.
 
     Raises:

@@ -45,11 +45,11 @@ def test_memory_is_told_by_the_minute(planner: Planner, tmp_path: Path) -> None:
     assert speed.growth(minutes) == "Memory: 120 MB in minute 1, 90 MB in minute 2 (-25.0%), at most 120 MB."
 
 
-def test_the_verdict_compares_each_round_with_itself() -> None:
+def test_the_limits_compare_each_round_with_itself() -> None:
     names = ["round", "what", "fps", "cpu_ms"]
     first = [(0, "net", 10.0, 50), (0, "codec", 20.0, 50), (0, "all", 9.0, 100)]
     second = [(1, "net", 5.0, 50), (1, "codec", 4.0, 50), (1, "all", 2.0, 100)]
-    told = speed.verdict(pd.DataFrame(first + second, columns=names))
+    told = speed.limits(pd.DataFrame(first + second, columns=names))
     assert "All reaches 70% of the slower of net and codec (50% to 90% in 2 rounds; the goal is 85%)" in told
 
 
