@@ -15,6 +15,7 @@ from datamodules.testset import TestClip
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import one_frame_delay
 from lightning_modules.nets.reduction import UPSAMPLERS
+from lightning_modules.options import check_choice
 
 PLATES = ("first", "true", "none")
 PRECISIONS: dict[str, torch.dtype | None] = {"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -59,10 +60,9 @@ class Streaming:
         ratio = self.downsample_ratio
         if ratio not in (None, "auto") and not (isinstance(ratio, int | float) and 0 < ratio <= 1):
             raise ValueError(f"downsample_ratio must be above 0 and at most 1, auto or null, got {ratio!r}")
-        choices = (("upsampler", UPSAMPLERS), ("plate", PLATES), ("precision", tuple(PRECISIONS)))
-        for name, known in choices:
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        check_choice("upsampler", self.upsampler, UPSAMPLERS)
+        check_choice("plate", self.plate, PLATES)
+        check_choice("precision", self.precision, PRECISIONS)
 
     @classmethod
     def among(cls, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from lightning_modules.metrics.table import ALWAYS, METRICS
 from lightning_modules.metrics.trimap import closed_trimap
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.warp import resize_flow
+from lightning_modules.options import check_choice
 
 QUANTISE = ("none", "round", "truncate")
 REGIONS = ("full", "unknown")
@@ -54,9 +55,8 @@ class Scoring:
             raise ValueError(f"metrics: there is no {', '.join(unknown)}; there are {', '.join(METRICS)}")
         if self.metrics == ():
             raise ValueError("metrics: none given; leave them out for all")
-        for name, known in (("quantise", QUANTISE), ("region", REGIONS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        check_choice("quantise", self.quantise, QUANTISE)
+        check_choice("region", self.region, REGIONS)
 
     @property
     def mode(self) -> str:

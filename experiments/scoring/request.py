@@ -31,6 +31,7 @@ from experiments.training.stages import pick_device
 from lightning_modules.nets import all_options
 from lightning_modules.nets.pretrained import published_file
 from lightning_modules.nets.published import published
+from lightning_modules.options import check_choice
 
 PRM_MODES = {"full": "all", "threshold": "threshold", "off": "none"}
 DEVICES = ("auto", "cpu", "cuda")
@@ -165,8 +166,7 @@ def device_of(name: str, local_rank: int = 0) -> torch.device:
     Raises:
         ValueError: it names none, or one that is not there.
     """
-    if name not in DEVICES:
-        raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
+    check_choice("device", name, DEVICES)
     device = pick_device(name)
     return torch.device("cuda", local_rank % torch.cuda.device_count()) if device.type == "cuda" else device
 
