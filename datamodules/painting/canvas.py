@@ -92,8 +92,8 @@ class Canvas:
         """
         displacement = None
         if self.surface is not None:
-            known = (self.alpha[self.middle] > 1 / 512).float()
-            displacement = spread((self.surface - self.coordinates().repeat(1, 2, 1, 1)) * known, known)
+            covered = (self.alpha[self.middle] > 1 / 512).float()
+            displacement = spread((self.surface - self.coordinates().repeat(1, 2, 1, 1)) * covered, covered)
         colour, alpha = self.colour, self.alpha
         if self.num_shutter > 1:
             colour = colour.unflatten(0, (-1, self.num_shutter)).mean(1)

@@ -192,9 +192,9 @@ def _delay(pieces: Iterable[Piece]) -> Iterator[Piece]:
     for piece, after in pairwise(chain(pieces, [None])):
         assert piece is not None
         alpha = piece.output.alpha
-        known = [alpha] if before is None else [before, alpha]
-        smooth = one_frame_delay(torch.cat(known if after is None else [*known, after.output.alpha[:, :1]], dim=1))
-        first = len(known) - 1
+        alphas = [alpha] if before is None else [before, alpha]
+        smooth = one_frame_delay(torch.cat(alphas if after is None else [*alphas, after.output.alpha[:, :1]], dim=1))
+        first = len(alphas) - 1
         piece.output.alpha = smooth[:, first : first + alpha.shape[1]]
         before = alpha[:, -1:]
         yield piece

@@ -44,8 +44,8 @@ def facts_of(cells: Iterable[CellRecord]) -> list[CellFacts]:
             settings = {}
         data = {f"{part} data": part_of_data(cell.data, part) for part in ("training", "test")}
         world = {"commit": cell.git_commit, **cell.versions, **cell.hardware, **data}
-        known = {name: value_text(value) for name, value in world.items() if value not in ("", None)}
-        found.append(CellFacts(arm_text(cell.arm), cell.seed, settings, known))
+        facts = {name: value_text(value) for name, value in world.items() if value not in ("", None)}
+        found.append(CellFacts(arm_text(cell.arm), cell.seed, settings, facts))
     return found
 
 

@@ -220,14 +220,14 @@ def _scores_row(before: Side, after: Side, key: tuple[str, str], shift: Shift) -
 def _notes(before: Side, after: Side) -> list[str]:
     notes = []
     for one, other in ((before, after), (after, before)):
-        arms, known = {arm: each.label for (arm, _), each in one.scores.items()}, {arm for arm, _ in other.scores}
-        if missing := [label for arm, label in arms.items() if arm not in known]:
+        arms, theirs = {arm: each.label for (arm, _), each in one.scores.items()}, {arm for arm, _ in other.scores}
+        if missing := [label for arm, label in arms.items() if arm not in theirs]:
             notes.append(f"Only {one.place} has {'; '.join(missing)}.")
         if one.cells is None:
             notes.append(f"{one.place} has no {NAME}: nothing tells of its settings, code and machine.")
         elif other.cells is not None:
             others = {(cell.arm, cell.seed) for cell in other.cells}
-            cells = [cell for cell in one.cells if cell.arm in known and (cell.arm, cell.seed) not in others]
+            cells = [cell for cell in one.cells if cell.arm in theirs and (cell.arm, cell.seed) not in others]
             if cells:
                 notes.append(f"Only {one.place} has {'; '.join(_name(cell) for cell in cells)}.")
     if before.conditions != after.conditions:
@@ -268,8 +268,8 @@ def _apart(one: Mapping[str, str], other: Mapping[str, str]) -> Iterable[tuple[s
 def _code_table(before: Side, after: Side) -> Table:
     """Commit, versions, data and hardware that differ, each with all of its values."""
     one, other = (_together(side.cells or ()) for side in (before, after))
-    known = before.cells is not None and after.cells is not None
-    rows = [list(change) for change in _apart(one, other)] if known else []
+    comparable = before.cells is not None and after.cells is not None
+    rows = [list(change) for change in _apart(one, other)] if comparable else []
     return Table("Code, data and machine", ["What", "Before", "After"], rows, text_columns=3)
 
 

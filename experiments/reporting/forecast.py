@@ -62,8 +62,8 @@ def before_start(cells: Sequence[Cell], workers: int) -> str:
     Quick for many cells: a complete record counts as it stands, `plan` checks its files.
     """
     first = cells[0]
-    known = [record for cell in cells if (record := _recorded(cell)) is not None]
-    complete = [record for record in known if record.status == "complete"]
+    records = [record for cell in cells if (record := _recorded(cell)) is not None]
+    complete = [record for record in records if record.status == "complete"]
     to_go, places = len(cells) - len(complete), min(workers, max(1, len(cells) - len(complete)))
     told = f", {len(complete)} of them complete before" if complete else ""
     time = "told once a cell is complete"
@@ -190,9 +190,9 @@ def _effect(cells: Sequence[Cell], records: Sequence[CellRecord]) -> str:
     tests = max(1, len(compared) * len(matrix.primary))
     told = []
     for metric in matrix.primary:
-        known = [found for arm in matrix.others if (found := _smallest(matrix, arm, metric, seeds, tests)) is not None]
-        if known:
-            told.append(f"{metric.label} {two_ends(np.expm1([-max(known), max(known)]).tolist(), '%', ' / ')}")
+        shown = [each for arm in matrix.others if (each := _smallest(matrix, arm, metric, seeds, tests)) is not None]
+        if shown:
+            told.append(f"{metric.label} {two_ends(np.expm1([-max(shown), max(shown)]).tolist(), '%', ' / ')}")
     if not told:
         return "unknown: it takes two seeds of an arm and of the baseline that are complete here"
     return f"{', '.join(told)} would be shown by four of five such experiments of {seeds} seeds and {tests} tests"

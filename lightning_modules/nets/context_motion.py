@@ -201,12 +201,12 @@ class ContextMotion(MattingNet):
         if later.shape[1] == 0 or (given is None and self.flow is None):
             return flow
         if given is not None:
-            known = given[:, int(first) :].float()
+            flows = given[:, int(first) :].float()
         else:
             assert self.flow is not None
             before = frames[:, :-1] if frame is None else torch.cat((frame[:, None], frames[:, :-1]), dim=1)
-            known = unfold_time(self.flow(fold_time(later), fold_time(before)), later.shape[1])
-        return torch.cat((flow[:, : int(first)], known), dim=1)
+            flows = unfold_time(self.flow(fold_time(later), fold_time(before)), later.shape[1])
+        return torch.cat((flow[:, : int(first)], flows), dim=1)
 
     def _memory(self, frames: Tensor, state: ContextMotionState | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """What `step` gets at first: the state so far, or zeros and nothing."""

@@ -34,7 +34,7 @@ def test_the_codec_alone_is_the_same_job_without_its_net(planner: Planner, tmp_p
     calls = []
     trial.job.net.register_forward_hook(lambda *_: calls.append(1))
     assert trial.codec_alone(0.1).frames >= 4
-    assert (calls, trial.known.calls > 0) == ([], True)
+    assert (calls, trial.mattes.calls > 0) == ([], True)
 
 
 def test_memory_is_told_by_the_minute(planner: Planner, tmp_path: Path) -> None:
