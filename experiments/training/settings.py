@@ -138,7 +138,8 @@ class Stage:
         """
         if not isinstance(given, Mapping):
             raise ValueError(f"{place} must be null or the settings of a stage, got {given!r}")
-        own = {name: value for name, value in given.items() if name not in ("batch_size", "clip_length", "size")}
+        of_pass = {each.name for each in fields(Pass)} - {"data", "options"}
+        own = {name: value for name, value in given.items() if name not in of_pass}
         if "passes" not in given:
             batch = {name: value for name, value in given.items() if name not in own}
             return read(cls, place, own | {"passes": {"": Pass.of(place, {"data": "matting", **batch})}})
@@ -195,10 +196,14 @@ class Settings:
             for name, stage in config["recipe"]["stages"].items()
             if stage is not None
         }
-        trainer, logger = read(Trainer, "trainer", config["trainer"]), read(Logger, "logger", config["logger"])
-        plain = {name: config[name] for name in ("seed", "model", "data", "segmentation", "test")}
+        made: dict[str, Any] = {
+            "stages": stages,
+            "trainer": read(Trainer, "trainer", config["trainer"]),
+            "logger": read(Logger, "logger", config["logger"]),
+        }
+        plain = {each.name: config[each.name] for each in fields(cls) if each.name not in made}
         check_options(cls, plain)
-        return cls(**plain, stages=stages, trainer=trainer, logger=logger)
+        return cls(**plain, **made)
 
 
 WITHOUT_EFFECT = frozenset(
