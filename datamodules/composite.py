@@ -73,11 +73,11 @@ def collate_layers(samples: list[Layers]) -> Layers:
             continue
         if item.name == "bgr":
             values = [torch.cat([v, v[-1:].expand(num_pictures - len(v), -1, -1, -1)]) for v in values]
-        known = next((value for value in values if isinstance(value, Tensor)), None)
-        if known is None:
+        example = next((value for value in values if isinstance(value, Tensor)), None)
+        if example is None:
             batch[item.name] = None if values[0] is None else values
         else:
-            batch[item.name] = torch.stack([torch.zeros_like(known) if v is None else v for v in values])
+            batch[item.name] = torch.stack([torch.zeros_like(example) if v is None else v for v in values])
     return Layers(**batch)
 
 

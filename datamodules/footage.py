@@ -47,12 +47,12 @@ class Footage:
         """
         info = probe(path)
         size = (info.height, info.width)
-        known = [stamp for stamp in info.timestamps if stamp is not None]
-        if len(known) == info.num_frames and all(before < after for before, after in pairwise(known)):
+        stamps = [stamp for stamp in info.timestamps if stamp is not None]
+        if len(stamps) == info.num_frames and all(before < after for before, after in pairwise(stamps)):
             # Players begin at the first frame where a clock starts below 0.
-            origin = min(info.clock_start, known[0] * info.time_base)
+            origin = min(info.clock_start, stamps[0] * info.time_base)
             shift = round(origin / info.time_base)
-            times = [stamp - shift for stamp in known]
+            times = [stamp - shift for stamp in stamps]
             return cls(path, size, times, info.time_base, _rate(info, fps), shift * info.time_base)
         rate = _rate(info, fps)
         return cls(path, size, range(info.num_frames), 1 / rate, rate, info.clock_start)

@@ -32,13 +32,13 @@ def revealed_share(batch: MattingBatch) -> Tensor:
     hidden, shown = batch.alpha > HIDDEN, batch.alpha < SHOWN
     height, width = batch.alpha.shape[-2:]
     size = batch.alpha.new_tensor([width, height])
-    known = torch.zeros_like(batch.alpha[:, 0])
+    seen = torch.zeros_like(batch.alpha[:, 0])
     shares = []
     for t in range(batch.alpha.shape[1]):
         before = (2 * apply_affine(batch.background_affine[:, t], height, width) + 1) / size - 1
-        known = F.grid_sample(known, before, "nearest", "zeros", align_corners=False)
+        seen = F.grid_sample(seen, before, "nearest", "zeros", align_corners=False)
         count = hidden[:, t].sum((1, 2, 3))
-        found = (hidden[:, t] & (known > 0)).sum((1, 2, 3)) / count
+        found = (hidden[:, t] & (seen > 0)).sum((1, 2, 3)) / count
         shares.append(found)
-        known = torch.maximum(known, shown[:, t].to(known.dtype))
+        seen = torch.maximum(seen, shown[:, t].to(seen.dtype))
     return torch.stack(shares, dim=1)

@@ -177,10 +177,10 @@ def _estimate(
     statistic: Callable[[Tensor, Tensor], Tensor], values: Tensor, people: Sequence[str], generator: torch.Generator
 ) -> Estimate:
     """A statistic of clips under weights, and its interval when people are drawn again."""
-    known = sorted(set(people))
-    owners = torch.tensor([known.index(person) for person in people])
-    drawn = torch.randint(len(known), (NUM_RESAMPLES, len(known)), generator=generator)
-    times = torch.stack([row.bincount(minlength=len(known)) for row in drawn])[:, owners].double()
+    persons = sorted(set(people))
+    owners = torch.tensor([persons.index(person) for person in people])
+    drawn = torch.randint(len(persons), (NUM_RESAMPLES, len(persons)), generator=generator)
+    times = torch.stack([row.bincount(minlength=len(persons)) for row in drawn])[:, owners].double()
     weights = torch.cat([torch.ones(1, len(owners), dtype=torch.float64), times])
     results = statistic(weights, values)
     low, high = torch.nanquantile(results[1:], torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()

@@ -36,7 +36,7 @@ from experiments.benchmarks.subjects import parse_subject
 from experiments.benchmarks.variants import MODES, PRECISIONS, default_modes, runnable_precisions
 from experiments.command.errors import ends_with_one_line
 from experiments.matting import speed
-from experiments.matting.plan import plan_job
+from experiments.matting.request import job_of
 from lightning_modules.nets import NETS
 from lightning_modules.nets.onnx_files import is_onnx
 
@@ -228,11 +228,11 @@ def run_video(options: argparse.Namespace) -> None:
     keep_memory()
     named = f"device={options.device.type}"
     with TemporaryDirectory() as folder:
-        job = plan_job([named, *options.set, f"output={folder}"])
+        job = job_of([named, *options.set, f"output={folder}"])
         with output.progress_bar("the net alone", speed.ROUNDS * 3 + 1) as advance:
             table = _collect(speed.benchmark_video(job, options.seconds, advance), options.output, "video.csv")
         middle = table.groupby("what", sort=False).median().reset_index()
-        print(f"{output.markdown(middle, speed.COLUMNS)}\n\n{speed.verdict(table)}\n\n{speed.LEGEND}", flush=True)
+        print(f"{output.markdown(middle, speed.COLUMNS)}\n\n{speed.limits(table)}\n\n{speed.LEGEND}", flush=True)
         if options.minutes:
             minutes = speed.Trial(job).together(60 * options.minutes, shown=True).minutes()
             minutes = _collect([minutes], options.output, "video_memory.csv")

@@ -18,8 +18,9 @@ import pandas as pd
 
 from datamodules.files.writing import write_file
 from experiments.command.errors import ends_with_one_line
-from experiments.reporting.ledger import Entry, Finding, disagreements_table, ledger, ledger_table
+from experiments.reporting.ledger import Entry, disagreements_table, ledger, ledger_table
 from experiments.reporting.pages import render
+from experiments.statistics.verdicts import Finding
 
 
 def main() -> int:

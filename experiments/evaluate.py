@@ -30,7 +30,7 @@ from torch import Tensor
 
 from datamodules.files.writing import write_file
 from experiments.benchmarks.cost import measure_cost
-from experiments.cells.study import move_aside
+from experiments.cells.cell import move_aside
 from experiments.command.composing import given_settings, run_hydra
 from experiments.command.errors import ends_with_one_line
 from experiments.command.messages import reason
@@ -44,8 +44,8 @@ from experiments.records.tables import read_table
 from experiments.records.world import describe_hardware, now, peak_memory_gib
 from experiments.scoring.evaluation import evaluate_clip
 from experiments.scoring.media import ClipMedia
-from experiments.scoring.plan import Plan
 from experiments.scoring.progress import ClipProgress
+from experiments.scoring.request import Evaluation
 from experiments.scoring.trained_data import data_overrides, take_data, trained_config
 from experiments.statistics.strata import stratum_means, summarise
 from lightning_modules.metrics.table import FIGURES, METRICS
@@ -56,8 +56,8 @@ def main() -> int:
     """Evaluate what the command line asks for; 0 if its record is complete."""
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     quote_texts()
-    asked, given, trained = ("--help", "-h", "--cfg", "-c"), dict[str, Any](), None
-    if not any(argument in asked for argument in sys.argv[1:]):
+    for_help, given, trained = ("--help", "-h", "--cfg", "-c"), dict[str, Any](), None
+    if not any(argument in for_help for argument in sys.argv[1:]):
         given = given_settings(sys.argv[1:])
         trained = trained_config(given)
         sys.argv += [*named_by_file(given), *(data_overrides(trained, given) if trained else [])]
@@ -68,11 +68,11 @@ def main() -> int:
         if trained is not None:
             take_data(config, trained, given)
             say(f"data      of the run that left {config.checkpoint}; data=… or testset=… names others", rank)
-        plan = Plan(config, HydraConfig.get(), int(os.environ.get("LOCAL_RANK", 0)))
+        asked = Evaluation(config, HydraConfig.get(), int(os.environ.get("LOCAL_RANK", 0)))
         if ranks > 1:
             dist.init_process_group("gloo", timeout=timedelta(days=7))  # others may still work on a long clip
         try:
-            run(plan, config.again, rank, ranks)
+            run(asked, config.again, rank, ranks)
         finally:
             if dist.is_initialized():
                 dist.destroy_process_group()
@@ -82,7 +82,7 @@ def main() -> int:
     return 0
 
 
-def run(plan: Plan, again: bool = False, rank: int = 0, ranks: int = 1) -> None:
+def run(asked: Evaluation, again: bool = False, rank: int = 0, ranks: int = 1) -> None:
     """Score the clips that are not scored yet, its share on each rank; rank 0 writes the record and the table.
 
     Raises:
@@ -92,52 +92,52 @@ def run(plan: Plan, again: bool = False, rank: int = 0, ranks: int = 1) -> None:
         begin = time.monotonic()
         todo = None
         if rank == 0:
-            set_other_data_aside(plan, again)
-            plan.folder.mkdir(parents=True, exist_ok=True)
-            if stack.enter_context(lock_cell(plan.folder)) is None:
-                raise ValueError(f"{plan.folder}: {lock_owner(plan.folder)} works on it; wait for it or stop it")
-            todo = prepare(plan, again)
+            set_other_data_aside(asked, again)
+            asked.folder.mkdir(parents=True, exist_ok=True)
+            if stack.enter_context(lock_cell(asked.folder)) is None:
+                raise ValueError(f"{asked.folder}: {lock_owner(asked.folder)} works on it; wait for it or stop it")
+            todo = prepare(asked, again)
         todo = _from_rank_0(todo, ranks)
         if todo is None:
-            say(f"skip      {plan.folder}: complete; again=true evaluates anew", rank)
+            say(f"skip      {asked.folder}: complete; again=true evaluates anew", rank)
         else:
-            say(f"evaluate  {plan.folder}", rank)
+            say(f"evaluate  {asked.folder}", rank)
             try:
-                score_clips(plan, todo[rank::ranks], rank, ranks)
+                score_clips(asked, todo[rank::ranks], rank, ranks)
             except Exception as error:
-                _mark_failed(plan, error)
+                _mark_failed(asked, error)
                 raise
             if ranks > 1:
                 dist.barrier()
             if rank == 0:
-                finish(plan, time.monotonic() - begin)
+                finish(asked, time.monotonic() - begin)
         if rank == 0:
-            print((plan.folder / "scores.md").read_text(encoding="utf-8"))
+            print((asked.folder / "scores.md").read_text(encoding="utf-8"))
 
 
-def set_other_data_aside(plan: Plan, again: bool) -> None:
-    """Move what was scored in the plan's folder, of other data under the same settings, to where no report reads it.
+def set_other_data_aside(asked: Evaluation, again: bool) -> None:
+    """Move what was scored in its folder, of other data under the same settings, to where no report reads it.
 
     Raises:
         ValueError: another process works in the folder.
     """
-    if again or not (plan.folder / "record.json").is_file():
+    if again or not (asked.folder / "record.json").is_file():
         return
-    earlier = earlier_record(plan)
-    if earlier.config_hash == plan.hash() and earlier.data.get("fingerprint") != plan.data["fingerprint"]:
-        changed = what_changed(earlier.data, plan.data) if earlier.data else "which ones was not recorded"
-        aside = move_aside(plan.folder, earlier)
+    earlier = earlier_record(asked)
+    if earlier.config_hash == asked.hash() and earlier.data.get("fingerprint") != asked.data["fingerprint"]:
+        changed = what_changed(earlier.data, asked.data) if earlier.data else "which ones was not recorded"
+        aside = move_aside(asked.folder, earlier)
         print(
-            f"changed   {plan.folder} was scored on other data: {changed}; it is now {aside.name}, all is scored anew"
+            f"changed   {asked.folder} was scored on other data: {changed}; it is now {aside.name}, all is scored anew"
         )
 
 
-def prepare(plan: Plan, again: bool) -> list[int] | None:
+def prepare(asked: Evaluation, again: bool) -> list[int] | None:
     """Numbers of the clips that are to be scored, the record being written as running; None if all is done."""
-    folder, parts = plan.folder, plan.folder / "parts"
-    record, earlier = plan.record(), None
+    folder, parts = asked.folder, asked.folder / "parts"
+    record, earlier = asked.record(), None
     if (folder / "record.json").is_file() and not again:
-        earlier = earlier_record(plan)
+        earlier = earlier_record(asked)
         if earlier.config_hash != record.config_hash:
             raise ValueError(f"{folder} holds an evaluation with other settings; give another name=, or again=true")
         if earlier.status == "complete" and (folder / "scores.md").is_file():
@@ -155,75 +155,75 @@ def prepare(plan: Plan, again: bool) -> list[int] | None:
     record.started = earlier.started if earlier else now()
     record.durations = dict(earlier.durations) if earlier else {}
     record.hardware = describe_hardware()
-    write_config(folder / "config.yaml", plan.config)
+    write_config(folder / "config.yaml", asked.config)
     record.save()
-    return [i for i in range(len(plan.clips)) if not is_scored(plan, i)]
+    return [i for i in range(len(asked.clips)) if not is_scored(asked, i)]
 
 
-def score_clips(plan: Plan, numbers: Sequence[int], rank: int = 0, ranks: int = 1) -> None:
-    """Score some clips and write a table for each; it is there whole or not at all, and of the data of the plan.
+def score_clips(asked: Evaluation, numbers: Sequence[int], rank: int = 0, ranks: int = 1) -> None:
+    """Score some clips and write a table for each; it is there whole or not at all, and of the data asked for.
 
     Raises:
         ValueError: a clip's data changed meanwhile, or the memory is too small.
     """
-    strata = [clip.stratum for clip in plan.clips]
-    num_frames = sum(plan.clips[i].num_frames for i in numbers)
+    strata = [clip.stratum for clip in asked.clips]
+    num_frames = sum(asked.clips[i].num_frames for i in numbers)
     share = "" if ranks == 1 else f" of process 1 of {ranks}"
     with ClipProgress(len(numbers), num_frames, f"clips{share}", shown=rank == 0) as progress:
         for i in numbers:
-            clip = plan.clips[i]
-            media = ClipMedia.of(plan.folder / "media", clip, strata[:i].count(clip.stratum))
+            clip = asked.clips[i]
+            media = ClipMedia.of(asked.folder / "media", clip, strata[:i].count(clip.stratum))
             try:
                 table = evaluate_clip(
-                    plan.net, clip, plan.device, plan.how, plan.scoring, media=media, progress=progress.add_frames
+                    asked.net, clip, asked.device, asked.how, asked.scoring, media=media, progress=progress.add_frames
                 )
             except torch.OutOfMemoryError as error:
                 raise ValueError(f"{clip.key}: out of memory; give chunk=1 or a smaller size") from error
-            if changed := plan.changed_data(clip):
+            if changed := asked.changed_data(clip):
                 raise ValueError(f"{clip.key}: data changed while they were scored: {changed}; run the command again")
-            write_table(part_path(plan, i), table)
+            write_table(part_path(asked, i), table)
             progress.add_clip()
 
 
-def finish(plan: Plan, seconds: float) -> None:
+def finish(asked: Evaluation, seconds: float) -> None:
     """Join the clips' tables, write the table of scores and complete the record."""
-    parts = [pd.read_parquet(part_path(plan, i)) for i in range(len(plan.clips))]
+    parts = [pd.read_parquet(part_path(asked, i)) for i in range(len(asked.clips))]
     frames = pd.concat(parts, ignore_index=True)
-    write_table(plan.folder / "metrics.parquet", frames)
+    write_table(asked.folder / "metrics.parquet", frames)
     scores = score_table(frames)
-    write_file(plan.folder / "scores.csv", scores.to_csv().encode())
-    write_file(plan.folder / "scores.md", describe_scores(plan, frames, scores).encode())
-    record = CellRecord.load(plan.folder)
+    write_file(asked.folder / "scores.csv", scores.to_csv().encode())
+    write_file(asked.folder / "scores.md", describe_scores(asked, frames, scores).encode())
+    record = CellRecord.load(asked.folder)
     record.metrics = dict(summarise(frames))
-    record.cost = streaming_cost(plan)
+    record.cost = streaming_cost(asked)
     record.durations = {"test_seconds": record.durations.get("test_seconds", 0.0) + seconds}
-    record.peak_memory_gib = peak_memory_gib(plan.device)
+    record.peak_memory_gib = peak_memory_gib(asked.device)
     record.status, record.error, record.finished = "complete", "", now()
     record.save()
-    shutil.rmtree(plan.folder / "parts")
+    shutil.rmtree(asked.folder / "parts")
 
 
-def earlier_record(plan: Plan) -> CellRecord:
-    """The record of an earlier evaluation in the plan's folder.
+def earlier_record(asked: Evaluation) -> CellRecord:
+    """The record of an earlier evaluation in its folder.
 
     Raises:
         ValueError: it cannot be read.
     """
     try:
-        return CellRecord.load(plan.folder)
+        return CellRecord.load(asked.folder)
     except ValueError as error:
         raise ValueError(f"{error} with again=true") from error
 
 
-def is_scored(plan: Plan, number: int) -> bool:
+def is_scored(asked: Evaluation, number: int) -> bool:
     """Whether an earlier process has scored a clip and its table is as it wrote it; one that is not is deleted."""
-    path = part_path(plan, number)
+    path = part_path(asked, number)
     if not path.is_file():
         return False
     try:
         table = read_table(path)
-        if len(table) != plan.clips[number].num_frames:
-            raise ValueError(f"{path} is not of {plan.clips[number].num_frames} frames")
+        if len(table) != asked.clips[number].num_frames:
+            raise ValueError(f"{path} is not of {asked.clips[number].num_frames} frames")
     except ValueError as error:
         print(f"damaged   {error}; the clip is scored anew", flush=True)
         path.unlink()
@@ -231,9 +231,9 @@ def is_scored(plan: Plan, number: int) -> bool:
     return True
 
 
-def part_path(plan: Plan, number: int) -> Path:
+def part_path(asked: Evaluation, number: int) -> Path:
     """Where the scores of one clip wait for those of the others."""
-    return plan.folder / "parts" / f"{number:05d}.parquet"
+    return asked.folder / "parts" / f"{number:05d}.parquet"
 
 
 def score_table(frames: pd.DataFrame) -> pd.DataFrame:
@@ -245,46 +245,46 @@ def score_table(frames: pd.DataFrame) -> pd.DataFrame:
     return means
 
 
-def describe_scores(plan: Plan, frames: pd.DataFrame, scores: pd.DataFrame) -> str:
+def describe_scores(asked: Evaluation, frames: pd.DataFrame, scores: pd.DataFrame) -> str:
     """The table in Markdown, and below it what a reader must know to compare it."""
     heads = [FIGURES[str(name)].heading for name in scores]
     rows = [["stratum", *heads], ["---", *["---:"] * len(heads)]]
     rows += [[str(stratum) or "all", *(f"{value:.3f}" for value in values)] for stratum, *values in scores.itertuples()]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["| " + " | ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
-    height, width = plan.config["size"]
+    height, width = asked.config["size"]
     people = frames["clip"].nunique()
     facts = [
-        f"{plan.arm['model']}, {plan.arm['checkpoint']}, {plan.arm['options']}; {plan.study}",
-        f"data: {plan.source}; {size_text(plan.data)}, fingerprint {plan.data['fingerprint']}",
-        f"{len(plan.clips)} clips of {people} people, {len(frames)} frames, {width} × {height} pixels",
-        f"scoring {plan.scoring.mode}, region {plan.scoring.region}; frame → clip → stratum → mean of strata",
+        f"{asked.arm['model']}, {asked.arm['checkpoint']}, {asked.arm['options']}; {asked.study}",
+        f"data: {asked.source}; {size_text(asked.data)}, fingerprint {asked.data['fingerprint']}",
+        f"{len(asked.clips)} clips of {people} people, {len(frames)} frames, {width} × {height} pixels",
+        f"scoring {asked.scoring.mode}, region {asked.scoring.region}; frame → clip → stratum → mean of strata",
     ]
-    if weights := plan.config.get("published"):
-        sha256 = plan.config["checkpoint_sha256"]
+    if weights := asked.config.get("published"):
+        sha256 = asked.config["checkpoint_sha256"]
         facts.append(f"weights {weights['name']}: {weights['licence']}, {weights['source']}, SHA-256 {sha256}")
     zero = [row.label for name, row in METRICS.items() if row.first_frame == "zero" and name in frames]
     facts += [f"{label} counts frame 0 as 0, as published" for label in zero]
     if "foreground_predicted" in frames and not frames["foreground_predicted"].all():
         facts.append("the net gives no foreground: the input frame is scored in its place")
-    slow = [row for name, row in METRICS.items() if plan.scoring.metrics is None and row.widest and name not in frames]
+    slow = [row for name, row in METRICS.items() if asked.scoring.metrics is None and row.widest and name not in frames]
     facts += [f"{row.label} is left out above {row.widest} pixels; metrics=[…,{row.key}] asks for it" for row in slow]
     for name in (name for name in METRICS if name in frames and frames[name].isna().any()):
         facts.append(f"{METRICS[name].label} is undefined in {frames[name].isna().sum()} frames, which are left out")
     return "\n".join([*lines, "", *(f"- {fact}" for fact in facts), ""])
 
 
-def streaming_cost(plan: Plan) -> dict[str, Any]:
-    """What a frame costs at the options of the plan, one at a time with the state carried on."""
-    clip = plan.clips[0]
-    batch = clip.read(0, 1).to(plan.device)
-    plate = batch.background if plan.how.plate != "none" and clip.has_background else None
-    repetitions = 20 if batch.frames[0, 0, 0].numel() <= 512**2 or plan.device.type == "cuda" else 3
+def streaming_cost(asked: Evaluation) -> dict[str, Any]:
+    """What a frame costs at the options of the evaluation, one at a time with the state carried on."""
+    clip = asked.clips[0]
+    batch = clip.read(0, 1).to(asked.device)
+    plate = batch.background if asked.how.plate != "none" and clip.has_background else None
+    repetitions = 20 if batch.frames[0, 0, 0].numel() <= 512**2 or asked.device.type == "cuda" else 3
 
     def run(frame: Tensor, state: Any) -> MattingOutput:
-        return run_frames(plan.net, frame, state, plate, plan.how, batch.flow, batch.alpha)
+        return run_frames(asked.net, frame, state, plate, asked.how, batch.flow, batch.alpha)
 
-    return measure_cost(plan.net, batch.frames, repetitions, run)
+    return measure_cost(asked.net, batch.frames, repetitions, run)
 
 
 def say(text: str, rank: int) -> None:
@@ -301,8 +301,8 @@ def _from_rank_0(value: Any, ranks: int) -> Any:
     return box[0]
 
 
-def _mark_failed(plan: Plan, error: Exception) -> None:
-    record = CellRecord.load(plan.folder)
+def _mark_failed(asked: Evaluation, error: Exception) -> None:
+    record = CellRecord.load(asked.folder)
     record.status, record.finished = "failed", now()
     record.error = f"{type(error).__name__}: {reason(error)}"
     record.save()

@@ -29,11 +29,12 @@ from experiments.inference.streaming import Streaming
 from experiments.records.cell_record import CellRecord
 from experiments.records.identity import short_name
 from experiments.records.world import describe_versions, git_commit
-from experiments.scoring.plan import net_of, setting_name
+from experiments.scoring.request import net_of, setting_name
 from lightning_modules.nets.downloads import file_sha256
 from lightning_modules.nets.frame_graphs import FrameGraph, frame_graph
 from lightning_modules.nets.pretrained import published_file
 from lightning_modules.nets.published import published
+from lightning_modules.options import check_choice
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 
@@ -55,8 +56,7 @@ def export(config: DictConfig) -> None:
         ValueError: a setting is none of those that there are, the net cannot be exported, or the file differs.
     """
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    if plain["format"] not in SUFFIXES:
-        raise ValueError(f"format must be one of {', '.join(SUFFIXES)}, got {plain['format']!r}")
+    check_choice("format", plain["format"], SUFFIXES)
     if plain["weights"] is not None:
         plain["checkpoint"] = str(published_file(plain["weights"]))
     given = [setting_name(override) for override in HydraConfig.get().overrides.task]

@@ -22,8 +22,8 @@ from experiments.command.composing import given_settings, run_hydra
 from experiments.command.errors import ends_with_one_line
 from experiments.command.quoting import quote_texts
 from experiments.inference.saved_nets import named_by_file
-from experiments.matting.plan import make_job
-from experiments.scoring.plan import setting_name
+from experiments.matting.request import make_job
+from experiments.scoring.request import setting_name
 
 STOPPED = 128 + signal.SIGINT  # what a shell calls a command that Ctrl-C has ended
 

@@ -34,7 +34,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from datamodules.files.writing import write_file
-from experiments.cells.study import Study
+from experiments.cells.cell import Cell
 from experiments.command.composing import run_hydra, swept
 from experiments.command.errors import ends_with_one_line
 from experiments.command.quoting import quote_texts
@@ -75,21 +75,21 @@ def _report_experiment() -> int:
     sys.argv = [sys.argv[0], *kept, "hydra.mode=RUN"]
 
     def report(config: DictConfig) -> None:
-        study = Study(config, HydraConfig.get(), axes)
-        folder = study.folder.parent
+        cell = Cell(config, HydraConfig.get(), axes)
+        folder = cell.folder.parent
         if project:
             from experiments.logging.wandb_records import download_records  # here: a report needs no W&B
 
             folder = folder.parent / "from_wandb" / folder.name
-            download_records(project, study.experiment["name"], folder)
+            download_records(project, cell.experiment["name"], folder)
         asked = _asked(HydraConfig.get(), arguments)
-        cells = [cell for cell in read_cells(folder) if _belongs(cell, study) and _counts(cell, asked)]
-        if not cells:
+        records = [each for each in read_cells(folder) if _belongs(each, cell) and _counts(each, asked)]
+        if not records:
             raise ValueError(f"{folder}: no cells of this comparison; run experiments.run first")
-        _tell_unreadable(cells)
-        _tell(write_report(study.experiment, cells, study.report), folder)
-        if is_online(study.config["logger"]):
-            send_report(study, project)
+        _tell_unreadable(records)
+        _tell(write_report(cell.experiment, records, cell.report), folder)
+        if is_online(cell.config["logger"]):
+            send_report(cell, project)
 
     for error in run_hydra(report):
         raise error
@@ -168,11 +168,11 @@ def _tell_unreadable(cells: Sequence[CellRecord]) -> None:
             print(f"left out  {cell.cell or cell.folder.name}: {cell.error or 'failed'}", flush=True)
 
 
-def _belongs(cell: CellRecord, study: Study) -> bool:
-    """Whether a cell is of this comparison; one too torn to say so is shown, as failed."""
-    if not cell.config_hash:
+def _belongs(record: CellRecord, cell: Cell) -> bool:
+    """Whether a record is of the comparison of a cell; one too torn to say so is shown, as failed."""
+    if not record.config_hash:
         return True
-    return (cell.study, cell.scale, set(cell.arm)) == (study.key, study.scale, set(study.arm))
+    return (record.study, record.scale, set(record.arm)) == (cell.study, cell.scale, set(cell.arm))
 
 
 def _asked(hydra: HydraConf, arguments: Sequence[str]) -> dict[str, list[Any]]:

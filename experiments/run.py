@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from experiments.cells.cell import Cell, CellBusyError, prepared_cell
 from experiments.cells.launch import BUSY, CellPool, end, end_with_parent, spawn_cell, what_it_scored, why_ended
 from experiments.cells.launchers import CellFailedError, check_launcher, launcher_of, run_launched, wait_for_first
 from experiments.cells.slurm import TimeIsUp, heed_warning, requeue
 from experiments.cells.standing import note_size
-from experiments.cells.study import CellBusyError, Study, prepared_cell
 from experiments.command.composing import run_hydra, swept
 from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
 from experiments.command.quoting import quote_texts
@@ -61,32 +61,32 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
     planned, launcher = PLAN in arguments, launcher_of(arguments)
     arguments = [word for word in arguments if word != PLAN]
     check_launcher(launcher)
-    cells = composed_cells(arguments, own_process=launcher == "basic")
-    if not cells:  # Hydra has answered by itself, as to --help
+    found = composed_cells(arguments, own_process=launcher == "basic")
+    if not found:  # Hydra has answered by itself, as to --help
         return 0
     from experiments.cells import rendering  # here: it imports torch
 
-    (study, mode), studies = cells[0], [cell.study for cell in cells]
+    (first, mode), cells = found[0], [each.cell for each in found]
     if not arguments:
         print(f"{__doc__}\nWithout an experiment this would be one cell; hydra.mode=RUN starts it:\n")
     if planned or not arguments:
         alone = mode == RunMode.RUN or launcher != "basic"  # how many a launcher runs at once is its own affair
-        told = rendering.forecast(rendering.sources_to_render(studies))
-        print(plan(studies, 1 if alone else make_pool(study).workers), *told, sep="\n")
+        told = rendering.forecast(rendering.sources_to_render(cells))
+        print(plan(cells, 1 if alone else make_pool(first).workers), *told, sep="\n")
         return 0
     if mode == RunMode.RUN:
-        return abs(run_single(study))
+        return abs(run_single(first))
     if launcher != "basic":
         return finish(arguments, launched(arguments), pools)
-    pools.append(make_pool(study))
+    pools.append(make_pool(first))
     pools[0].expect(len(cells))
-    note_size(study.folder.parent, study.report.name, len(cells))
-    pools[0].say(before_start(studies, pools[0].workers))
-    rendering.render_for(studies, pools[0])
+    note_size(first.folder.parent, first.report.name, len(cells))
+    pools[0].say(before_start(cells, pools[0].workers))
+    rendering.render_for(cells, pools[0])
     errors: list[Exception] = []
     for cell in cells:
         try:
-            start_in(pools[0], cell.study)
+            start_in(pools[0], cell)
         except BAD_INPUT as error:  # of its folder; the others go on
             errors.append(error)
     return finish(arguments, errors, pools)
@@ -95,7 +95,7 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
 class Composed(NamedTuple):
     """A cell, and whether the command runs one or many."""
 
-    study: Study
+    cell: Cell
     mode: RunMode | None
 
 
@@ -111,16 +111,16 @@ def composed_cells(arguments: list[str], own_process: bool) -> list[Composed]:
     """
     from experiments.training.checks import check_machine, check_parts  # here: it imports torch
 
-    axes, cells = swept(arguments), list[Composed]()
+    axes, found = swept(arguments), list[Composed]()
 
     def take(config: Any) -> None:
         hydra = HydraConfig.get()
         sys.argv[1:] = arguments  # which records keep
-        study = Study(config, hydra, axes)
-        check_parts(study.settings)
-        if not cells and own_process:
-            check_machine(study.settings)
-        cells.append(Composed(study, hydra.mode))
+        cell = Cell(config, hydra, axes)
+        check_parts(cell.settings)
+        if not found and own_process:
+            check_machine(cell.settings)
+        found.append(Composed(cell, hydra.mode))
 
     of_launcher = ("hydra/launcher=", "hydra.launcher.")
     sys.argv[1:] = [word for word in arguments if not word.lstrip("+").startswith(of_launcher)]
@@ -128,7 +128,7 @@ def composed_cells(arguments: list[str], own_process: bool) -> list[Composed]:
     sys.argv[1:] = arguments
     if errors:
         raise errors[0]
-    return cells
+    return found
 
 
 def launched(arguments: list[str]) -> list[Exception]:
@@ -145,12 +145,12 @@ def launched(arguments: list[str]) -> list[Exception]:
         return [error]
 
 
-def run_single(study: Study) -> int:
+def run_single(cell: Cell) -> int:
     """Run one cell and wait for it; its exit status."""
-    path, trainer = study.folder / "config.yaml", study.settings.trainer
+    path, trainer = cell.folder / "config.yaml", cell.settings.trainer
     if leads(trainer):
         try:
-            with prepared_cell(study, print) as lock:
+            with prepared_cell(cell, print) as lock:
                 if lock is None:
                     return 0
                 process = spawn_cell(path, trainer.threads, None, None, lock)
@@ -158,7 +158,7 @@ def run_single(study: Study) -> int:
             print(busy, file=sys.stderr)
             return BUSY
     else:
-        wait_for_first(study)
+        wait_for_first(cell)
         process = spawn_cell(path, trainer.threads, None, None, None)
     try:
         status = process.wait()
@@ -166,26 +166,26 @@ def run_single(study: Study) -> int:
         end([process])
         raise
     if status < 0:
-        print(f"{study.cell}: {why_ended(study.folder, status)}", file=sys.stderr)
+        print(f"{cell.name}: {why_ended(cell.folder, status)}", file=sys.stderr)
     if status == 0 and leads(trainer):
-        print(f"complete  {study.cell}{what_it_scored(study.folder)}\nrecord    {study.folder}")
+        print(f"complete  {cell.name}{what_it_scored(cell.folder)}\nrecord    {cell.folder}")
     return status
 
 
-def start_in(pool: CellPool, study: Study) -> None:
+def start_in(pool: CellPool, cell: Cell) -> None:
     """Start a cell in a pool as soon as a place is free, unless it is complete or another process works on it."""
     pool.wait_for_place()  # not under the lock: until then another command may take the cell
     try:
-        with prepared_cell(study, pool.say) as lock:
+        with prepared_cell(cell, pool.say) as lock:
             if lock is None:
                 pool.count()
             else:
-                pool.start(study.cell, study.folder, study.folder / "config.yaml", study.settings.trainer.threads, lock)
+                pool.start(cell.name, cell.folder, cell.folder / "config.yaml", cell.settings.trainer.threads, lock)
     except CellBusyError:
-        pool.say_busy(study.cell)
+        pool.say_busy(cell.name)
 
 
-def make_pool(study: Study) -> CellPool:
+def make_pool(cell: Cell) -> CellPool:
     """One cell at a time on each GPU, or on each core up to four; `workers` overrides it.
 
     Raises:
@@ -194,7 +194,7 @@ def make_pool(study: Study) -> CellPool:
     """
     from experiments.training.checks import check_machine  # here: it imports torch
 
-    trainer, workers = study.settings.trainer, study.workers
+    trainer, workers = cell.settings.trainer, cell.workers
     if trainer.num_nodes > 1 or started_by_torchrun() or started_by_srun(trainer):
         raise ValueError(
             "processes that torchrun, srun or several nodes start share one cell: add hydra.mode=RUN and one value of "
@@ -207,7 +207,7 @@ def make_pool(study: Study) -> CellPool:
         workers = (gpus or min(4, cores)) if one_device else 1
     if not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be auto or a number from 1 on, got {workers!r}")
-    check_machine(study.settings)
+    check_machine(cell.settings)
     return CellPool(workers, gpus)
 
 

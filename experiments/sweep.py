@@ -25,9 +25,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.cells.cell import Cell, CellBusyError, prepared_cell
 from experiments.cells.launch import CellPool, end_with_parent, spawn
 from experiments.cells.search import Search, read_score
-from experiments.cells.study import CellBusyError, Study, prepared_cell
 from experiments.cells.sweep_files import Point, SweepFile, read_sweep
 from experiments.command.composing import CONFIGS, refuse_secret_settings
 from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
@@ -50,7 +50,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler that takes the machine back
     workers = [] if options.workers is None else [f"workers={options.workers}"]
     config = composed([*_overrides([*sweep.command_line({}), *options.overrides]), *workers])
-    runner = Runner(sweep, options.overrides, make_pool(Study(config, HydraConfig.get(), axes=())))
+    runner = Runner(sweep, options.overrides, make_pool(Cell(config, HydraConfig.get(), axes=())))
     try:
         if sweep.method == "bayes":
             search = Search(sweep, Path(config.output_dir) / "sweeps", options.seed, runner.score)
@@ -134,37 +134,37 @@ class Runner:
         """Start one point when a place is free, unless it is complete or another process works on it."""
         command = [*self.sweep.command_line(point), *self.overrides]
         try:
-            study = self.study(point)
-            self.reports.setdefault(study.report, _overrides(command))
-            if study.cell in self.started:
+            cell = self.cell(point)
+            self.reports.setdefault(cell.report, _overrides(command))
+            if cell.name in self.started:
                 return  # drawn twice
             self.pool.wait_for_place()
-            with prepared_cell(study, self.pool.say) as lock:  # the point's command takes it anew
+            with prepared_cell(cell, self.pool.say) as lock:  # the point's command takes it anew
                 if lock is None:
                     return
         except CellBusyError as busy:
             self.waiting.append(point)
             if first_time:
-                self.pool.say(f"busy      {study.cell}: {busy}")
+                self.pool.say(f"busy      {cell.name}: {busy}")
             return
         except BAD_INPUT as error:
             self.errors.append(f"{shlex.join(command)}: {one_line(error)}")
             self.pool.say(f"FAILED    {self.errors[-1]}")
             return
-        self.started[study.cell] = point
+        self.started[cell.name] = point
         self.pool.start_process(
-            study.cell, study.folder, lambda gpu, log: spawn(command, gpu, log, WANDB_RUN_GROUP=self.sweep.name)
+            cell.name, cell.folder, lambda gpu, log: spawn(command, gpu, log, WANDB_RUN_GROUP=self.sweep.name)
         )
 
-    def study(self, point: Point) -> Study:
+    def cell(self, point: Point) -> Cell:
         """The cell of a point."""
         config = composed(_overrides([*self.sweep.command_line(point), *self.overrides]))
-        return Study(config, HydraConfig.get(), axes=())
+        return Cell(config, HydraConfig.get(), axes=())
 
     def score(self, point: Point) -> float | None:
         """What the cell of a point reached in the sweep's metric; None while it is not complete."""
         try:
-            record = CellRecord.load(self.study(point).folder)
+            record = CellRecord.load(self.cell(point).folder)
             return read_score(record, self.sweep.metric["name"], self.sweep.metric.get("goal", "minimize"))
         except BAD_INPUT:
             return None

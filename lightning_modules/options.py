@@ -38,6 +38,17 @@ def check_names(what: str, names: Iterable[str], known: Iterable[str]) -> None:
         raise ValueError(f"{what} has no option {', '.join(unknown)}{told}; it has: {', '.join(known)}")
 
 
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Check that an option is one of its choices.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    choices = list(choices)
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+
+
 def check_options(build: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Check values before a constructor computes with them; what else it asks of them, it knows itself.
 

@@ -25,7 +25,7 @@ SPOTS, SPOT = 256, 64 << 10  # of a sampled video, and bytes of each
 SETTLED = 2.0  # seconds after its last change from which on a file's time stamps tell of the next one
 CACHE = "fingerprints.json"
 
-Known: TypeAlias = dict[str, list[int | str]]
+Digests: TypeAlias = dict[str, list[int | str]]
 """By path: size, times of the last change of content and of state (ns), and the content's hash."""
 
 
@@ -121,12 +121,12 @@ def _files_of(contents: Contents) -> Iterator[tuple[str, Path]]:
 
 def _digests(files: Iterable[str], cache: Path | None) -> dict[str, tuple[int, str]]:
     """Size and hash of each file."""
-    known = _read(cache)
+    digests = _read(cache)
     found: dict[str, tuple[int, str]] = {}
-    new: Known = {}
+    new: Digests = {}
 
     def look(file: str) -> None:
-        stamp, entry = _stamp(Path(file)), known.get(file, [])
+        stamp, entry = _stamp(Path(file)), digests.get(file, [])
         is_known = entry[:3] == list(stamp)
         try:
             digest = str(entry[3]) if is_known else _hash(Path(file), stamp[0])
@@ -140,8 +140,8 @@ def _digests(files: Iterable[str], cache: Path | None) -> dict[str, tuple[int, s
         list(threads.map(look, files))
     if cache is not None and new:
         with contextlib.suppress(OSError):  # on a full disk the files are just hashed again
-            known = _read(cache) | new
-            write_file(cache, json.dumps({"checksum": _checksum(known), "files": known}).encode())
+            digests = _read(cache) | new
+            write_file(cache, json.dumps({"checksum": _checksum(digests), "files": digests}).encode())
     return found
 
 
@@ -156,17 +156,17 @@ def _hash(file: Path, size: int) -> str:
         return digest.hexdigest()
 
 
-def _read(cache: Path | None) -> Known:
+def _read(cache: Path | None) -> Digests:
     """The hashes kept in a file; none where it is missing or damaged."""
     if cache is None:
         return {}
     try:
         content = json.loads(cache.read_bytes())
-        known: Known = content["files"]
-        return known if content["checksum"] == _checksum(known) else {}
+        digests: Digests = content["files"]
+        return digests if content["checksum"] == _checksum(digests) else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 
-def _checksum(known: Known) -> str:
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+def _checksum(digests: Digests) -> str:
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()

@@ -168,10 +168,10 @@ def timeline_of_frames(container: InputContainer, stream: VideoStream, packets: 
         FFmpegError: the stream is damaged.
     """
     times = [frame.pts for frame in frames_from(container, stream)]
-    known = [time for time in times if time is not None]
-    sound = container.format.name.startswith(TIMED_CONTAINERS) and len(known) == len(times)
-    sound = sound and all(before < after for before, after in pairwise(known))
-    return Timeline(tuple(times), _starts(known, packets) if sound else (), regular=False)
+    stamps = [time for time in times if time is not None]
+    sound = container.format.name.startswith(TIMED_CONTAINERS) and len(stamps) == len(times)
+    sound = sound and all(before < after for before, after in pairwise(stamps))
+    return Timeline(tuple(times), _starts(stamps, packets) if sound else (), regular=False)
 
 
 def _starts(times: list[int], packets: list[PacketFacts]) -> tuple[Start, ...]:

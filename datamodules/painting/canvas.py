@@ -63,25 +63,25 @@ class Canvas:
         """Multiply what is painted so far with 1 − shadow, (N, h, w) in [0, 1]; alpha stays."""
         self.colour[(..., *box)] *= (1 - shadow)[:, None]
 
-    def paint(self, box: Box, colour: Tensor, coverage: Tensor, surface: Tensor | None) -> None:
+    def paint(self, box: Box, colour: Tensor, cover: Tensor, surface: Tensor | None) -> None:
         """Lay a part over what is there.
 
         Args:
             box: rows and columns that the part lies in.
             colour: (N, 3, h, w) straight.
-            coverage: (N, h, w) in [0, 1].
+            cover: (N, h, w) in [0, 1].
             surface: (F, 4, h, w) where each point was one frame before, and where it is at rest, in pixels; None on
                 a canvas that does not keep it.
         """
-        cover, where = coverage[:, None], (..., *box)
+        alpha, where = cover[:, None], (..., *box)
         if self.surface is not None and surface is not None:
-            seen = cover[self.middle]
+            seen = alpha[self.middle]
             # The part that covers most of the pixel owns it: a motion is never a mixture of two parts'.
             owns = (seen > 0.5) | (seen > self.alpha[self.middle][where])
             self.surface[where] = torch.where(owns & (seen > 0), surface, self.surface[where])
-        rest = 1 - cover
-        self.colour[where].mul_(rest).add_(colour * cover)
-        self.alpha[where].mul_(rest).add_(cover)
+        rest = 1 - alpha
+        self.colour[where].mul_(rest).add_(colour * alpha)
+        self.alpha[where].mul_(rest).add_(alpha)
 
     def develop(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Straight colour (F, 3, H, W), alpha (F, 1, H, W), shutter averaged, and displacement (F, 4, H, W) in pixels.
@@ -92,8 +92,8 @@ class Canvas:
         """
         displacement = None
         if self.surface is not None:
-            known = (self.alpha[self.middle] > 1 / 512).float()
-            displacement = spread((self.surface - self.coordinates().repeat(1, 2, 1, 1)) * known, known)
+            covered = (self.alpha[self.middle] > 1 / 512).float()
+            displacement = spread((self.surface - self.coordinates().repeat(1, 2, 1, 1)) * covered, covered)
         colour, alpha = self.colour, self.alpha
         if self.num_shutter > 1:
             colour = colour.unflatten(0, (-1, self.num_shutter)).mean(1)

@@ -141,12 +141,12 @@ class Hair:
         gloss = (0.03 + 0.09 * float(self.colour.mean())) * ring
         depth = 0.55 if far else 1.0
         shaded = light.shade(colour, normal, 0.3, gloss * depth, 1, depth * (0.5 + 0.5 * chart[:, 0]).clamp(0, 1))
-        coverage = edge(pixel_distance(radius - 1)) * chart[:, 1]
+        cover = edge(pixel_distance(radius - 1)) * chart[:, 1]
 
         def place(skeleton: Skeleton, mx: Tensor, my: Tensor, mz: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
             return on_globe(self.build, skeleton, mx, my, mz, reach)
 
-        canvas.paint(box, shaded, coverage, stage.surface(place, mx, my, mz, reach))
+        canvas.paint(box, shaded, cover, stage.surface(place, mx, my, mz, reach))
 
     # Curtains: hair that hangs, in coordinates of the head bent by the lag of its tips.
 

@@ -68,8 +68,8 @@ def paint_face(stage: Stage, face: Face) -> None:
     def place(skeleton: Skeleton, mx: Tensor, my: Tensor, mz: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
         return on_globe(build, skeleton, mx, my, mz, reach)
 
-    coverage = edge(pixel_distance(radius - 1))
-    stage.canvas.paint(box, colour, coverage, stage.surface(place, mx, my, mz, 1 + 2 * height))
+    cover = edge(pixel_distance(radius - 1))
+    stage.canvas.paint(box, colour, cover, stage.surface(place, mx, my, mz, 1 + 2 * height))
 
 
 def cast_shadow(stage: Stage) -> None:
@@ -117,5 +117,5 @@ def _paint_ear(stage: Stage, skin: Tensor, side: int, front: bool) -> None:
     warm = skin * torch.tensor([1.0, 0.9, 0.88], device=skin.device)
     colour = warm[None, :, None, None].expand(len(x), 3, *x.shape[1:])
     shaded = stage.light.shade(colour, (nx, ny, nz), 0.4, 0.03, 12, 1 - 0.45 * hollow)
-    coverage = edge((radius - 1) * 0.075 * stage.scale) * (shown if front else 1.0)
-    stage.canvas.paint(box, shaded, coverage, stage.surface(place, x, y))
+    cover = edge((radius - 1) * 0.075 * stage.scale) * (shown if front else 1.0)
+    stage.canvas.paint(box, shaded, cover, stage.surface(place, x, y))

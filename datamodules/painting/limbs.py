@@ -88,11 +88,11 @@ def _paint_tube(
     nx, ny, nz = cross * ty + down * tx, down * ty - cross * tx, torch.sqrt((1 - s * s).clamp_min(0.02))
     norm = torch.sqrt(nx * nx + ny * ny + nz * nz)
     colour = stage.light.shade(read[:, :3], (nx / norm, ny / norm, nz / norm), 0.22, 0.03, 10, read[:, 5])
-    coverage = edge(distance * stage.scale)
+    cover = edge(distance * stage.scale)
     if grown:
         solid = smoothstep(0.97, 1.0, stage.canvas.alpha[(slice(None), 0, *box)])
-        coverage = coverage * (1 - smoothstep(0.25, 0.02, along) * solid)
-    stage.canvas.paint(box, colour, coverage, stage.surface(_on_tube, along, across * stage.scale, at=places))
+        cover = cover * (1 - smoothstep(0.25, 0.02, along) * solid)
+    stage.canvas.paint(box, colour, cover, stage.surface(_on_tube, along, across * stage.scale, at=places))
 
 
 def _on_tube(ends: Segment, along: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:

@@ -117,9 +117,9 @@ class Strands:
             moved = splat(x[middle], y[middle], torch.stack([weight, *(weight * p for p in places)]), size)
             surface = (moved[1:] / moved[0].clamp_min(1e-6)).movedim(0, 1)
         # Several hairs over a pixel hide each other at random.
-        coverage = 1 - torch.exp(-density)
-        coverage = torch.where(coverage < 1 / 255, torch.zeros_like(coverage), coverage)
-        canvas.paint((slice(0, size), slice(0, size)), colour, coverage, surface)
+        cover = 1 - torch.exp(-density)
+        cover = torch.where(cover < 1 / 255, torch.zeros_like(cover), cover)
+        canvas.paint((slice(0, size), slice(0, size)), colour, cover, surface)
 
 
 def splat(x: Tensor, y: Tensor, values: Tensor, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every painted surface is made of: noise, relief, the coverage of an edge, and light."""
+"""What every painted surface is made of: noise, relief, the cover of an edge, and light."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def slope(height: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def edge(distance: Tensor, width: float = 1.4) -> Tensor:
-    """Coverage of a shape from its signed distance in pixels (negative inside): exactly 1, then 0 `width` px on."""
+    """Cover of a shape from its signed distance in pixels (negative inside): exactly 1, then 0 `width` px on."""
     return _eased((distance / -width).add_(0.5))
 
 

@@ -52,17 +52,17 @@ class FolderTestSet(Sequence["FolderClip"]):
         if not found[""]:
             found = {kind.name: _clips_of(kind) for kind in _folders(self.root)}
         self.manifest = _read_manifest(self.root)
-        known = {(clip["stratum"], clip["folder"]): clip for clip in self.manifest.get("clips", ())}
-        order = {f"{stratum}/{folder}": number for number, (stratum, folder) in enumerate(known)}
+        listed = {(clip["stratum"], clip["folder"]): clip for clip in self.manifest.get("clips", ())}
+        order = {f"{stratum}/{folder}": number for number, (stratum, folder) in enumerate(listed)}
         self._clips: list[FolderClip] = []
         for stratum, clips in found.items():
             for number, (folder, layers) in enumerate(clips.items()):
                 person = folder if num_foregrounds is None else f"{number % num_foregrounds:04d}"
-                says = known.pop((stratum, folder), {"foreground": person, "background": folder})
+                says = listed.pop((stratum, folder), {"foreground": person, "background": folder})
                 self._clips.append(FolderClip(folder, stratum, says["foreground"], says["background"], layers))
         self._clips.sort(key=lambda clip: order.get(clip.key, len(order)))
-        if known:
-            stratum, folder = next(iter(known))
+        if listed:
+            stratum, folder = next(iter(listed))
             raise ValueError(f"{self.root}: {stratum}/{folder} is missing; make the set again, it goes on where it was")
         if not self._clips:
             raise ValueError(f"{self.root}: no test set; expected STRATUM/CLIP/com/0000.png and pha beside com")

@@ -118,12 +118,12 @@ def plot_quality(path: Path, table: pd.DataFrame, quality: Mapping[str, float]) 
 
     from matplotlib.figure import Figure
 
-    known = table[table["name"].isin(list(quality)) & table["median_ms"].notna()]
-    if known.empty:
+    scored = table[table["name"].isin(list(quality)) & table["median_ms"].notna()]
+    if scored.empty:
         raise ValueError(f"records tell the quality of {', '.join(quality)}, none of which was measured")
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    for (label, size), rows in known.groupby(["net", "size"]):
+    for (label, size), rows in scored.groupby(["net", "size"]):
         rows = rows.sort_values("fps")
         mads = [quality[name] for name in rows["name"]]
         axes.plot(rows["fps"], mads, "o-", label=f"{label}, {size}")

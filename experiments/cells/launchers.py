@@ -10,8 +10,8 @@ from importlib.metadata import distributions
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
+from experiments.cells.cell import Cell, CellBusyError, prepared_cell
 from experiments.cells.launch import BUSY, end, spawn_cell, what_it_scored, why_ended
-from experiments.cells.study import CellBusyError, Study, prepared_cell
 from experiments.command.errors import BAD_INPUT, one_line
 from experiments.records.cell_record import CellRecord
 from experiments.training.processes import count_gpus
@@ -54,35 +54,35 @@ def run_launched(config: DictConfig, hydra: HydraConf, axes: Sequence[str]) -> N
         CellFailedError: the cell failed. The launcher carries it to the command, which no list of ours would reach.
     """
     try:
-        study = Study(config, hydra, axes)
-        trainer = study.settings.trainer
+        cell = Cell(config, hydra, axes)
+        trainer = cell.settings.trainer
         gpus = count_gpus() if trainer.devices == 1 and trainer.accelerator != "cpu" else 0
         gpu = hydra.job.num % gpus if gpus else None
-        with prepared_cell(study, print) as lock:
+        with prepared_cell(cell, print) as lock:
             if lock is None:
                 return
-            with (study.folder / "log.txt").open("ab") as log:
-                process = spawn_cell(study.folder / "config.yaml", trainer.threads, gpu, log, lock)
+            with (cell.folder / "log.txt").open("ab") as log:
+                process = spawn_cell(cell.folder / "config.yaml", trainer.threads, gpu, log, lock)
     except CellBusyError:
-        print(f"busy      {study.cell}: another process works on it")
+        print(f"busy      {cell.name}: another process works on it")
         return
     except BAD_INPUT as error:
         raise CellFailedError(one_line(error)) from None
-    print(f"start     {study.cell}", flush=True)
+    print(f"start     {cell.name}", flush=True)
     try:
         status = process.wait()
     except BaseException:
         end([process])
         raise
     if status not in (0, BUSY):
-        raise CellFailedError(f"FAILED    {study.cell}: {why_ended(study.folder, status)}")
+        raise CellFailedError(f"FAILED    {cell.name}: {why_ended(cell.folder, status)}")
     if status == BUSY:
-        print(f"busy      {study.cell}: another process works on it")
+        print(f"busy      {cell.name}: another process works on it")
     else:
-        print(f"complete  {study.cell}{what_it_scored(study.folder)}")
+        print(f"complete  {cell.name}{what_it_scored(cell.folder)}")
 
 
-def wait_for_first(study: Study) -> None:
+def wait_for_first(cell: Cell) -> None:
     """Wait until the first process of a cell has written its config, of which this one is a further process.
 
     Raises:
@@ -91,12 +91,12 @@ def wait_for_first(study: Study) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
-            if CellRecord.load(study.folder).config_hash == study.hash():
+            if CellRecord.load(cell.folder).config_hash == cell.hash():
                 return
         except ValueError:
             pass  # not yet there
         time.sleep(0.2)
     raise ValueError(
         f"process {os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or os.environ.get('NODE_RANK')}: no config "
-        f"in {study.folder} after {PATIENCE:.0f} s; is output_dir a folder that all nodes share?"
+        f"in {cell.folder} after {PATIENCE:.0f} s; is output_dir a folder that all nodes share?"
     )

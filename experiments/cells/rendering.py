@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.sources.rendering import Piece, RenderedSource, Report, cores, fill_caches, missing_pieces, total_cost
+from experiments.cells.cell import Cell
 from experiments.cells.launch import CellPool
-from experiments.cells.study import Study
 from experiments.command.errors import BAD_INPUT
 from experiments.command.messages import duration
 from experiments.training.data import make_data
@@ -29,21 +29,21 @@ def sources_of(settings: Settings) -> list[object]:
         return []
 
 
-def sources_to_render(studies: Sequence[Study]) -> list[object]:
+def sources_to_render(cells: Sequence[Cell]) -> list[object]:
     """What the cells that are not complete read, where a cache lacks some of what cells read."""
-    sources = [source for study in studies for source in sources_of(study.settings)]
+    sources = [source for cell in cells for source in sources_of(cell.settings)]
     if not missing_pieces(sources):
         return sources
-    return [source for study in studies if not study.is_complete() for source in sources_of(study.settings)]
+    return [source for cell in cells if not cell.is_complete() for source in sources_of(cell.settings)]
 
 
-def render_for(studies: Sequence[Study], pool: CellPool) -> None:
+def render_for(cells: Sequence[Cell], pool: CellPool) -> None:
     """Render what the caches of some cells lack, with a bar; what a killed process has made is kept.
 
     Raises:
         ValueError: the disk has no room for it.
     """
-    sources = sources_to_render(studies)
+    sources = sources_to_render(cells)
     for line in forecast(sources):
         pool.say(line)
     pieces = missing_pieces(sources)

@@ -23,13 +23,13 @@ from experiments.benchmarks.cost import measure_cost
 from experiments.cells.launch import BUSY, end_with_parent
 from experiments.cells.slurm import ignore_warning
 from experiments.command.errors import print_on_any_terminal
+from experiments.command.messages import reason
 from experiments.inference.saved_nets import save_net
 from experiments.inference.streaming import Streaming
 from experiments.logging.cell_logger import CellLogger
 from experiments.logging.loggers import log_again, make_logger
 from experiments.records.cell_record import BASELINES, MEMORY, WEIGHTS, CellRecord, remove_torn, write_table
 from experiments.records.fingerprints import what_changed
-from experiments.records.identity import settings_hash
 from experiments.records.locks import lock_cell, lock_owner
 from experiments.records.progress import Progress, write_progress
 from experiments.records.world import describe_hardware, describe_versions, git_commit, now, peak_memory_gib
@@ -42,7 +42,7 @@ from experiments.training.data import describe_cell_data, make_data, make_typica
 from experiments.training.devices import describe_step, step_line
 from experiments.training.nets import make_net
 from experiments.training.processes import leads
-from experiments.training.settings import Settings
+from experiments.training.settings import Settings, settings_hash
 from experiments.training.stages import make_objective, make_recipe, pick_device, train_stage
 from lightning_modules.nets.interface import MattingNet
 
@@ -118,7 +118,7 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
         except Exception as error:
             log_error(record.folder)
             record.status = "failed"
-            record.error = f"{type(error).__name__}: {cause(error)}"[:500]
+            record.error = f"{type(error).__name__}: {reason(error, 500)}"[:500]
             print(f"{record.cell}: {record.error}", file=sys.stderr)
         record.finished = now()
         record.save()
@@ -226,13 +226,3 @@ class _Beats:
     def __call__(self, clips: int) -> None:
         self.done += clips
         write_progress(self.folder, Progress(self.stage, self.done, self.total))
-
-
-def cause(error: Exception) -> str:
-    r"""What is wrong in one line; of an error in a loading process its last line, after that process's traceback.
-
-    >>> cause(ValueError("Caught ValueError in DataLoader worker process 0.\nOriginal Traceback …\nValueError: a.mp4"))
-    'ValueError: a.mp4'
-    """
-    text = str(error).strip()
-    return " ".join((text.rpartition("\n")[2] if "Original Traceback" in text else text).split())

@@ -80,9 +80,9 @@ def difference(
         given = dict(zip(graph.inputs, [frame, *[plate] * graph.has_plate, *carried, *last], strict=True))
         found = call(given)
         carried = [found[name] for name in graph.state_outputs]
-        known = {"pha": output.alpha, "fgr": output.foreground}
+        expected = {"pha": output.alpha, "fgr": output.foreground}
         for name in ("pha", "fgr"):
-            if (of_net := known[name]) is not None:
+            if (of_net := expected[name]) is not None:
                 away = (found[name] - of_net[:, 0]).abs().nan_to_num(nan=1.0)
                 largest = max(largest, away.max().item())
                 beyond, count = beyond + int((away > TOLERANCE).sum()), count + away.numel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain, groupby, pairwise
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from datamodules.testset import TestClip
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import one_frame_delay
 from lightning_modules.nets.reduction import UPSAMPLERS
+from lightning_modules.options import check_choice
 
 PLATES = ("first", "true", "none")
 PRECISIONS: dict[str, torch.dtype | None] = {"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -59,10 +60,14 @@ class Streaming:
         ratio = self.downsample_ratio
         if ratio not in (None, "auto") and not (isinstance(ratio, int | float) and 0 < ratio <= 1):
             raise ValueError(f"downsample_ratio must be above 0 and at most 1, auto or null, got {ratio!r}")
-        choices = (("upsampler", UPSAMPLERS), ("plate", PLATES), ("precision", tuple(PRECISIONS)))
-        for name, known in choices:
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        check_choice("upsampler", self.upsampler, UPSAMPLERS)
+        check_choice("plate", self.plate, PLATES)
+        check_choice("precision", self.precision, PRECISIONS)
+
+    @classmethod
+    def among(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a command's config that are of this, as they stand there."""
+        return {each.name: config[each.name] for each in fields(cls) if each.name in config}
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -187,9 +192,9 @@ def _delay(pieces: Iterable[Piece]) -> Iterator[Piece]:
     for piece, after in pairwise(chain(pieces, [None])):
         assert piece is not None
         alpha = piece.output.alpha
-        known = [alpha] if before is None else [before, alpha]
-        smooth = one_frame_delay(torch.cat(known if after is None else [*known, after.output.alpha[:, :1]], dim=1))
-        first = len(known) - 1
+        alphas = [alpha] if before is None else [before, alpha]
+        smooth = one_frame_delay(torch.cat(alphas if after is None else [*alphas, after.output.alpha[:, :1]], dim=1))
+        first = len(alphas) - 1
         piece.output.alpha = smooth[:, first : first + alpha.shape[1]]
         before = alpha[:, -1:]
         yield piece

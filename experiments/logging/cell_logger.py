@@ -70,9 +70,9 @@ class CellLogger(Logger):
     def log_history(self, rows: Iterable[Mapping[str, float]]) -> None:
         """Log the rows of a stage's history one by one, like the training that kept them: losses, then scores."""
         for row in rows:
-            known = {name: value for name, value in row.items() if name != "step" and not pd.isna(value)}
-            scores = {name: value for name, value in known.items() if "/" in name}
-            losses = {name: value for name, value in known.items() if "/" not in name}
+            values = {name: value for name, value in row.items() if name != "step" and not pd.isna(value)}
+            scores = {name: value for name, value in values.items() if "/" in name}
+            losses = {name: value for name, value in values.items() if "/" not in name}
             for values in filter(None, (losses, scores)):
                 self.log_metrics(logged_names(values), int(row["step"]))
 

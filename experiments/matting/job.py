@@ -20,7 +20,7 @@ from datamodules.footage import Camera, Moving
 from experiments.inference.streaming import Streaming
 from experiments.matting.looks import Painter, Target
 from experiments.matting.pipeline import Piece, ahead, painted, stop_asked
-from experiments.matting.progress import Earlier, Progress, measured
+from experiments.matting.unfinished import Earlier, Unfinished, measured
 from experiments.records.locks import lock_cell, lock_owner
 from experiments.scoring.progress import ClipProgress
 from lightning_modules.nets.interface import MattingNet
@@ -79,21 +79,21 @@ class Job:
     def _run(self, again: bool, bar: ClipProgress | None) -> bool:
         earlier = Earlier.read(self.folder)
         self._refuse_what_would_be_lost(earlier, again)
-        progress = Progress(self.folder, self.settings)
+        unfinished = Unfinished(self.folder, self.settings)
         if earlier is not None and not again and not earlier.changed(self.settings):
             if earlier.complete:
                 print(f"skip      {self.folder}: complete; again=true mattes anew", flush=True)
                 return True
             if self.footage.path is not None:
-                progress.resume(self.net, self.targets)
+                unfinished.resume(self.net, self.targets)
         elif earlier is not None and not again:
             print(f"changed   {', '.join(earlier.changed(self.settings))}: {self.folder} is made anew", flush=True)
-        progress.work.mkdir(parents=True, exist_ok=True)
-        with lock_cell(progress.work) as lock:
+        unfinished.work.mkdir(parents=True, exist_ok=True)
+        with lock_cell(unfinished.work) as lock:
             if lock is None:
-                raise ValueError(f"{self.folder}: {lock_owner(progress.work)} works on it; wait for it or stop it")
-            progress.begin(self.targets)
-            return self._matte(progress, bar)
+                raise ValueError(f"{self.folder}: {lock_owner(unfinished.work)} works on it; wait for it or stop it")
+            unfinished.begin(self.targets)
+            return self._matte(unfinished, bar)
 
     def _refuse_what_would_be_lost(self, earlier: Earlier | None, again: bool) -> None:
         taken = [target.place for target in self.targets if (self.folder / target.place).exists()]
@@ -102,14 +102,14 @@ class Job:
         if taken and not again and isinstance(self.footage, Camera):
             raise ValueError(f"{self.folder} holds an earlier recording; give another output=, or again=true")
 
-    def _matte(self, progress: Progress, bar: ClipProgress | None) -> bool:
-        begin, before, total = time.monotonic(), len(progress.times), self.footage.num_frames
+    def _matte(self, unfinished: Unfinished, bar: ClipProgress | None) -> bool:
+        begin, before, total = time.monotonic(), len(unfinished.times), self.footage.num_frames
         height, width = self.footage.size
         length = "until Ctrl-C" if total is None else f"{total} frames"
         going_on = f", going on from frame {before}" if before else ""
         print(f"matte     {width}×{height}, {length}{going_on} → {self.folder}", flush=True)
         pieces = painted(
-            self.footage, self.net, self.how, self.plate, self.painter, before, progress.state
+            self.footage, self.net, self.how, self.plate, self.painter, before, unfinished.state
         )  # fmt: skip
         bar = bar or ClipProgress(1, None if total is None else total - before, "videos")
         with stop_asked() as asked:
@@ -118,34 +118,34 @@ class Job:
                     bar,
                     closing(ahead(pieces)) as made,
                 ):
-                    while not asked.is_set() and self._write_segment(progress, made, asked, bar):
+                    while not asked.is_set() and self._write_segment(unfinished, made, asked, bar):
                         pass
-                    if len(progress.times) == total:
+                    if len(unfinished.times) == total:
                         bar.add_clip()
             except Exception:
-                self._join(progress, done=False)
+                self._join(unfinished, done=False)
                 raise
-            done = total in (None, len(progress.times))
-            self._join(progress, done)
-        self._tell(progress, done, time.monotonic() - begin, before)
+            done = total in (None, len(unfinished.times))
+            self._join(unfinished, done)
+        self._tell(unfinished, done, time.monotonic() - begin, before)
         return done
 
-    def _write_segment(self, progress: Progress, pieces: Iterator[Piece], asked: Event, bar: ClipProgress) -> bool:
+    def _write_segment(self, unfinished: Unfinished, pieces: Iterator[Piece], asked: Event, bar: ClipProgress) -> bool:
         """Write the next segment of each target and note it; false at the end of the footage."""
         first = next(pieces, None)
         if first is None:
             return False
-        number, times = progress.segments, list[int]()
+        number, times = unfinished.segments, list[int]()
         with ExitStack() as stack:
             takers = {
                 target: stack.enter_context(
-                    write_segment(progress.segment(target, number), target.suffix, self.footage.rate, self.crf)
+                    write_segment(unfinished.segment(target, number), target.suffix, self.footage.rate, self.crf)
                 )
                 for target in self.targets
                 if target.is_video
             }
             for piece in chain([first], pieces):
-                start = len(progress.times) + len(times)
+                start = len(unfinished.times) + len(times)
                 for target in self.targets:
                     for k, picture in enumerate(piece.pictures[target.look]):
                         if target in takers:
@@ -158,22 +158,22 @@ class Job:
                 bar.add_frames(len(piece.times))
                 if len(times) >= SEGMENT or asked.is_set():
                     break
-        progress.segments, progress.state = number + 1, piece.state
-        progress.times += times
-        progress.save()
+        unfinished.segments, unfinished.state = number + 1, piece.state
+        unfinished.times += times
+        unfinished.save()
         return True
 
-    def _join(self, progress: Progress, done: bool) -> None:
+    def _join(self, unfinished: Unfinished, done: bool) -> None:
         """Make a playable file of the segments of each video."""
-        if not progress.times:
+        if not unfinished.times:
             return
         sound = self.footage.path if self.sound and self.footage.path and self.footage.path.is_file() else None
         for target in self.targets:
             if target.is_video:
                 notes = join_segments(
                     self.folder / target.place,
-                    [progress.segment(target, number) for number in range(progress.segments)],
-                    progress.times,
+                    [unfinished.segment(target, number) for number in range(unfinished.segments)],
+                    unfinished.times,
                     self.footage.time_base,
                     self.footage.rate,
                     sound,
@@ -183,10 +183,10 @@ class Job:
                 for note in notes:
                     print(f"sound     {note}", flush=True)
         if done:
-            progress.finish(measured(self.folder, [target.place for target in self.targets]))
+            unfinished.finish(measured(self.folder, [target.place for target in self.targets]))
 
-    def _tell(self, progress: Progress, done: bool, seconds: float, before: int) -> None:
-        count, total = len(progress.times), self.footage.num_frames
+    def _tell(self, unfinished: Unfinished, done: bool, seconds: float, before: int) -> None:
+        count, total = len(unfinished.times), self.footage.num_frames
         rate = f"{(count - before) / max(seconds, 1e-9):.1f} frames/s"
         names = ", ".join(target.place for target in self.targets)
         if done:

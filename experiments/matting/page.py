@@ -15,7 +15,7 @@ from datamodules.files.pictures import read_image
 from datamodules.video import probe, read_frames
 from experiments.command.errors import BAD_INPUT, one_line
 from experiments.command.quoting import in_quotes
-from experiments.matting.plan import plan_job
+from experiments.matting.request import job_of
 
 HOST = "127.0.0.1"
 # Browsers then ask nothing of any other address, whatever the page or its libraries name.
@@ -48,7 +48,7 @@ def matte_with(net: str, shown: Path, over: str, folder: Path) -> Path:
     write = "composite.png" if is_picture else "composite.mp4"
     named = {"input": str(shown), "output": str(folder / "out"), "over": over}
     words = [net, f"write=[{write}]", *(f"{name}={in_quotes(value)}" for name, value in named.items())]
-    plan_job(words).run()
+    job_of(words).run()
     return folder / "out" / ("composite/00000000.png" if is_picture else write)
 
 

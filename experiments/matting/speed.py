@@ -89,7 +89,7 @@ class Watch(ClipProgress):
         return table.groupby(minute.rename("minute")).agg({"frames": "sum", "rss_mb": "max"}).reset_index()
 
 
-class Known(MattingNet):
+class KnownMattes(MattingNet):
     """Stands where a net stands and gives mattes that are known: those of the chunks of a loop, in turn."""
 
     def __init__(self, alphas: Sequence[Tensor], with_foreground: bool) -> None:
@@ -129,7 +129,7 @@ class Trial:
             self.chunks = [frames for _, frames in islice(chunks, self.count // length)]
         self.state: Any = None
         mattes = [self._matte(frames) for frames in self.chunks]
-        self.known = Known([each.alpha for each in mattes], mattes[0].foreground is not None)
+        self.mattes = KnownMattes([each.alpha for each in mattes], mattes[0].foreground is not None)
 
     def _matte(self, frames: Tensor) -> MattingOutput:
         """The net's next chunk, as `matted` gives it to it."""
@@ -153,8 +153,8 @@ class Trial:
 
     def codec_alone(self, seconds: float) -> Watch:
         """The job with mattes that are known."""
-        self.known.calls = 0
-        return self._run(replace(self.job, net=self.known), seconds, Watch())
+        self.mattes.calls = 0
+        return self._run(replace(self.job, net=self.mattes), seconds, Watch())
 
     def together(self, seconds: float, shown: bool = False) -> Watch:
         """The job itself."""
@@ -183,7 +183,7 @@ def benchmark_video(job: Job, seconds: float, progress: Callable[[str], None]) -
         yield pd.DataFrame(rows)
 
 
-def verdict(table: pd.DataFrame) -> str:
+def limits(table: pd.DataFrame) -> str:
     """How near all together comes to the slower of net and codec, and to what the cores allow; see `benchmark_video`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What tells one cell from another: the hash of its settings, and names that files can have."""
+"""What tells one cell from another: a hash of settings, and names that files can have."""
 
 from __future__ import annotations
 
@@ -16,22 +16,6 @@ def config_hash(config: dict[str, Any]) -> str:
     """
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-
-# Settings that cannot change a cell's numbers; they are not in its hash.
-WITHOUT_EFFECT = ("cache_dir", "logger", "num_workers", "checkpoint_every")
-
-
-def settings_hash(config: dict[str, Any]) -> str:
-    """Hash of those settings of a cell's resolved config that its numbers depend on."""
-    return config_hash(effective(config))
-
-
-def effective(settings: Any) -> Any:
-    """A config, or any part of one, without the settings that cannot change a cell's numbers."""
-    if not isinstance(settings, dict):
-        return settings
-    return {name: effective(value) for name, value in settings.items() if name not in WITHOUT_EFFECT}
 
 
 def short_name(name: str, longest: int = 60) -> str:

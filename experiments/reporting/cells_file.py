@@ -12,8 +12,8 @@ from experiments.command.messages import reason
 from experiments.records.cell_record import CellRecord
 from experiments.records.checksums import read_json
 from experiments.records.fingerprints import part_of_data
-from experiments.records.identity import effective
 from experiments.reporting.arms import arm_text, value_text
+from experiments.training.settings import effective
 
 NAME = "cells.json"
 
@@ -44,8 +44,8 @@ def facts_of(cells: Iterable[CellRecord]) -> list[CellFacts]:
             settings = {}
         data = {f"{part} data": part_of_data(cell.data, part) for part in ("training", "test")}
         world = {"commit": cell.git_commit, **cell.versions, **cell.hardware, **data}
-        known = {name: value_text(value) for name, value in world.items() if value not in ("", None)}
-        found.append(CellFacts(arm_text(cell.arm), cell.seed, settings, known))
+        facts = {name: value_text(value) for name, value in world.items() if value not in ("", None)}
+        found.append(CellFacts(arm_text(cell.arm), cell.seed, settings, facts))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,10 @@ from experiments.reporting.grouping import experiments_of
 from experiments.reporting.matrix import build_matrix
 from experiments.statistics.bootstrap import Estimate
 from experiments.statistics.comparisons import overall_mean
+from experiments.statistics.verdicts import Shift
 from lightning_modules.metrics.table import PRIMARY
 
 DIGITS = 6  # of a score in `scores.csv`
-SAME, WITHIN, BEYOND = "the same", "within what seeds do", "beyond what seeds do"
-ONE_SEED, OTHER_TEST = "one seed: not known", "another test set: not compared"
 
 
 @dataclass(frozen=True)
@@ -161,18 +161,18 @@ def changes(before: Side, after: Side) -> Changes:
     """What changed between two sides."""
     keys = [key for key in before.scores if key in after.scores]
     keys = [key for key in keys if before.scores[key].primary or after.scores[key].primary]
-    told = {key: _verdict(before, after, key) for key in keys}
+    told = {key: _shift(before, after, key) for key in keys}
     both = _cells_of_both(before, after)
     settings, code = _settings_table(both), _code_table(before, after)
-    counts = {verdict: sum(each == verdict for each in told.values()) for verdict in dict.fromkeys(told.values())}
-    changed = [f"{count} of {len(told)} scores {verdict}" for verdict, count in counts.items() if verdict != SAME]
+    counts = Counter(told.values())
+    changed = [f"{count} of {len(told)} scores {shift}" for shift, count in counts.items() if shift is not Shift.SAME]
     changed += [f"{len(settings.rows)} settings"] if settings.rows else []
     changed += [f"{len(code.rows)} facts of code, data or machine"] if code.rows else []
     notes = _notes(before, after)
     summary = f"What changed: {'; '.join(changed)}." if changed else "No difference."
     if not changed and notes:
         summary = "No difference in what both have."
-    rows = [_scores_row(before, after, key, verdict) for key, verdict in told.items()]
+    rows = [_scores_row(before, after, key, shift) for key, shift in told.items()]
     columns = ["Arm", "Metric", "Before", "After", "Difference [95 %]", "Relative", "Verdict", "Seeds"]
     note = "Mean over seeds. The interval is Student's t for two means whose spreads differ (Welch), over seeds alone: "
     note += "both were scored on the same clips. Beyond what seeds do: it leaves 0 out, as one in twenty does where "
@@ -182,17 +182,17 @@ def changes(before: Side, after: Side) -> Changes:
     )
 
 
-def _verdict(before: Side, after: Side, key: tuple[str, str]) -> str:
+def _shift(before: Side, after: Side, key: tuple[str, str]) -> Shift:
     one, other = before.scores[key], after.scores[key]
     data = before.test_data, after.test_data
     if before.conditions != after.conditions or (all(data) and data[0] != data[1]):
-        return OTHER_TEST
+        return Shift.OTHER_TEST
     if one.by_seed == other.by_seed or (np.isnan(one.mean) and np.isnan(other.mean)):
-        return SAME
+        return Shift.SAME
     difference = _difference(one, other)
     if not math.isfinite(difference.low):
-        return ONE_SEED
-    return WITHIN if difference.low <= 0 <= difference.high else BEYOND
+        return Shift.ONE_SEED
+    return Shift.WITHIN if difference.low <= 0 <= difference.high else Shift.BEYOND
 
 
 def _difference(one: Scores, other: Scores) -> Estimate:
@@ -207,27 +207,27 @@ def _difference(one: Scores, other: Scores) -> Estimate:
     return Estimate(value, float(interval.low), float(interval.high))
 
 
-def _scores_row(before: Side, after: Side, key: tuple[str, str], verdict: str) -> list[str]:
+def _scores_row(before: Side, after: Side, key: tuple[str, str], shift: Shift) -> list[str]:
     one, other = before.scores[key], after.scores[key]
     difference = _difference(one, other)
     relative = Estimate(difference.value / one.mean if one.mean else math.nan, math.nan, math.nan)
-    shown = ["—", "—"] if verdict == OTHER_TEST else [with_interval(difference), percent(relative)]
+    shown = ["—", "—"] if shift is Shift.OTHER_TEST else [with_interval(difference), percent(relative)]
     seeds = " → ".join(dict.fromkeys(str(len(each.by_seed)) for each in (one, other)))
     metric = METRICS[key[1]].heading if key[1] in METRICS else key[1]
-    return [other.label, metric, number(one.mean), number(other.mean), *shown, verdict, seeds]
+    return [other.label, metric, number(one.mean), number(other.mean), *shown, shift.value, seeds]
 
 
 def _notes(before: Side, after: Side) -> list[str]:
     notes = []
     for one, other in ((before, after), (after, before)):
-        arms, known = {arm: each.label for (arm, _), each in one.scores.items()}, {arm for arm, _ in other.scores}
-        if missing := [label for arm, label in arms.items() if arm not in known]:
+        arms, theirs = {arm: each.label for (arm, _), each in one.scores.items()}, {arm for arm, _ in other.scores}
+        if missing := [label for arm, label in arms.items() if arm not in theirs]:
             notes.append(f"Only {one.place} has {'; '.join(missing)}.")
         if one.cells is None:
             notes.append(f"{one.place} has no {NAME}: nothing tells of its settings, code and machine.")
         elif other.cells is not None:
             others = {(cell.arm, cell.seed) for cell in other.cells}
-            cells = [cell for cell in one.cells if cell.arm in known and (cell.arm, cell.seed) not in others]
+            cells = [cell for cell in one.cells if cell.arm in theirs and (cell.arm, cell.seed) not in others]
             if cells:
                 notes.append(f"Only {one.place} has {'; '.join(_name(cell) for cell in cells)}.")
     if before.conditions != after.conditions:
@@ -268,8 +268,8 @@ def _apart(one: Mapping[str, str], other: Mapping[str, str]) -> Iterable[tuple[s
 def _code_table(before: Side, after: Side) -> Table:
     """Commit, versions, data and hardware that differ, each with all of its values."""
     one, other = (_together(side.cells or ()) for side in (before, after))
-    known = before.cells is not None and after.cells is not None
-    rows = [list(change) for change in _apart(one, other)] if known else []
+    comparable = before.cells is not None and after.cells is not None
+    rows = [list(change) for change in _apart(one, other)] if comparable else []
     return Table("Code, data and machine", ["What", "Before", "After"], rows, text_columns=3)
 
 

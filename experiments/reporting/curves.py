@@ -56,12 +56,12 @@ class Settling(NamedTuple):
 def settling(curve: FloatArray) -> Settling:
     """Start and plateau of `curve` (frames,); NaN of a curve without values there."""
     later = curve[min(15, len(curve) // 2) :]
-    known = np.flatnonzero(np.isfinite(curve))
+    finite = np.flatnonzero(np.isfinite(curve))
     if not np.isfinite(later).any():
-        return Settling(float(curve[known[0]]) if len(known) else np.nan, np.nan, np.nan)
+        return Settling(float(curve[finite[0]]) if len(finite) else np.nan, np.nan, np.nan)
     plateau = float(np.nanmean(later))
     close = np.flatnonzero(np.abs(curve - plateau) <= 0.05 * plateau)
-    return Settling(float(curve[known[0]]), plateau, float(close[0]) if len(close) else np.nan)
+    return Settling(float(curve[finite[0]]), plateau, float(close[0]) if len(close) else np.nan)
 
 
 def performance_profile(
@@ -81,5 +81,5 @@ def performance_profile(
 
 def profile_thresholds(scores: FloatArray, count: int = 40) -> FloatArray:
     """(count,) thresholds on a log grid that spans all positive `scores`, any shape; empty if there are none."""
-    known = scores[np.isfinite(scores) & (scores > 0)]
-    return np.geomspace(known.min(), known.max(), count) if known.size else np.empty(0)
+    positive = scores[np.isfinite(scores) & (scores > 0)]
+    return np.geomspace(positive.min(), positive.max(), count) if positive.size else np.empty(0)

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from experiments.cells.study import Study
+from experiments.cells.cell import Cell
 from experiments.command.messages import duration
 from experiments.records.cell_record import CellRecord, read_cells
-from experiments.records.identity import settings_hash
 from experiments.reporting.arms import Arm, arm_text, scores
 from experiments.reporting.formatting import two_ends
 from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.statistics.bootstrap import jackknife
 from experiments.statistics.comparisons import log_ratio, mean_of
 from experiments.statistics.verdicts import FEWEST_SEEDS, WaldTest
+from experiments.training.settings import settings_hash
 from lightning_modules.metrics.table import Metric
 
 UNKNOWN = "unknown: no cell of this experiment, scale and settings is complete here"
@@ -34,37 +34,37 @@ UNKNOWN = "unknown: no cell of this experiment, scale and settings is complete h
 START_SECONDS, LONGEST_WALL = 180.0, 2.0
 
 
-def plan(studies: Sequence[Study], workers: int) -> str:
+def plan(cells: Sequence[Cell], workers: int) -> str:
     """Lines for a terminal.
 
     Args:
-        studies: all cells of a command, of one comparison.
+        cells: all cells of a command, of one comparison.
         workers: cells at once.
     """
-    first = studies[0]
-    states = {study.cell: _state(study) for study in studies}
-    to_go = [study for study in studies if states[study.cell] != "complete"]
-    records, note = _records(studies)
+    first = cells[0]
+    states = {cell.name: _state(cell) for cell in cells}
+    to_go = [cell for cell in cells if states[cell.name] != "complete"]
+    records, note = _records(cells)
     workers = min(workers, max(1, len(to_go)))
-    lines = [f"plan      {first.experiment['name']} at {first.scale}: {len(studies)} cells; nothing is started"]
+    lines = [f"plan      {first.experiment['name']} at {first.scale}: {len(cells)} cells; nothing is started"]
     for state in ("complete", "to resume", "to run"):
         if named := [cell for cell, found in states.items() if found == state]:
             lines.append(f"{state:<10}{len(named)}: {'; '.join(named)}")
     lines.append(f"time      {_time(to_go, records, workers)}{note}")
     lines.append(f"memory    {_memory(records, workers)}")
     lines.append(f"disk      {_disk(records, len(to_go), Path(str(first.config['data']['cache_dir'])))}")
-    return "\n".join([*lines, f"effect    {_effect(studies, records)}"])
+    return "\n".join([*lines, f"effect    {_effect(cells, records)}"])
 
 
-def before_start(studies: Sequence[Study], workers: int) -> str:
+def before_start(cells: Sequence[Cell], workers: int) -> str:
     """Lines for a terminal, told before the first cell starts: cells, how long, where the report is.
 
     Quick for many cells: a complete record counts as it stands, `plan` checks its files.
     """
-    first = studies[0]
-    known = [record for study in studies if (record := _recorded(study)) is not None]
-    complete = [record for record in known if record.status == "complete"]
-    to_go, places = len(studies) - len(complete), min(workers, max(1, len(studies) - len(complete)))
+    first = cells[0]
+    records = [record for cell in cells if (record := _recorded(cell)) is not None]
+    complete = [record for record in records if record.status == "complete"]
+    to_go, places = len(cells) - len(complete), min(workers, max(1, len(cells) - len(complete)))
     told = f", {len(complete)} of them complete before" if complete else ""
     time = "told once a cell is complete"
     if to_go and complete:
@@ -72,28 +72,28 @@ def before_start(studies: Sequence[Study], workers: int) -> str:
     elif not to_go:
         time = "none: every cell is complete"
     return "\n".join([
-        f"cells     {len(studies)} of {first.experiment['name']} at {first.scale}{told}; {places} at once",
+        f"cells     {len(cells)} of {first.experiment['name']} at {first.scale}{told}; {places} at once",
         f"time      {time}",
         f"report    {first.report}/report.html",
     ])  # fmt: skip
 
 
-def _recorded(study: Study) -> CellRecord | None:
+def _recorded(cell: Cell) -> CellRecord | None:
     try:
-        return CellRecord.load(study.folder)
+        return CellRecord.load(cell.folder)
     except ValueError:
         return None
 
 
-def _records(studies: Sequence[Study]) -> tuple[list[CellRecord], str]:
+def _records(cells: Sequence[Cell]) -> tuple[list[CellRecord], str]:
     """Complete cells of the comparison, those of these very settings where there are some, and else a note."""
-    first = studies[0]
+    first = cells[0]
     complete = [
         record
         for record in read_cells(first.folder.parent)
-        if record.status == "complete" and (record.scale, record.study) == (first.scale, first.key)
+        if record.status == "complete" and (record.scale, record.study) == (first.scale, first.study)
     ]
-    settings = {_without_seed(study.config) for study in studies}
+    settings = {_without_seed(cell.config) for cell in cells}
     alike = [record for record in complete if _settings_of(record) in settings]
     return alike or complete, "" if alike or not complete else "; all of them with other settings than now"
 
@@ -109,18 +109,18 @@ def _without_seed(config: dict[str, Any]) -> str:
     return settings_hash(config | {"seed": 0})
 
 
-def _state(study: Study) -> str:
-    if study.is_complete():
+def _state(cell: Cell) -> str:
+    if cell.is_complete():
         return "complete"
     try:
-        record = CellRecord.load(study.folder)
+        record = CellRecord.load(cell.folder)
     except ValueError:
         return "to run"
-    begun = any((study.folder / "checkpoints").glob("*"))
-    return "to resume" if begun and not study.difference(record) else "to run"
+    begun = any((cell.folder / "checkpoints").glob("*"))
+    return "to resume" if begun and not cell.difference(record) else "to run"
 
 
-def _time(to_go: Sequence[Study], records: Sequence[CellRecord], workers: int) -> str:
+def _time(to_go: Sequence[Cell], records: Sequence[CellRecord], workers: int) -> str:
     if not to_go:
         return "none: every cell is complete"
     if not records:
@@ -129,8 +129,8 @@ def _time(to_go: Sequence[Study], records: Sequence[CellRecord], workers: int) -
     for record in records:
         took.setdefault(arm_text(record.arm), []).append(seconds_of(record))
     everywhere = [seconds for found in took.values() for seconds in found]
-    each = [statistics.median(took.get(arm_text(study.arm), everywhere)) for study in to_go]
-    like = sum(arm_text(study.arm) not in took for study in to_go)
+    each = [statistics.median(took.get(arm_text(cell.arm), everywhere)) for cell in to_go]
+    like = sum(arm_text(cell.arm) not in took for cell in to_go)
     told = f"about {duration(_makespan(each, workers))}"
     told += f", {workers} at once: the median of the arm's complete cells ({len(records)} in all)"
     return f"{told}; {like} of arms that have none like the other arms" if like else told
@@ -180,19 +180,19 @@ def _size(folder: Path) -> int:
     return total
 
 
-def _effect(studies: Sequence[Study], records: Sequence[CellRecord]) -> str:
+def _effect(cells: Sequence[Cell], records: Sequence[CellRecord]) -> str:
     """The smallest change of each primary metric that four of five such experiments show, for the most varied arm."""
-    seeds = len({study.seed for study in studies})
+    seeds = len({cell.seed for cell in cells})
     if seeds < FEWEST_SEEDS:
         return f"none can be shown with {seeds} seed{'' if seeds == 1 else 's'}: it takes {FEWEST_SEEDS}"
-    matrix = build_matrix(studies[0].experiment, records)
-    compared = {arm_text(study.arm) for study in studies if study.arm != study.arm | matrix.baseline_settings}
+    matrix = build_matrix(cells[0].experiment, records)
+    compared = {arm_text(cell.arm) for cell in cells if cell.arm != cell.arm | matrix.baseline_settings}
     tests = max(1, len(compared) * len(matrix.primary))
     told = []
     for metric in matrix.primary:
-        known = [found for arm in matrix.others if (found := _smallest(matrix, arm, metric, seeds, tests)) is not None]
-        if known:
-            told.append(f"{metric.label} {two_ends(np.expm1([-max(known), max(known)]).tolist(), '%', ' / ')}")
+        shown = [each for arm in matrix.others if (each := _smallest(matrix, arm, metric, seeds, tests)) is not None]
+        if shown:
+            told.append(f"{metric.label} {two_ends(np.expm1([-max(shown), max(shown)]).tolist(), '%', ' / ')}")
     if not told:
         return "unknown: it takes two seeds of an arm and of the baseline that are complete here"
     return f"{', '.join(told)} would be shown by four of five such experiments of {seeds} seeds and {tests} tests"

@@ -23,21 +23,21 @@ def experiments_of(
     Raises:
         ValueError: no record is called so.
     """
-    known = {cell.cell or cell.folder.name: cell.arm for cell in cells}
-    if baseline and baseline not in known:
-        raise ValueError(f"baseline={baseline}: no record is called so; there are {', '.join(sorted(known))}")
-    keys = dict.fromkeys(key for arm in known.values() for key in arm if "." not in key)  # those keep their names
+    arms = {cell.cell or cell.folder.name: cell.arm for cell in cells}
+    if baseline and baseline not in arms:
+        raise ValueError(f"baseline={baseline}: no record is called so; there are {', '.join(sorted(arms))}")
+    keys = dict.fromkeys(key for arm in arms.values() for key in arm if "." not in key)  # those keep their names
     unsaid = {("options", "default"): "", ("checkpoint", "none"): "no checkpoint"}
     labels = {
         f"{key}={value_text(arm[key])}": unsaid.get((key, value_text(arm[key])), value_text(arm[key]))
         for key in keys
-        for arm in known.values()
+        for arm in arms.values()
         if key in arm
     }
     found = {}
     for place, group in _by_test_set(cells).items():
         first = next((cell.arm for cell in group if cell.status == "complete"), {})
-        arm = known[baseline] if baseline else first
+        arm = arms[baseline] if baseline else first
         found[place] = ({"name": name, "labels": labels, "baseline": arm}, group)
     return found
 

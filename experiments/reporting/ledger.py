@@ -10,7 +10,6 @@ import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -20,23 +19,11 @@ import yaml
 from experiments.reporting.averages import METRICS
 from experiments.reporting.formatting import Table, number, percent, with_interval
 from experiments.statistics.bootstrap import Estimate
-from experiments.statistics.verdicts import FEWEST_SEEDS, Verdict
+from experiments.statistics.verdicts import FEWEST_SEEDS, Finding, Verdict
 
 SCALES = ("tiny", "small", "paper")  # by how much they tell; smoke tells nothing
 RELATIVE = ("relative", "relative_low", "relative_high")
 Row = dict[str, str]  # of `scores.csv`
-
-
-class Finding(StrEnum):
-    """What is known of a claim."""
-
-    SUPPORTED = "supported"
-    IN_PART = "supported in part"
-    CONTRADICTED = "contradicted"
-    NOT_SHOWN = "no difference shown"
-    TOO_FEW = "too few seeds"
-    NOT_RUN = "not run"
-    UNTESTABLE = "not testable here"
 
 
 @dataclass(frozen=True)
@@ -257,15 +244,14 @@ def _finding(contrast: Contrast, row: Row) -> Finding:
     if int(float((row["seeds"] if contrast.state else row.get("paired_seeds")) or 0)) < FEWEST_SEEDS:
         return Finding.TOO_FEW
     found = _of_state(contrast, row) if contrast.state else row.get("verdict", "")
-    expected = {"better": Verdict.BETTER, "worse": Verdict.WORSE, "same": Verdict.SAME}[contrast.expect]
     if found == Verdict.NOT_SHOWN:
         return Finding.NOT_SHOWN
     if found not in (Verdict.BETTER, Verdict.WORSE, Verdict.SAME):
         return Finding.NOT_RUN  # not measured, or in the words of an older report
-    return Finding.SUPPORTED if found == expected else Finding.CONTRADICTED
+    return Finding.SUPPORTED if found == Verdict[contrast.expect.upper()] else Finding.CONTRADICTED
 
 
-def _of_state(contrast: Contrast, row: Row) -> str:
+def _of_state(contrast: Contrast, row: Row) -> Verdict:
     """What emptying the state does to an arm, by its interval."""
     change = _change(contrast, row)
     if math.isnan(change.low):

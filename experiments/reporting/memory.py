@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from experiments.reporting.matrix import Matrix
 from experiments.statistics.bootstrap import Clips, Estimate, FloatArray, Resamples, can_resample, estimate
 from experiments.statistics.comparisons import log_ratio, mean_of
 from experiments.statistics.strata import CLIP_COLUMNS
+from experiments.statistics.verdicts import MemoryUse
 from lightning_modules.metrics.table import Metric
 
 CARRIED = "carried"
@@ -26,23 +26,6 @@ EVERYWHERE = "all"
 STILL, MOVING = "still background", "moving background"
 STILL_PERSON, MOVING_PERSON = "still person", "moving person"
 MAX_ARMS_TOLD_ALONE = 3
-
-
-class MemoryUse(StrEnum):
-    """What an interval says of a memory; the value is how it is written in a list of arms."""
-
-    USED = "used"
-    HARMFUL = "harmful"
-    NOT_SHOWN = "no use shown"
-    NOT_KNOWN = "not known"
-
-
-ANSWERS = {
-    MemoryUse.USED: "the memory is used",
-    MemoryUse.HARMFUL: "the memory is used, to its harm",
-    MemoryUse.NOT_SHOWN: "the memory is not used",
-    MemoryUse.NOT_KNOWN: "whether the memory is used cannot be told",
-}
 
 
 @dataclass(frozen=True)
@@ -187,7 +170,7 @@ def memory_sentences(matrix: Matrix, effects: Mapping[tuple[str, str, str, str],
 def _about_arm(arm: Arm, effects: Mapping[tuple[str, str, str, str], StateEffect]) -> str:
     emptied = effects[arm.text, "emptied", "mad", EVERYWHERE]
     foreign = effects.get((arm.text, "foreign", "mad", EVERYWHERE))
-    answer = ANSWERS[emptied.verdict]
+    answer = emptied.verdict.answer
     read = foreign is not None and foreign.verdict in (MemoryUse.USED, MemoryUse.HARMFUL)
     if read and emptied.verdict is MemoryUse.NOT_SHOWN:
         answer = "the memory is read, to no gain that is shown"

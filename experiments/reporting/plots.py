@@ -253,8 +253,8 @@ def extras_over_time(matrix: Matrix) -> Figure | None:
 def training_curves(matrix: Matrix) -> Figure | None:
     """Loss and its terms by step: a thin line a seed, a thick one for the mean of an arm; None without histories."""
     histories = [(place, arm, cell.read_history()) for place, arm in enumerate(matrix.arms) for cell in arm.cells]
-    known = [(place, arm, table) for place, arm, table in histories if table is not None]
-    numeric = (name for _, _, table in known for name in table.select_dtypes("number").columns)
+    curves = [(place, arm, table) for place, arm, table in histories if table is not None]
+    numeric = (name for _, _, table in curves for name in table.select_dtypes("number").columns)
     terms = [name for name in dict.fromkeys(numeric) if name not in ("step", "epoch")][:MAX_LOSS_TERMS]
     if not terms:
         return None
@@ -263,7 +263,7 @@ def training_curves(matrix: Matrix) -> Figure | None:
     panels = figure.subplots(rows, 2, squeeze=False).ravel()
     for axes, term in zip(panels, terms, strict=False):
         for place, arm in enumerate(matrix.arms):
-            seeds = [table.groupby("step")[term].mean() for _, one, table in known if one is arm and term in table]
+            seeds = [table.groupby("step")[term].mean() for _, one, table in curves if one is arm and term in table]
             for values in seeds:
                 axes.plot(values.index, values, linewidth=0.6, alpha=0.35, **_style(place))
             if seeds:

@@ -52,9 +52,9 @@ def cost_sentence(matrix: Matrix) -> str:
     told = []
     for key, unit, decimals in (("parameters", "parameters", 0), ("milliseconds_per_frame", "ms a frame", 1)):
         figures = [median(cell.cost.get(key) for cell in arm.cells) for arm in matrix.arms]
-        known = sorted(figure for figure in figures if figure is not None)
-        if known:
-            ends = dict.fromkeys(number(figure, decimals) for figure in (known[0], known[-1]))
+        measured = sorted(figure for figure in figures if figure is not None)
+        if measured:
+            ends = dict.fromkeys(number(figure, decimals) for figure in (measured[0], measured[-1]))
             told.append(f"{' to '.join(ends)} {unit}")
     cells = [cell for arm in matrix.arms for cell in arm.cells]
     if not told or not cells:
@@ -83,8 +83,8 @@ def subtitle(matrix: Matrix, cells: Sequence[CellRecord]) -> str:
 
 def median(values: Iterable[float | None]) -> float | None:
     """Of those that are known; None where none is."""
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None
+    present = [value for value in values if value is not None]
+    return float(np.median(present)) if present else None
 
 
 def cells_table(matrix: Matrix) -> Table:

@@ -16,13 +16,13 @@ from experiments.reporting import cells_file, plots, provenance, tables
 from experiments.reporting.analysis import Analysis, analyse
 from experiments.reporting.floors import floor_warnings
 from experiments.reporting.formatting import Table
+from experiments.reporting.headline import headline, restored_backgrounds
 from experiments.reporting.ledger import SCALES, claims_sentence, of_experiment
 from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.reporting.memory import memory_sentences, memory_table
 from experiments.reporting.pages import render, slug
 from experiments.reporting.panels import first_panel, matte_panels
 from experiments.reporting.training import training_table
-from experiments.reporting.verdicts import headline, restored_backgrounds
 from experiments.reporting.viewer import viewer
 
 LINE, ANSWER_SENTENCES = 110, 6  # of a terminal

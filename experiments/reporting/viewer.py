@@ -54,11 +54,11 @@ def viewer(matrix: Matrix) -> dict[str, Any] | None:
 def _choose(matrix: Matrix) -> list[_Shown]:
     if not matrix.arms:
         return []
-    known = set.intersection(*({path.name for path in _media(arm).glob("*__alpha_pred.webp")} for arm in matrix.arms))
+    drawn = set.intersection(*({path.name for path in _media(arm).glob("*__alpha_pred.webp")} for arm in matrix.arms))
     errors = pd.concat([arm.frames for arm in matrix.arms]).groupby(["stratum", "clip"])["mad"].mean()
     found = []
     for stratum, group in errors.sort_values().groupby("stratum", sort=False):
-        names = [str(clip) for _, clip in group.index if f"{_stem(str(stratum), str(clip))}__alpha_pred.webp" in known]
+        names = [str(clip) for _, clip in group.index if f"{_stem(str(stratum), str(clip))}__alpha_pred.webp" in drawn]
         places = {"hardest": len(names) - 1, "median": (len(names) - 1) // 2, "easiest": 0}
         taken: set[str] = set()
         for choice in ("median", "hardest", "easiest"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.cells.study import Study
+from experiments.cells.cell import Cell
 from experiments.command.messages import reason
 from experiments.logging.wandb_client import client_settings, logging_mode, warn
 from experiments.records.identity import config_hash
@@ -22,32 +22,32 @@ def is_online(logger: Mapping[str, Any]) -> bool:
     return bool(logger["name"] == "wandb" and logging_mode(logger) == "online")
 
 
-def send_report(study: Study, project: str | None = None) -> None:
-    """Log the report of a study to the group of its experiment; to the same run when it is written anew.
+def send_report(cell: Cell, project: str | None = None) -> None:
+    """Log the report of a cell's comparison to the group of its experiment; to the same run when it is written anew.
 
     A server that cannot be reached, or dies, costs at most `logger.init_timeout` or `logger.finish_timeout` seconds
     and a line on standard error.
 
     Args:
-        study: its report is written.
+        cell: its report is written.
         project: PROJECT or ENTITY/PROJECT; None for `logger.project`.
     """
     import wandb
 
-    options, name, folder = study.config["logger"], study.experiment["name"], study.report.resolve()
+    options, name, folder = cell.config["logger"], cell.experiment["name"], cell.report.resolve()
     entity, _, plain_project = (project or options["project"]).rpartition("/")
     try:
         run = wandb.init(
             entity=entity or None,
             project=plain_project,
-            dir=study.folder.parent.resolve(),
+            dir=cell.folder.parent.resolve(),
             resume="allow",
             name=f"report {folder.name}",
             id=config_hash({"report": [name, folder.name]}),
             group=name,
             job_type="report",
-            tags=[study.scale],
-            config={"experiment": name, "scale": study.scale, "overrides": study.key},
+            tags=[cell.scale],
+            config={"experiment": name, "scale": cell.scale, "overrides": cell.study},
             mode="online",
             settings=client_settings(options),
         )

@@ -24,6 +24,7 @@ from lightning_modules.metrics.table import ALWAYS, METRICS
 from lightning_modules.metrics.trimap import closed_trimap
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.warp import resize_flow
+from lightning_modules.options import check_choice
 
 QUANTISE = ("none", "round", "truncate")
 REGIONS = ("full", "unknown")
@@ -54,9 +55,8 @@ class Scoring:
             raise ValueError(f"metrics: there is no {', '.join(unknown)}; there are {', '.join(METRICS)}")
         if self.metrics == ():
             raise ValueError("metrics: none given; leave them out for all")
-        for name, known in (("quantise", QUANTISE), ("region", REGIONS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        check_choice("quantise", self.quantise, QUANTISE)
+        check_choice("region", self.region, REGIONS)
 
     @property
     def mode(self) -> str:
@@ -91,7 +91,7 @@ class ClipScores:
     def add(self, batch: MattingBatch, output: MattingOutput, extras: dict[str, Tensor] | None = None) -> None:
         """Score the next frames; `extras` are further columns (B, T)."""
         predicted = output.foreground is not None
-        metrics, known = self.metrics, dict[str, Any]()
+        metrics, pairs = self.metrics, dict[str, Any]()
         alpha, broken = _numbers_only(output.alpha)
         # NaN says that a figure is undefined; a matte or a flow that is not a number is worse than any other.
         broke = torch.zeros_like(broken[:, :1]) if self.broke is None else self.broke
@@ -101,7 +101,7 @@ class ClipScores:
             # A net without foreground is scored with the input frame in its place (RVM's evaluation).
             foreground = batch.frames if output.foreground is None else output.foreground
             foreground, colourless = _numbers_only(foreground)
-            known |= {"foreground": self.scoring.as_saved(foreground), "true_foreground": batch.foreground}
+            pairs |= {"foreground": self.scoring.as_saved(foreground), "true_foreground": batch.foreground}
             lost |= dict.fromkeys(of_colour, broken | colourless)
         flow = output.aux.get("flow")
         if flow is not None and batch.flow is not None:
@@ -109,7 +109,7 @@ class ClipScores:
             metrics = (*metrics, *of_flow)
             size = (batch.flow.shape[-2], batch.flow.shape[-1])  # that of the net's own may be smaller
             flow, astray = _numbers_only(flow)
-            known |= {"flow": resize_flow(flow.float(), size), "true_flow": batch.flow}
+            pairs |= {"flow": resize_flow(flow.float(), size), "true_flow": batch.flow}
             lost |= dict.fromkeys(of_flow, astray)
         pred = self.scoring.as_saved(alpha)
         found = score_frames(
@@ -118,12 +118,12 @@ class ClipScores:
             trimap=closed_trimap(batch.alpha) if self.scoring.region == "unknown" else None,
             previous=self.before,
             metrics=metrics,
-            **known,
+            **pairs,
         )
         for name, values in found.items():
             worst = 0.0 if METRICS[name].higher_is_better else torch.inf
             values.masked_fill_(lost[name], worst)
-        if "foreground" in known:
+        if "foreground" in pairs:
             found["foreground_predicted"] = torch.full_like(broken, predicted)
         for name, values in (found | (extras or {})).items():
             self.columns.setdefault(name, []).append(values.cpu())

@@ -23,7 +23,8 @@ from experiments.training.data import data_options
 
 PROTOCOL = "rvm"  # in place of a folder: composited in memory
 CONDITIONS = ("test_size", "test_clips", "test_clip_length", "evaluation_seed", "difficulty", "test_strata")
-PLACES = ("root", "splits", "cache_dir")  # options of sources that say where files lie, not what they hold
+# Options of sources, and settings of config group `data`, that say where files lie, not what they hold.
+PLACES = ("root", "scenes", "splits", "scene_splits", "cache_dir")
 
 
 def open_test_set(config: dict[str, Any]) -> tuple[TestSet, dict[str, Contents]]:

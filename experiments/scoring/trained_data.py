@@ -14,8 +14,6 @@ from experiments.command.quoting import in_quotes
 from experiments.inference.saved_nets import check_beside_record
 from experiments.scoring.sets import PROTOCOL
 
-REQUIRED = ("root", "scenes")  # settings of a data group that have no default
-
 
 def trained_config(given: Mapping[str, Any]) -> dict[str, Any] | None:
     """The config of the run that left the checkpoint; None if there is no such run, or the command line names data.
@@ -54,8 +52,14 @@ def data_group(config: Mapping[str, Any]) -> str:
 def data_overrides(config: Mapping[str, Any], given: Collection[str]) -> list[str]:
     """What a command line must say for its config to have the parts that the run's data have."""
     said = [f"data={data_group(config)}", *([] if "scale" in given else [f"scale={config['scale']['name']}"])]
-    places = (name for name in REQUIRED if name in config["data"] and f"data.{name}" not in given)
+    places = (name for name in _required(data_group(config)) if f"data.{name}" not in given)
     return said + [f"data.{name}={as_value(config['data'][name])}" for name in places]
+
+
+def _required(group: str) -> list[str]:
+    """Settings of a data group that have no default."""
+    settings = yaml.safe_load((CONFIGS / "data" / f"{group}.yaml").read_text(encoding="utf-8"))
+    return [name for name, value in settings.items() if value == "???"]
 
 
 def as_value(value: Any) -> str:

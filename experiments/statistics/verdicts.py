@@ -1,4 +1,4 @@
-"""What may be said of one arm against another: the test, its power, and the words.
+"""What may be said of one arm against another: the test, its power, and the words; and of what else a report judges.
 
 There is one verdict a comparison. Its p is of the interval's own t: a Wald test with the standard error that knows
 seeds and people, adjusted within the family of comparisons that the experiment declares. `python -m
@@ -29,6 +29,47 @@ class Verdict(StrEnum):
     NOT_SHOWN = "no difference shown"
     FEW_SEEDS = "nothing is said of training"
     NOT_TESTABLE = "not testable"
+
+
+class MemoryUse(StrEnum):
+    """What the interval of a state that is replaced says of a net's memory; the value stands in a list of arms."""
+
+    USED = "used"
+    HARMFUL = "harmful"
+    NOT_SHOWN = "no use shown"
+    NOT_KNOWN = "not known"
+
+    @property
+    def answer(self) -> str:
+        """Of one arm, to the question whether its memory is used."""
+        return {
+            MemoryUse.USED: "the memory is used",
+            MemoryUse.HARMFUL: "the memory is used, to its harm",
+            MemoryUse.NOT_SHOWN: "the memory is not used",
+            MemoryUse.NOT_KNOWN: "whether the memory is used cannot be told",
+        }[self]
+
+
+class Finding(StrEnum):
+    """What is known of a published claim."""
+
+    SUPPORTED = "supported"
+    IN_PART = "supported in part"
+    CONTRADICTED = "contradicted"
+    NOT_SHOWN = "no difference shown"
+    TOO_FEW = "too few seeds"
+    NOT_RUN = "not run"
+    UNTESTABLE = "not testable here"
+
+
+class Shift(StrEnum):
+    """How far a score is in one report from where it is in another."""
+
+    SAME = "the same"
+    WITHIN = "within what seeds do"
+    BEYOND = "beyond what seeds do"
+    ONE_SEED = "one seed: not known"
+    OTHER_TEST = "another test set: not compared"
 
 
 @dataclass(frozen=True)

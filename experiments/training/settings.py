@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal, Self, TypeVar
 
+from experiments.records.identity import config_hash
 from lightning_modules.options import From, check_names, check_options
 
 Count = Annotated[int, From(1)]
 Side = Annotated[int, From(32)]
 Seed = Annotated[int, From(0)]
 Made = TypeVar("Made")
+# Of a setting that cannot change a cell's numbers: it is in no hash and no name of one. True, or, of a mapping, which
+# of those in it.
+FREE = "without effect"
 
 
 def read(kind: type[Made], place: str, given: Any) -> Made:
@@ -55,9 +59,9 @@ class Trainer:
     compile: bool
     channels_last: bool
     threads: Count
-    num_workers: Seed
+    num_workers: Seed = field(metadata={FREE: True})
     device_compositing: bool
-    checkpoint_every: Count
+    checkpoint_every: Count = field(metadata={FREE: True})
     validate_every: Count
 
 
@@ -134,7 +138,8 @@ class Stage:
         """
         if not isinstance(given, Mapping):
             raise ValueError(f"{place} must be null or the settings of a stage, got {given!r}")
-        own = {name: value for name, value in given.items() if name not in ("batch_size", "clip_length", "size")}
+        of_pass = {each.name for each in fields(Pass)} - {"data", "options"}
+        own = {name: value for name, value in given.items() if name not in of_pass}
         if "passes" not in given:
             batch = {name: value for name, value in given.items() if name not in own}
             return read(cls, place, own | {"passes": {"": Pass.of(place, {"data": "matting", **batch})}})
@@ -172,12 +177,12 @@ class Settings:
 
     seed: Seed
     model: Mapping[str, Any]
-    data: Mapping[str, Any]
-    segmentation: Mapping[str, Any]
+    data: Mapping[str, Any] = field(metadata={FREE: "cache_dir"})
+    segmentation: Mapping[str, Any] = field(metadata={FREE: "cache_dir"})
     stages: Mapping[str, Stage]
     trainer: Trainer
     test: Mapping[str, Any]
-    logger: Logger
+    logger: Logger = field(metadata={FREE: True})
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:
@@ -191,7 +196,40 @@ class Settings:
             for name, stage in config["recipe"]["stages"].items()
             if stage is not None
         }
-        trainer, logger = read(Trainer, "trainer", config["trainer"]), read(Logger, "logger", config["logger"])
-        plain = {name: config[name] for name in ("seed", "model", "data", "segmentation", "test")}
+        made: dict[str, Any] = {
+            "stages": stages,
+            "trainer": read(Trainer, "trainer", config["trainer"]),
+            "logger": read(Logger, "logger", config["logger"]),
+        }
+        plain = {each.name: config[each.name] for each in fields(cls) if each.name not in made}
         check_options(cls, plain)
-        return cls(**plain, stages=stages, trainer=trainer, logger=logger)
+        return cls(**plain, **made)
+
+
+WITHOUT_EFFECT = frozenset(
+    each.name if told is True else told
+    for kind in (Settings, Trainer, Stage, Pass)
+    for each in fields(kind)
+    if (told := each.metadata.get(FREE))
+)
+
+
+def has_effect(setting: str) -> bool:
+    """Whether a cell's numbers can depend on a setting of its config.
+
+    >>> has_effect("trainer.threads"), has_effect("trainer.num_workers"), has_effect("data.source.train.cache_dir")
+    (True, False, False)
+    """
+    return WITHOUT_EFFECT.isdisjoint(setting.split("."))
+
+
+def settings_hash(config: Mapping[str, Any]) -> str:
+    """Hash of those settings of a cell's resolved config that its numbers depend on."""
+    return config_hash(effective(config))
+
+
+def effective(settings: Any) -> Any:
+    """A config, or any part of one, without the settings that cannot change a cell's numbers."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {name: effective(value) for name, value in settings.items() if name not in WITHOUT_EFFECT}

@@ -29,6 +29,7 @@ from lightning_modules.nets.blocks import (
 )
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.refiner import CELL, HIDDEN, Coarse, Refiner
+from lightning_modules.options import check_choice
 
 BACKBONES = ("mobilenetv2", "resnet50", "resnet101")
 MODES = ("sampling", "thresholding", "full", "none")
@@ -82,10 +83,8 @@ class BackgroundMattingV2(MattingNet):
             ValueError: an option has none of these values.
         """
         super().__init__()
-        if backbone not in BACKBONES:
-            raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
-        if refine_mode not in MODES:
-            raise ValueError(f"refine_mode must be one of {', '.join(MODES)}, got {refine_mode!r}")
+        check_choice("backbone", backbone, BACKBONES)
+        check_choice("refine_mode", refine_mode, MODES)
         if clamp_gradient not in ("inside", "inward"):
             raise ValueError(f"clamp_gradient must be inside or inward, got {clamp_gradient!r}")
         if refine_kernel_size not in (1, 3):

@@ -81,9 +81,9 @@ def _ib_norm_parts(
         (N, C, 1, 1): centre, 1 / standard deviation, scale; y = (x − centre) · scale + bias.
     """
     half, wide = weight.shape[0], x.to(torch.promote_types(x.dtype, torch.float32))
-    known = half if mean is not None else 0
+    kept = half if mean is not None else 0
     # Two passes: the mean of squares minus the squared mean would lose digits.
-    part = wide[:, known:]
+    part = wide[:, kept:]
     means = part.mean((2, 3), keepdim=True)
     variances = (part - means).square_().mean((2, 3), keepdim=True)
     if mean is None or var is None:
@@ -91,8 +91,8 @@ def _ib_norm_parts(
         mean = means[:, :half].mean((0, 2, 3))
         var = variances[:, :half].mean((0, 2, 3)) + (means[:, :half, 0, 0] - mean).square().mean(0)
     shape = (x.shape[0], half, 1, 1)
-    centre = torch.cat((mean[:, None, None].expand(shape), means[:, half - known :]), dim=1)
-    inverse = torch.cat((var[:, None, None].expand(shape), variances[:, half - known :]), dim=1).add_(eps).rsqrt_()
+    centre = torch.cat((mean[:, None, None].expand(shape), means[:, half - kept :]), dim=1)
+    inverse = torch.cat((var[:, None, None].expand(shape), variances[:, half - kept :]), dim=1).add_(eps).rsqrt_()
     rest = x.shape[1] - half
     ones, zeros = weight.new_ones(rest), bias.new_zeros(rest)
     scale = inverse * torch.cat((weight, ones))[:, None, None]

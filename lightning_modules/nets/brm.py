@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.nets.blocks import ConvBlock, resize
+from lightning_modules.options import check_choice
 
 UPDATES = ("average", "overwrite", "first_sight", "ema", "count_mean")
 MASKS = ("semantic", "matte", "truth")
@@ -70,12 +71,9 @@ class BackgroundRestoration(nn.Module):
             ValueError: `update`, `mode` or `mask` is not one of these.
         """
         super().__init__()
-        if update not in UPDATES:
-            raise ValueError(f"brm_update must be one of {', '.join(UPDATES)}, got {update!r}")
-        if mode not in MODES:
-            raise ValueError(f"brm_mode must be one of {', '.join(MODES)}, got {mode!r}")
-        if mask not in MASKS:
-            raise ValueError(f"brm_mask must be one of {', '.join(MASKS)}, got {mask!r}")
+        check_choice("brm_update", update, UPDATES)
+        check_choice("brm_mode", mode, MODES)
+        check_choice("brm_mask", mask, MASKS)
         self.mask = mask
         self.channels, self.mode, self.update_rule = channels, mode, update
         self.threshold, self.erosion, self.hard, self.feed_mask = threshold, erosion, hard, feed_mask

@@ -20,6 +20,7 @@ from lightning_modules.nets.flow import build_flow, check_flow
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.motion import MotionEncoder
 from lightning_modules.nets.recurrent import SeparableConvGRU
+from lightning_modules.options import check_choice
 
 BACKBONES = ("mobilenetv2", "resnet18", "resnet50")
 OPERATORS = ("baseline", "gru", "motion")
@@ -83,9 +84,8 @@ class ContextMotion(MattingNet):
             ValueError: an option has none of these values.
         """
         super().__init__()
-        for option, value, known in (("backbone", backbone, BACKBONES), ("operator", operator, OPERATORS)):
-            if value not in known:
-                raise ValueError(f"{option} must be one of {', '.join(known)}, got {value!r}")
+        check_choice("backbone", backbone, BACKBONES)
+        check_choice("operator", operator, OPERATORS)
         for option, number in (("context_channels", context_channels), ("hidden", hidden)):
             if number < 1:
                 raise ValueError(f"{option} must be at least 1, got {number}")
@@ -201,12 +201,12 @@ class ContextMotion(MattingNet):
         if later.shape[1] == 0 or (given is None and self.flow is None):
             return flow
         if given is not None:
-            known = given[:, int(first) :].float()
+            flows = given[:, int(first) :].float()
         else:
             assert self.flow is not None
             before = frames[:, :-1] if frame is None else torch.cat((frame[:, None], frames[:, :-1]), dim=1)
-            known = unfold_time(self.flow(fold_time(later), fold_time(before)), later.shape[1])
-        return torch.cat((flow[:, : int(first)], known), dim=1)
+            flows = unfold_time(self.flow(fold_time(later), fold_time(before)), later.shape[1])
+        return torch.cat((flow[:, : int(first)], flows), dim=1)
 
     def _memory(self, frames: Tensor, state: ContextMotionState | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """What `step` gets at first: the state so far, or zeros and nothing."""

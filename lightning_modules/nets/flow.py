@@ -183,9 +183,10 @@ class PTLFlow(FlowEstimator):
 
     def load_pretrained(self) -> None:
         """Take ptlflow's checkpoint (downloads it once): the one for Sintel, as the paper, where there is one."""
-        known: Any = getattr(self.net, "pretrained_checkpoints", {})
-        if known:
-            self.net.load_state_dict(self._make("sintel" if "sintel" in known else next(iter(known))).state_dict())
+        checkpoints: Any = getattr(self.net, "pretrained_checkpoints", {})
+        if checkpoints:
+            name = "sintel" if "sintel" in checkpoints else next(iter(checkpoints))
+            self.net.load_state_dict(self._make(name).state_dict())
 
     def _make(self, checkpoint: str | None = None) -> nn.Module:
         try:

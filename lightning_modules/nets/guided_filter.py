@@ -117,8 +117,8 @@ class DeepGuidedFilter(nn.Module):
             mean_base, mean_y, mean_product, mean_square = moments.chunk(4, dim=1)
             covariance = mean_product - mean_base * mean_y
             variance = mean_square - mean_base * mean_base
-        known = torch.cat((covariance.to(feature.dtype), variance.to(feature.dtype), feature), dim=1)
-        a = self.conv(known).to(base.dtype, memory_format=torch.contiguous_format)
+        stacked = torch.cat((covariance.to(feature.dtype), variance.to(feature.dtype), feature), dim=1)
+        a = self.conv(stacked).to(base.dtype, memory_format=torch.contiguous_format)
         return a, mean_y - a * mean_base
 
 

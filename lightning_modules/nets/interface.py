@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_modules.nets.reduction import UPSAMPLERS, enlarged, reduced
 from lightning_modules.nets.warp import resize_flow
+from lightning_modules.options import check_choice
 
 
 @dataclass
@@ -112,8 +113,7 @@ class MattingNet(nn.Module):
             return output
         if not 0 < downsample_ratio <= 1:
             raise ValueError(f"downsample_ratio must be above 0 and at most 1, got {downsample_ratio}")
-        if upsampler not in UPSAMPLERS:
-            raise ValueError(f"upsampler must be one of {', '.join(UPSAMPLERS)}, got {upsampler!r}")
+        check_choice("upsampler", upsampler, UPSAMPLERS)
         return self.at_ratio(downsample_ratio, frames, upsampler, **given)
 
     def at_ratio(self, ratio: float, frames: Tensor, upsampler: str, **given: Any) -> MattingOutput:

@@ -15,6 +15,7 @@ from lightning_modules.nets.flow import build_flow, check_flow
 from lightning_modules.nets.interface import MattingOutput
 from lightning_modules.nets.modnet import MODNet
 from lightning_modules.nets.warp import backward_warp, lands_inside
+from lightning_modules.options import check_choice
 
 USES = ("smooth", "propagate")
 # Largest difference of colour, mean over the channels of [0, 1], of what counts as the same point.
@@ -68,8 +69,7 @@ class MODNetFlow(MODNet):
         Raises:
             ValueError: an option has none of these values.
         """
-        if use not in USES:
-            raise ValueError(f"use must be one of {', '.join(USES)}, got {use!r}")
+        check_choice("use", use, USES)
         if not 0 <= past_weight <= 1:
             raise ValueError(f"past_weight must lie in [0, 1], got {past_weight}")
         super().__init__(width, hidden, inference)

@@ -24,6 +24,7 @@ from lightning_modules.nets.modnet import FusionBranch, LightDetailBranch, Seman
 from lightning_modules.nets.motion_compensation import MOTIONS, MotionCompensation, MovingState
 from lightning_modules.nets.prm import PatchRefinement
 from lightning_modules.nets.warp import resize_flow
+from lightning_modules.options import check_choice
 
 # Encoder layers that are kept, and how much wider the pointwise layer behind them is (None: no such layer).
 _LAST_BLOCKS: dict[str, tuple[int, float | None]] = {"deleted": (14, 5), "narrow": (18, 0.5), "full": (19, None)}
@@ -131,10 +132,10 @@ class MODNetV(MattingNet):
         super().__init__()
         if isinstance(brm, str):
             brm_mode, brm = brm, True
-        _check_choice("semantic_scale", semantic_scale, _MULTIPLES)
-        _check_choice("last_block", last_block, _LAST_BLOCKS)
-        _check_choice("prior_to_d", prior_to_d, ("f4", "e4"))
-        _check_choice("motion", motion, MOTIONS)
+        check_choice("semantic_scale", semantic_scale, _MULTIPLES)
+        check_choice("last_block", last_block, _LAST_BLOCKS)
+        check_choice("prior_to_d", prior_to_d, ("f4", "e4"))
+        check_choice("motion", motion, MOTIONS)
         if motion != "none" and not (brm and brm_mode == "restored"):
             raise ValueError(f"motion={motion!r} moves a restored background: it needs brm=True, brm_mode='restored'")
         self.semantic_scale, self.prior_to_d, self.working_size = semantic_scale, prior_to_d, working_size
@@ -413,8 +414,3 @@ class MODNetV(MattingNet):
 def _told(t: int, *clips: Tensor | None) -> list[Tensor | None]:
     """Frame `t` of what is told of a clip; a plate of one frame is that of all."""
     return [None if clip is None else clip[:, min(t, clip.shape[1] - 1)] for clip in clips]
-
-
-def _check_choice(option: str, value: Any, known: Iterable[Any]) -> None:
-    if value not in known:
-        raise ValueError(f"{option} must be one of {', '.join(map(str, known))}, got {value!r}")

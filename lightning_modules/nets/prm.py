@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.nets.blocks import conv_layout, crop, pad_to_multiple, resize, scale
+from lightning_modules.options import check_choice
 
 MODES = ("threshold", "topk", "all", "none")
 
@@ -62,8 +63,7 @@ class PatchRefinement(nn.Module):
             ValueError: an unknown mode, an odd halo, or a share outside [0, 1].
         """
         super().__init__()
-        if mode not in MODES:
-            raise ValueError(f"prm_mode must be one of {', '.join(MODES)}, got {mode!r}")
+        check_choice("prm_mode", mode, MODES)
         if halo % 2 or halo < 0:
             raise ValueError(f"prm_halo must be even and not negative (the refiner halves its patches), got {halo}")
         if not 0 <= top_share <= 1:

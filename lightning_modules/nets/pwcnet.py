@@ -58,11 +58,11 @@ class PWCNet(nn.Module):
         for stage in self.pyramid.values():
             x = stage(x)
             pyramid.append(x)
-        known: tuple[Tensor, Tensor] | None = None
+        coarser: tuple[Tensor, Tensor] | None = None
         for name, estimator in self.estimators.items():
             level = int(name)
             a, b = pyramid[level - 1][: first.shape[0]], pyramid[level - 1][first.shape[0] :]
-            flow, features, known = estimator(a, b, known, _PIXELS_PER_UNIT / 2**level)
+            flow, features, coarser = estimator(a, b, coarser, _PIXELS_PER_UNIT / 2**level)
         return _PIXELS_PER_UNIT * (flow + self.context(features))
 
 
@@ -93,25 +93,25 @@ class FlowLevel(nn.Module):
         return (2 * _RADIUS + 1) ** 2 + sum(_DENSE) + (channels + 4 if channels else 0)
 
     def forward(
-        self, a: Tensor, b: Tensor, known: tuple[Tensor, Tensor] | None, pixels_per_unit: float
+        self, a: Tensor, b: Tensor, coarser: tuple[Tensor, Tensor] | None, pixels_per_unit: float
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
         """Flow and features of this level.
 
         Args:
             a: (N, C, h, w), features of the first image.
             b: the same of the second.
-            known: flow and features of the coarser level, (N, 2, h, w) each; None at the coarsest.
+            coarser: flow and features of the coarser level, (N, 2, h, w) each; None at the coarsest.
             pixels_per_unit: what a flow of 1 is on this level.
 
         Returns:
-            Flow (N, 2, h, w), features (N, width, h, w), and `known` for the finer level, (N, 2, 2 h, 2 w) each.
+            Flow (N, 2, h, w), features (N, width, h, w), and `coarser` for the finer level, (N, 2, 2 h, 2 w) each.
         """
-        if known is None:
+        if coarser is None:
             x = F.leaky_relu(cost_volume(a, b), 0.1)
         else:
-            shift = known[0] * pixels_per_unit
+            shift = coarser[0] * pixels_per_unit
             b = backward_warp(b, shift) * lands_inside(shift)
-            x = torch.cat((F.leaky_relu(cost_volume(a, b), 0.1), a, *known), dim=1)
+            x = torch.cat((F.leaky_relu(cost_volume(a, b), 0.1), a, *coarser), dim=1)
         for conv in self.convs:
             x = torch.cat((conv(x), x), dim=1)
         flow = self.predict(x)

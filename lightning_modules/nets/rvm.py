@@ -19,6 +19,7 @@ from lightning_modules.nets.blocks import conv_layout, crop, resize, scale
 from lightning_modules.nets.guided_filter import DeepGuidedFilter, guided_coefficients
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.recurrent import RECURRENCES, RecurrentStage
+from lightning_modules.options import check_choice
 
 BACKBONES = ("mobilenetv3", "resnet50")
 REFINERS = ("deep_guided_filter", "fast_guided_filter", "bilinear")
@@ -73,11 +74,11 @@ class RVM(MattingNet):
             ValueError: an option has a value other than these.
         """
         super().__init__()
-        _check_choice("backbone", backbone, BACKBONES)
-        _check_choice("refiner", refiner, REFINERS)
-        _check_choice("recurrence", recurrence, RECURRENCES)
+        check_choice("backbone", backbone, BACKBONES)
+        check_choice("refiner", refiner, REFINERS)
+        check_choice("recurrence", recurrence, RECURRENCES)
         for k in recurrent_scales:
-            _check_choice("recurrent_scales", k, (1, 2, 3, 4))
+            check_choice("recurrent_scales", k, (1, 2, 3, 4))
         self.refiner_kind = refiner
 
         self.backbone = MobileNetV3(width) if backbone == "mobilenetv3" else ResNet(50, width)
@@ -337,8 +338,3 @@ def _join(parts: Sequence[Tensor | None]) -> Tensor | None:
 def _unfold(x: Tensor, num_frames: int) -> Tensor:
     """(T·B, …) → (B, T, …)."""
     return x.unflatten(0, (num_frames, -1)).transpose(0, 1)
-
-
-def _check_choice(option: str, value: Any, known: Any) -> None:
-    if value not in known:
-        raise ValueError(f"{option} must be one of {', '.join(map(str, known))}, got {value!r}")

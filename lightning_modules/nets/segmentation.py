@@ -10,6 +10,7 @@ from torchvision.models import get_model
 
 from lightning_modules.nets.blocks import conv_layout, fold_time, split_frames, unfold_time
 from lightning_modules.nets.interface import MattingNet, MattingOutput
+from lightning_modules.options import check_choice
 
 # The classes of PASCAL VOC, which torchvision's weights know.
 NUM_CLASSES, PERSON = 21, 15
@@ -89,8 +90,7 @@ class DeepLabV3(SegmentationNet):
         Raises:
             ValueError: an option has none of these values.
         """
-        if backbone not in BACKBONES:
-            raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
+        check_choice("backbone", backbone, BACKBONES)
         encoder = "mobilenet_v3_large" if backbone == "mobilenetv3" else backbone
         super().__init__(f"deeplabv3_{encoder}", threshold, pretrained)
 

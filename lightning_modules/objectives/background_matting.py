@@ -15,6 +15,7 @@ from lightning_modules.nets.blocks import fold_time, resize
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.objectives.interface import Objective, Rate
 from lightning_modules.objectives.plates import PlateAugmentation, perturbed_plate, shadowed_frames
+from lightning_modules.options import check_choice
 from lightning_modules.ranks import generator_of_rank
 
 PLATES = ("true", "first", "perturbed")
@@ -45,8 +46,7 @@ class PlateObjective(Objective):
         super().__init__()
         if not isinstance(net, BackgroundMattingV2):
             raise ValueError(f"this objective needs model=background_matting_v2, got {type(net).__name__}")
-        if plate not in PLATES:
-            raise ValueError(f"plate must be one of {', '.join(PLATES)}, got {plate!r}")
+        check_choice("plate", plate, PLATES)
         try:
             self.augmentation = PlateAugmentation(**(augmentation or {}))
         except TypeError as error:

@@ -68,12 +68,12 @@ class MODNetVObjective(Objective):
         assert isinstance(net, MODNetV)
         num_frames = batch.frames.shape[1]
         windows = losses.trimap_windows(min(batch.frames.shape[-2:]), generator)
-        first = net(batch.frames[:, :1], **self._known(net, batch, 0, 1))
+        first = net(batch.frames[:, :1], **self._truth(net, batch, 0, 1))
         terms = [self._terms(first, batch, 0, windows)]
         if num_frames > 1:
             start = max(1, num_frames - self.backprop_frames)
             state = self._advance(net, first.state, batch, start)
-            last = net(batch.frames[:, start:], state=state, **self._known(net, batch, start, num_frames))
+            last = net(batch.frames[:, start:], state=state, **self._truth(net, batch, start, num_frames))
             terms.append(self._terms(last, batch, num_frames - 1, windows))
         return {name: torch.stack([term[name] for term in terms]).mean() for name in terms[0]}
 
@@ -83,10 +83,10 @@ class MODNetVObjective(Objective):
             return None
         state = type(state)(*(part.detach() for part in state))
         with torch.no_grad(), frozen_statistics(net):
-            return net.advance(batch.frames[:, 1:stop], state, **self._known(net, batch, 1, stop))
+            return net.advance(batch.frames[:, 1:stop], state, **self._truth(net, batch, 1, stop))
 
-    def _known(self, net: MODNetV, batch: MattingBatch, start: int, stop: int) -> dict[str, Tensor]:
-        return _known(net, batch, start, stop, self.true_memory)
+    def _truth(self, net: MODNetV, batch: MattingBatch, start: int, stop: int) -> dict[str, Tensor]:
+        return _truth(net, batch, start, stop, self.true_memory)
 
     def _terms(self, output: MattingOutput, batch: MattingBatch, t: int, windows: tuple[int, int]) -> dict[str, Tensor]:
         """Loss terms at frame `t`, the last one of `output`."""
@@ -156,9 +156,9 @@ class PatchRefinementObjective(Objective):
             )
         with torch.no_grad():
             last = batch.frames.shape[1] - 1
-            state = net.advance(batch.frames[:, :-1], None, **_known(net, batch, 0, last))
-            known = {name: value[:, 0] for name, value in _known(net, batch, last, last + 1).items()}
-            coarse = net.coarse(frame, state, **known)
+            state = net.advance(batch.frames[:, :-1], None, **_truth(net, batch, 0, last))
+            truth = {name: value[:, 0] for name, value in _truth(net, batch, last, last + 1).items()}
+            coarse = net.coarse(frame, state, **truth)
         logits = net.prm.flaw_logits(coarse.small_alpha, (frame.shape[-2], frame.shape[-1]))
         target = net.prm.flaw_target(coarse.alpha, alpha)
         flawed = logits.detach().sigmoid() > net.prm.xi
@@ -186,11 +186,11 @@ class PatchRefinementObjective(Objective):
         return drawn >= drawn.flatten().topk(self.max_patches).values[-1]
 
 
-def _known(net: MODNetV, batch: MattingBatch, start: int, stop: int, true_memory: bool = False) -> dict[str, Tensor]:
+def _truth(net: MODNetV, batch: MattingBatch, start: int, stop: int, true_memory: bool = False) -> dict[str, Tensor]:
     """What a net is told of some frames: the true background; flow and alpha where it needs them, or is to have it."""
-    known = {"background": batch.background[:, start:stop]}
+    truth = {"background": batch.background[:, start:stop]}
     if net.needs_flow and batch.flow is not None:
-        known["flow"] = batch.flow[:, start:stop]
+        truth["flow"] = batch.flow[:, start:stop]
     if net.needs_alpha or true_memory:
-        known["alpha"] = batch.alpha[:, start:stop]
-    return known
+        truth["alpha"] = batch.alpha[:, start:stop]
+    return truth

@@ -1,7 +1,9 @@
 """Every experiment composes, says what it asks, and its cells train, test and record at the smallest scale."""
 
 from collections.abc import Callable
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,9 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 import experiments
 from experiments.benchmarks.cost import measure_cost
 from experiments.cells import work as cells
-from experiments.cells.study import Study, move_stale_aside
+from experiments.cells.cell import Cell, move_stale_aside
 from experiments.cells.work import run_cell
 from experiments.records.cell_record import CellRecord, write_table
+from experiments.training.settings import FREE, Trainer
 
 CONFIGS = Path(experiments.__file__).parent / "configs"
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "exp").glob("*.yaml"))
@@ -35,6 +38,15 @@ SMALLEST = (
     *("scale.steps=2", "scale.modnet_steps=2", "trainer.calibration_batches=1"),
 )
 
+# Of each setting of the trainer, another value than the default.
+OTHERS = {
+    **dict.fromkeys(("devices", "num_nodes", "accumulate_grad_batches", "threads", "num_workers"), 2),
+    **dict.fromkeys(("calibration_batches", "checkpoint_every", "validate_every"), 7),
+    **dict.fromkeys(("compile", "device_compositing"), "true"),
+    **dict.fromkeys(("sync_batchnorm", "channels_last"), "false"),
+    **{"accelerator": "cpu", "strategy": "ddp", "precision": "bf16-mixed"},
+}
+
 
 @pytest.fixture
 def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -51,10 +63,10 @@ def composed(*overrides: str) -> DictConfig:
         return config
 
 
-def study(*overrides: str, axes: tuple[str, ...] = ()) -> Study:
+def cell_of(*overrides: str, axes: tuple[str, ...] = ()) -> Cell:
     config = composed(*overrides)
     plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    return Study(plain, HydraConfig.get(), axes)
+    return Cell(plain, HydraConfig.get(), axes)
 
 
 def test_the_promised_experiments_exist() -> None:
@@ -78,13 +90,13 @@ def test_an_experiment_asks_a_question_of_several_arms_and_seeds(name: str) -> N
 
 @pytest.mark.parametrize(("name", "other"), ALIKE.items())
 def test_baselines_of_experiments_that_are_alike_are_one_config(name: str, other: str) -> None:
-    assert study(f"+exp={name}", *SMALLEST).hash() == study(f"+exp={other}", *SMALLEST).hash()
+    assert cell_of(f"+exp={name}", *SMALLEST).hash() == cell_of(f"+exp={other}", *SMALLEST).hash()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in ALIKE])
 def test_a_cell_of_each_experiment_runs_to_a_complete_record(name: str, place: str) -> None:
-    cell = study(f"+exp={name}", *SMALLEST, place)
+    cell = cell_of(f"+exp={name}", *SMALLEST, place)
     cell.prepare()
     assert run_cell(cell.config, cell.record()) == 0
     assert cell.is_complete()
@@ -93,7 +105,7 @@ def test_a_cell_of_each_experiment_runs_to_a_complete_record(name: str, place: s
 @pytest.mark.slow
 @pytest.mark.parametrize(("flow", "error_of_flow"), [("oracle", (0, 1e-4)), ("none", (0.05, 20))])
 def test_cells_with_flow_are_scored_by_the_true_one(flow: str, error_of_flow: tuple[float, float], place: str) -> None:
-    cell = study("+exp=flow_network", f"model.flow={flow}", *SMALLEST, place)
+    cell = cell_of("+exp=flow_network", f"model.flow={flow}", *SMALLEST, place)
     cell.prepare()
     record = cell.record()
     assert run_cell(cell.config, record) == 0
@@ -108,7 +120,7 @@ def test_an_oracle_without_true_flow_ends_before_anything_is_rendered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    cell = study("model=context_motion", "model.flow=oracle", "scale=smoke", "logger=none")
+    cell = cell_of("model=context_motion", "model.flow=oracle", "scale=smoke", "logger=none")
     cell.prepare()
     record = cell.record()
     assert run_cell(cell.config, record) == 1
@@ -119,7 +131,7 @@ def test_an_oracle_without_true_flow_ends_before_anything_is_rendered(
 @pytest.mark.slow
 @pytest.mark.parametrize("overrides", [(), ("model=modnet", "recipe=modnet_soc", "test.one_frame_delay=true")])
 def test_a_run_without_an_experiment_goes_through_all_stages(overrides: tuple[str, ...], place: str) -> None:
-    cell = study(*SMALLEST, place, *overrides)
+    cell = cell_of(*SMALLEST, place, *overrides)
     cell.prepare()
     assert run_cell(cell.config, cell.record()) == 0
     trained = {path.stem for path in (cell.folder / "checkpoints").iterdir()}
@@ -130,7 +142,7 @@ def test_a_folder_of_another_config_or_of_none_is_moved_aside_and_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    cell = study("+exp=brm_ablation")
+    cell = cell_of("+exp=brm_ablation")
     cell.prepare()
     assert move_stale_aside(cell, print) is None
     (cell.folder / "record.json").write_text("{torn")
@@ -138,7 +150,7 @@ def test_a_folder_of_another_config_or_of_none_is_moved_aside_and_not_lost(
     assert aside is not None
     assert (aside / "config.yaml").is_file()
     cell.prepare()
-    changed = study("+exp=brm_ablation")
+    changed = cell_of("+exp=brm_ablation")
     changed.config["model"]["width"] = 0.75
     again = move_stale_aside(changed, print)
     assert again is not None
@@ -148,7 +160,7 @@ def test_a_folder_of_another_config_or_of_none_is_moved_aside_and_not_lost(
 
 def test_a_cell_whose_metrics_are_gone_is_not_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    cell = study("+exp=brm_ablation")
+    cell = cell_of("+exp=brm_ablation")
     cell.prepare()
     record = cell.record()
     names = {name: ["a"] for name in ("clip", "scene", "stratum")}
@@ -166,7 +178,7 @@ def test_a_cell_with_a_damaged_file_is_not_complete_and_the_file_is_named(
     make_cell: Callable[..., CellRecord], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     monkeypatch.chdir(make_cell({"model.brm": True}, 0).folder.parents[1])
-    cell = study("+exp=brm_ablation")
+    cell = cell_of("+exp=brm_ablation")
     cell.folder = Path("outputs/model.brm=true,seed=0")
     record = CellRecord.load(cell.folder)
     record.config_hash = cell.hash()
@@ -175,33 +187,41 @@ def test_a_cell_with_a_damaged_file_is_not_complete_and_the_file_is_named(
     with (cell.folder / name).open("ab") as file:
         file.write(b" ")
     assert not cell.is_complete()
-    assert f"damaged   {cell.cell}: {cell.folder / name} is damaged or was changed" in capsys.readouterr().out
+    assert f"damaged   {cell.name}: {cell.folder / name} is damaged or was changed" in capsys.readouterr().out
     cell.prepare()
     assert set(CellRecord.load(cell.folder).checksums) == {"baselines.parquet"}
 
 
 def test_an_override_has_one_name_whatever_its_spelling() -> None:
     rate = "recipe.stages.matting.learning_rate"
-    assert study(f"{rate}=1e-3").cell == study(f"{rate}=0.001").cell
+    assert cell_of(f"{rate}=1e-3").name == cell_of(f"{rate}=0.001").name
 
 
 def test_a_cell_is_named_for_its_arm_seed_and_overrides_whatever_their_order() -> None:
-    one = study("+exp=brm_ablation", "model.brm=false", "seed=3", "data.world=5")
-    other = study("+exp=brm_ablation", "data.world=5", "seed=3", "model.brm=false")
-    assert one.cell == other.cell == "data.world=5,model.brm=false,seed=3"
+    one = cell_of("+exp=brm_ablation", "model.brm=false", "seed=3", "data.world=5")
+    other = cell_of("+exp=brm_ablation", "data.world=5", "seed=3", "model.brm=false")
+    assert one.name == other.name == "data.world=5,model.brm=false,seed=3"
     assert one.hash() == other.hash()
     assert one.folder == Path("outputs/brm_ablation/data.world=5,model.brm=false,seed=3")
     assert one.report == Path("results/brm_ablation/tiny,data.world=5")
-    assert one.key == "data.world=5"
+    assert one.study == "data.world=5"
 
 
 def test_where_a_cell_runs_changes_neither_its_name_nor_its_hash() -> None:
-    plain = study("+exp=brm_ablation")
-    moved = study(
+    plain = cell_of("+exp=brm_ablation")
+    moved = cell_of(
         "+exp=brm_ablation", "output_dir=/elsewhere", "data.cache_dir=/cache", "logger=none", "trainer.num_workers=2"
     )
-    assert plain.cell == moved.cell == "model.brm=true,seed=0"
+    assert plain.name == moved.name == "model.brm=true,seed=0"
     assert plain.hash() == moved.hash()
+
+
+@pytest.mark.parametrize("setting", fields(Trainer), ids=lambda field: field.name)
+def test_a_setting_of_the_trainer_says_itself_whether_it_tells_cells_apart(setting: Field[Any]) -> None:
+    change = f"trainer.{setting.name}={OTHERS[setting.name]}"
+    plain, other = cell_of("+exp=brm_ablation"), cell_of("+exp=brm_ablation", change)
+    told_apart = (plain.name != other.name, plain.hash() != other.hash())
+    assert told_apart == (FREE not in setting.metadata,) * 2
 
 
 @pytest.mark.parametrize(
@@ -215,17 +235,17 @@ def test_where_a_cell_runs_changes_neither_its_name_nor_its_hash() -> None:
     ],
 )
 def test_what_changes_the_numbers_changes_the_hash(change: str) -> None:
-    assert study("+exp=brm_ablation", change).hash() != study("+exp=brm_ablation").hash()
+    assert cell_of("+exp=brm_ablation", change).hash() != cell_of("+exp=brm_ablation").hash()
 
 
 def test_a_setting_swept_on_the_command_line_is_a_part_of_the_arm() -> None:
-    cell = study("+exp=brm_ablation", "model.width=0.75", axes=("model.width",))
+    cell = cell_of("+exp=brm_ablation", "model.width=0.75", axes=("model.width",))
     assert cell.arm == {"model.brm": True, "model.width": 0.75}
-    assert cell.key == ""
+    assert cell.study == ""
 
 
 def test_a_name_cannot_leave_the_output_folder() -> None:
-    cell = study("+exp=brm_ablation", "data=image_mattes", "data.root=../../people", "data.scenes=/rooms")
+    cell = cell_of("+exp=brm_ablation", "data=image_mattes", "data.root=../../people", "data.scenes=/rooms")
     assert cell.folder.parent == Path("outputs/brm_ablation")
     assert ".." not in cell.folder.parts
     assert len(cell.folder.name) < 100

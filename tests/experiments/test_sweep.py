@@ -195,21 +195,21 @@ class Cells:
         self.groups: set[str] = set()
 
     def spawn(self, command: list[str], gpu: int | None, log: object, **variables: str) -> subprocess.Popen[bytes]:
-        study = sweep.Study(composed(sweep._overrides(command)), sweep.HydraConfig.get(), axes=())
-        status = (self.statuses.get(study.cell) or [0]).pop(0)
-        self.started.append(study.cell)
+        cell = sweep.Cell(composed(sweep._overrides(command)), sweep.HydraConfig.get(), axes=())
+        status = (self.statuses.get(cell.name) or [0]).pop(0)
+        self.started.append(cell.name)
         self.gpus.append(gpu)
         self.groups.add(variables["WANDB_RUN_GROUP"])
         if status == 0:
-            complete(study)
+            complete(cell)
         return subprocess.Popen([sys.executable, "-c", f"import sys, time; time.sleep(0.3); sys.exit({status})"])
 
 
-def complete(study: sweep.Study) -> None:
-    study.prepare()
-    record = study.record()
+def complete(cell: sweep.Cell) -> None:
+    cell.prepare()
+    record = cell.record()
     row = {"clip": ["a"], "scene": ["b"], "stratum": ["c"], "frame": [0], "mad": [0.1], "mse": [0.1], "dtssd": [0.0]}
-    write_table(study.folder / "metrics.parquet", pd.DataFrame(row))
+    write_table(cell.folder / "metrics.parquet", pd.DataFrame(row))
     record.status = "complete"
     record.save()
 
@@ -266,7 +266,7 @@ def test_a_locked_cell_is_not_started(
     monkeypatch.setattr(sweep, "spawn", cells.spawn)
     runner = Runner(write_sweep(), [f"output_dir={tmp_path}/outputs"], CellPool(1, 0))
     point: Point = {"seed": 0, "model.brm": True}
-    folder = runner.study(point).folder
+    folder = runner.cell(point).folder
     folder.mkdir(parents=True)
     with lock_cell(folder):
         runner.start(point)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from experiments.command.errors import one_line
 from lightning_modules.nets import NETS, build_net
-from lightning_modules.options import check_options
+from lightning_modules.options import check_choice, check_options
 
 OPTIONS = [(name, option) for name, net in NETS.items() for option in inspect.signature(net).parameters]
 
@@ -84,3 +84,9 @@ def test_any_value_builds_a_net_or_is_refused_by_name(option: tuple[str, str], v
         else:
             return
     assert name in told
+
+
+def test_a_value_that_is_none_of_the_choices_is_told_with_all_of_them() -> None:
+    check_choice("scale", 2, (1, 2))
+    with pytest.raises(ValueError, match=r"^scale must be one of 1, 2, got '2'$"):
+        check_choice("scale", "2", (1, 2))

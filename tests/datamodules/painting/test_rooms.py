@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from datamodules.painting import distractors, furniture, rooms
-from datamodules.painting.plate import Plate
+from datamodules.painting.scene import Scene
 
 THINGS = (
     *dict.fromkeys(furniture.FURNITURE),
@@ -52,17 +52,17 @@ def test_parallax_is_the_probability_of_a_near_plane() -> None:
 @pytest.mark.parametrize("kind", [rooms.room, rooms.wall, rooms.street, rooms.nature, rooms.lights, rooms.studio])
 @pytest.mark.parametrize("clutter", [0.0, 1.0])
 def test_every_kind_of_place_fills_the_picture(kind, clutter) -> None:
-    plate = Plate((40, 56), np.random.default_rng(1))
-    floor = kind(plate, clutter)
+    painted = Scene((40, 56), np.random.default_rng(1))
+    floor = kind(painted, clutter)
     assert 0.5 < floor < 1.3
-    assert torch.isfinite(plate.colour).all()
-    assert plate.alpha.min() > 0.99
+    assert torch.isfinite(painted.colour).all()
+    assert painted.alpha.min() > 0.99
 
 
 @pytest.mark.parametrize("thing", THINGS, ids=lambda thing: thing.__name__)
 def test_every_thing_leaves_a_mark(thing) -> None:
-    plate = Plate((64, 64), np.random.default_rng(2))
-    plate.paint(torch.ones_like(plate.x), (0.5, 0.5, 0.5))
-    thing(plate, 0.5, 0.95, 0.8)
-    assert torch.isfinite(plate.colour).all()
-    assert ((plate.colour - 0.5).abs().amax(0) > 0.02).float().mean() > 0.02
+    painted = Scene((64, 64), np.random.default_rng(2))
+    painted.paint(torch.ones_like(painted.x), (0.5, 0.5, 0.5))
+    thing(painted, 0.5, 0.95, 0.8)
+    assert torch.isfinite(painted.colour).all()
+    assert ((painted.colour - 0.5).abs().amax(0) > 0.02).float().mean() > 0.02

@@ -64,7 +64,7 @@ def test_cells_are_composed_whatever_is_said_to_the_launcher(tmp_path: Path, mon
     monkeypatch.setattr(sys, "argv", ["run"])
     arms = ["+exp=brm_update", "model.brm_update=average,overwrite", "seed=0", f"output_dir={tmp_path}"]
     found = run.composed_cells([*arms, *launcher], own_process=False)
-    assert [cell.study.arm for cell in found] == [{"model.brm_update": each} for each in ("average", "overwrite")]
+    assert [each.cell.arm for each in found] == [{"model.brm_update": how} for how in ("average", "overwrite")]
 
 
 @pytest.mark.usefixtures("no_report")

@@ -10,16 +10,16 @@ from omegaconf import OmegaConf
 
 from datamodules.sources.procedural import ProceduralPeople, ProceduralRooms
 from experiments.cells import rendering
+from experiments.cells.cell import Cell
 from experiments.cells.launch import CellPool
 from experiments.cells.rendering import forecast, render_for, sources_of, sources_to_render
-from experiments.cells.study import Study
 from experiments.sweep import composed
 from experiments.training.settings import Settings
 
 
 @dataclass
-class Cell:
-    """What rendering asks of a study."""
+class Rendered:
+    """What rendering asks of a cell."""
 
     settings: Any = None
     complete: bool = False
@@ -39,25 +39,25 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return sources
 
 
-def studies(*complete: bool) -> list[Study]:
-    return cast(list[Study], [Cell(complete=each) for each in complete])
+def cells(*complete: bool) -> list[Cell]:
+    return cast(list[Cell], [Rendered(complete=each) for each in complete])
 
 
 def test_what_cells_need_is_rendered_once_and_told(
     tmp_path: Path, made: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    render_for(studies(False, False, True), CellPool(workers=1, gpus=0))
+    render_for(cells(False, False, True), CellPool(workers=1, gpus=0))
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith(f"render    5 clips and scenes that {tmp_path}/cache lacks: 0 MB, about 1 s on ")
     assert told[1].startswith("rendered  5 clips and scenes in ")
     assert all(source.missing() == [] for source in made)  # type: ignore[attr-defined]
-    render_for(studies(False), CellPool(workers=1, gpus=0))
+    render_for(cells(False), CellPool(workers=1, gpus=0))
     assert capsys.readouterr().out == ""
 
 
 def test_nothing_is_rendered_for_cells_that_are_complete(tmp_path: Path, made: list[object]) -> None:
-    assert sources_to_render(studies(True, True)) == []
-    render_for(studies(True), CellPool(workers=1, gpus=0))
+    assert sources_to_render(cells(True, True)) == []
+    render_for(cells(True), CellPool(workers=1, gpus=0))
     assert not (tmp_path / "cache").exists()
 
 
@@ -66,7 +66,7 @@ def test_a_disk_without_room_is_told_before_rendering(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2, 1, 1))  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match=r"rendering needs 0\.0 GB in .*cache, where 0\.0 GB are free: make room"):
-        render_for(studies(False), CellPool(workers=1, gpus=0))
+        render_for(cells(False), CellPool(workers=1, gpus=0))
     assert not (tmp_path / "cache").exists()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import run
-from experiments.cells.study import Study
+from experiments.cells.cell import Cell
 from experiments.command.safety import refuse_secrets
 from experiments.records.cell_record import CellRecord
 from experiments.records.identity import short_name
@@ -20,8 +20,8 @@ from tests.experiments.in_process import run_here
 SECRET = "hf_0123456789abcdef"
 
 
-def study(*overrides: str) -> Study:
-    return Study(composed(["+exp=brm_ablation", "scale=smoke", *overrides]), HydraConfig.get(), axes=())
+def cell_of(*overrides: str) -> Cell:
+    return Cell(composed(["+exp=brm_ablation", "scale=smoke", *overrides]), HydraConfig.get(), axes=())
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def study(*overrides: str) -> Study:
 def test_a_secret_does_not_become_a_setting(override: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", SECRET)
     with pytest.raises(ValueError, match="a secret must not be one") as told:
-        study(override)
+        cell_of(override)
     assert SECRET not in str(told.value)
     assert "abc" not in str(told.value)
 
@@ -53,7 +53,7 @@ def test_ordinary_settings_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_a_name_does_not_lead_out_of_the_output_folder(override: str) -> None:
     with pytest.raises(ValueError, match="names files; use letters"):
-        study(override)
+        cell_of(override)
 
 
 def test_a_command_with_a_hostile_name_writes_nothing_outside(

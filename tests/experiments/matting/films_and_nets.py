@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from experiments.command.composing import CONFIGS
 from experiments.inference.saved_nets import save_net
 from experiments.matting.job import Job
-from experiments.matting.plan import make_job
+from experiments.matting.request import make_job
 from lightning_modules.nets import build_net
 from tests.datamodules.films import write_film
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from experiments.matting import speed
-from experiments.matting.plan import plan_job
+from experiments.matting.request import job_of
 from tests.experiments.matting.films_and_nets import TIMES, Planner
 from tests.experiments.matting.films_and_nets import files as files
 from tests.experiments.matting.films_and_nets import planner as planner
@@ -17,7 +17,7 @@ from tests.experiments.matting.films_and_nets import planner as planner
 def test_net_codec_and_all_are_measured_in_turns(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = plan_job([f"input={files}/film.mp4", f"checkpoint={files}/model.pt", f"output={tmp_path}/out", "chunk=4"])
+    job = job_of([f"input={files}/film.mp4", f"checkpoint={files}/model.pt", f"output={tmp_path}/out", "chunk=4"])
     tables = list(speed.benchmark_video(job, 0.2, lambda what: None))
     assert [table["what"].tolist() for table in tables] == [["net", "codec", "all"]] * speed.ROUNDS
     for table in tables:
@@ -34,7 +34,7 @@ def test_the_codec_alone_is_the_same_job_without_its_net(planner: Planner, tmp_p
     calls = []
     trial.job.net.register_forward_hook(lambda *_: calls.append(1))
     assert trial.codec_alone(0.1).frames >= 4
-    assert (calls, trial.known.calls > 0) == ([], True)
+    assert (calls, trial.mattes.calls > 0) == ([], True)
 
 
 def test_memory_is_told_by_the_minute(planner: Planner, tmp_path: Path) -> None:
@@ -45,11 +45,11 @@ def test_memory_is_told_by_the_minute(planner: Planner, tmp_path: Path) -> None:
     assert speed.growth(minutes) == "Memory: 120 MB in minute 1, 90 MB in minute 2 (-25.0%), at most 120 MB."
 
 
-def test_the_verdict_compares_each_round_with_itself() -> None:
+def test_the_limits_compare_each_round_with_itself() -> None:
     names = ["round", "what", "fps", "cpu_ms"]
     first = [(0, "net", 10.0, 50), (0, "codec", 20.0, 50), (0, "all", 9.0, 100)]
     second = [(1, "net", 5.0, 50), (1, "codec", 4.0, 50), (1, "all", 2.0, 100)]
-    told = speed.verdict(pd.DataFrame(first + second, columns=names))
+    told = speed.limits(pd.DataFrame(first + second, columns=names))
     assert "All reaches 70% of the slower of net and codec (50% to 90% in 2 rounds; the goal is 85%)" in told
 
 

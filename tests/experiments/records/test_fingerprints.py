@@ -10,24 +10,24 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from experiments.cells import work as cells
-from experiments.cells.study import Study, prepared_cell
+from experiments.cells.cell import Cell, prepared_cell
 from experiments.records.cell_record import CellRecord, write_table
 from experiments.records.fingerprints import describe_weights
 from experiments.sweep import composed
 
 
-def study(folder: Path, *overrides: str) -> Study:
+def cell_of(folder: Path, *overrides: str) -> Cell:
     """A cell whose outputs lie in a folder."""
     words = ["scale=smoke", "logger=none", f"output_dir={folder}/outputs", *overrides]
-    return Study(composed(words), HydraConfig.get(), axes=())
+    return Cell(composed(words), HydraConfig.get(), axes=())
 
 
-def on_pictures(folder: Path, *overrides: str) -> Study:
+def on_pictures(folder: Path, *overrides: str) -> Cell:
     own = ("data=image_mattes", f"data.root={folder}/people", f"data.scenes={folder}/places")
-    return study(folder, *own, *overrides)
+    return cell_of(folder, *own, *overrides)
 
 
-def complete(cell: Study, **fields: Any) -> CellRecord:
+def complete(cell: Cell, **fields: Any) -> CellRecord:
     """Leave the record that a finished run of the cell leaves."""
     cell.prepare()
     record = cell.record()
@@ -49,7 +49,7 @@ def test_a_record_tells_what_its_cell_reads(pictures: Path) -> None:
     assert list(data["parts"]) == parts
 
 
-def begun(cell: Study, say: Callable[[str], Any]) -> bool:
+def begun(cell: Cell, say: Callable[[str], Any]) -> bool:
     """Whether the cell is to be run, as its command finds."""
     with prepared_cell(cell, say) as lock:
         return lock is not None
@@ -94,7 +94,7 @@ def test_further_files_and_other_names_are_other_data(pictures: Path, change: Ca
 
 
 def test_another_split_is_other_data_and_what_no_list_names_is_none(pictures: Path) -> None:
-    def split(names: str) -> Study:
+    def split(names: str) -> Cell:
         (pictures / "lists").mkdir(exist_ok=True)
         for part, name in zip(("train", "val", "test"), names, strict=True):
             (pictures / "lists" / f"{part}.txt").write_text(f"{name}\n")
@@ -128,11 +128,11 @@ def test_a_record_from_before_data_were_recorded_is_kept_if_complete_and_said_so
 
 
 def test_people_and_rooms_made_by_code_are_their_options(tmp_path: Path) -> None:
-    data = study(tmp_path).data
+    data = cell_of(tmp_path).data
     assert (data["files"], data["bytes"]) == (0, 0)
-    assert study(tmp_path, f"data.cache_dir={tmp_path}/elsewhere").data == data
-    assert study(tmp_path, "data.world=1").data != data
-    assert study(tmp_path, "model=rvm").data["parts"].keys() > data["parts"].keys()  # its segmentation passes
+    assert cell_of(tmp_path, f"data.cache_dir={tmp_path}/elsewhere").data == data
+    assert cell_of(tmp_path, "data.world=1").data != data
+    assert cell_of(tmp_path, "model=rvm").data["parts"].keys() > data["parts"].keys()  # its segmentation passes
     assert not list(tmp_path.iterdir())
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from experiments.cells.study import Study
+from experiments.cells.cell import Cell
 from experiments.records.cell_record import CellRecord, write_config
 from experiments.reporting.forecast import plan, seconds_of
 
@@ -15,8 +15,8 @@ CONFIG = {"model": {"brm": True}, "data": {"cache_dir": "nowhere"}}
 
 
 @dataclass
-class Cell:
-    """What a plan asks of a study."""
+class Planned:
+    """What a plan asks of a cell."""
 
     folder: Path
     arm: dict[str, Any]
@@ -24,11 +24,11 @@ class Cell:
     experiment: dict[str, Any]
     complete: bool = False
     scale: str = "tiny"
-    key: str = ""
+    study: str = ""
     config: dict[str, Any] = field(default_factory=lambda: CONFIG)
 
     @property
-    def cell(self) -> str:
+    def name(self) -> str:
         return self.folder.name
 
     def is_complete(self) -> bool:
@@ -47,13 +47,13 @@ def planned(make_cell: Callable[..., CellRecord], experiment: dict[str, Any], tm
         for seed in range(seeds):
             for brm in (True, False):
                 name = f"model.brm={str(brm).lower()},seed={seed}"
-                cell = Cell(tmp_path / "outputs" / name, {"model.brm": brm}, seed, experiment, seed < complete)
+                cell = Planned(tmp_path / "outputs" / name, {"model.brm": brm}, seed, experiment, seed < complete)
                 cells.append(cell)
                 if seed < complete:
                     done = make_cell({"model.brm": brm}, seed, effect=effect if brm else 1.0, clips=8, frames=3)
                     write_config(done.folder / "config.yaml", config | {"seed": seed})
                     done.save()
-        return plan(cast(list[Study], cells), workers)
+        return plan(cast(list[Cell], cells), workers)
 
     return lines
 
@@ -84,12 +84,12 @@ def test_a_cell_that_was_cut_off_is_resumed_and_one_of_another_config_is_not(
 ) -> None:
     cells = []
     for number, config_hash in enumerate(("0123456789ab", "ba9876543210")):
-        cell = Cell(tmp_path / "outputs" / f"seed={number}", {}, number, experiment)
+        cell = Planned(tmp_path / "outputs" / f"seed={number}", {}, number, experiment)
         (cell.folder / "checkpoints").mkdir(parents=True)
         (cell.folder / "checkpoints" / "last.ckpt").touch()
-        CellRecord(cell.folder, cell=cell.cell, config_hash=config_hash, scale="tiny").save()
+        CellRecord(cell.folder, cell=cell.name, config_hash=config_hash, scale="tiny").save()
         cells.append(cell)
-    told = plan(cast(list[Study], cells), 1)
+    told = plan(cast(list[Cell], cells), 1)
     assert "to resume 1: seed=0\n" in told
     assert "to run    1: seed=1\n" in told
 

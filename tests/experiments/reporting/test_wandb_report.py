@@ -10,7 +10,7 @@ import wandb
 from hydra.core.hydra_config import HydraConfig
 
 from experiments import report
-from experiments.cells.study import Study
+from experiments.cells.cell import Cell
 from experiments.records.cell_record import CellRecord
 from experiments.reporting.wandb_report import is_online, report_artifact, send_report
 from experiments.sweep import composed
@@ -20,14 +20,14 @@ OPTIONS = {"name": "wandb", "mode": "offline"}
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Study:
+def cell(tmp_path: Path) -> Cell:
     places = [f"output_dir={tmp_path}/outputs", f"results_dir={tmp_path}/results"]
-    study = Study(composed(["+exp=brm_ablation", "scale=smoke", *places]), HydraConfig.get(), axes=())
-    (study.report / "figures").mkdir(parents=True)
-    (study.report / "report.html").write_text("<!DOCTYPE html><p>")
-    (study.report / "scores.csv").write_text("arm,mean\na,1.5\n")
-    (study.report / "figures" / "seeds.png").write_bytes(b"image")
-    return study
+    cell = Cell(composed(["+exp=brm_ablation", "scale=smoke", *places]), HydraConfig.get(), axes=())
+    (cell.report / "figures").mkdir(parents=True)
+    (cell.report / "report.html").write_text("<!DOCTYPE html><p>")
+    (cell.report / "scores.csv").write_text("arm,mean\na,1.5\n")
+    (cell.report / "figures" / "seeds.png").write_bytes(b"image")
+    return cell
 
 
 def test_reports_are_sent_only_where_cells_are_logged_online(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,13 +38,13 @@ def test_reports_are_sent_only_where_cells_are_logged_online(monkeypatch: pytest
     assert not is_online(OPTIONS | {"name": "csv"})
 
 
-def test_the_page_its_table_and_all_files_are_sent(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_its_table_and_all_files_are_sent(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, Any] = {}
     run = SimpleNamespace(
         log=told.update, log_artifact=lambda each: told.update(artifact=each), finish=lambda: told.update(finished=True)
     )
     monkeypatch.setattr(wandb, "init", lambda **options: told.update(options) or run)
-    send_report(study, "someone/elsewhere")
+    send_report(cell, "someone/elsewhere")
     assert (told["entity"], told["project"], told["group"]) == ("someone", "elsewhere", "brm_ablation")
     assert (told["job_type"], told["tags"], told["resume"]) == ("report", ["smoke"], "allow")
     assert isinstance(told["report"], wandb.Html)
@@ -55,20 +55,20 @@ def test_the_page_its_table_and_all_files_are_sent(study: Study, monkeypatch: py
 
 
 def test_a_server_that_cannot_be_reached_costs_a_line(
-    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cell: Cell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(**_: Any) -> None:
         raise wandb.errors.CommError("connection\nrefused")
 
     monkeypatch.setattr(wandb, "init", refuse)
-    send_report(study)
+    send_report(cell)
     assert capsys.readouterr().err == (
         "warning: W&B did not take the report (connection refused); the same command sends it again\n"
     )
 
 
-def test_an_artifact_has_a_plain_name_whatever_the_overrides(study: Study) -> None:
-    name = report_artifact("brm/../../evil,ä=1", study.report).name
+def test_an_artifact_has_a_plain_name_whatever_the_overrides(cell: Cell) -> None:
+    name = report_artifact("brm/../../evil,ä=1", cell.report).name
     assert name.partition(":")[0] == "report-brm-..-..-evil---1"
 
 
@@ -76,10 +76,10 @@ def test_an_artifact_has_a_plain_name_whatever_the_overrides(study: Study) -> No
 def test_the_report_command_sends_it_if_asked(
     make_cell: Callable[..., CellRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    sent: list[Study] = []
+    sent: list[Cell] = []
     monkeypatch.setattr(report, "write_report", lambda *_: tmp_path / "report.html")
     (tmp_path / "answer.txt").touch()
-    monkeypatch.setattr(report, "send_report", lambda study, project: sent.append(study))
+    monkeypatch.setattr(report, "send_report", lambda cell, project: sent.append(cell))
     cell = make_cell({"model.brm": True}, 0, strata=("static",), clips=1, frames=2)
     cell.folder.parent.rename(tmp_path / "brm_ablation")
     # Beside no reference: the report that the stand-in does not write is compared with none.

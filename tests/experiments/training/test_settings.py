@@ -8,7 +8,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from experiments import run
-from experiments.cells.study import Study
+from experiments.cells.cell import Cell
 from experiments.sweep import composed
 from experiments.training import checks
 from experiments.training.checks import check_machine, check_parts
@@ -56,20 +56,20 @@ REFUSED = {
 }
 
 
-def study(*overrides: str) -> Study:
+def cell_of(*overrides: str) -> Cell:
     config = composed(["hydra.mode=RUN", *overrides])
-    return Study(config, HydraConfig.get(), axes=())
+    return Cell(config, HydraConfig.get(), axes=())
 
 
 @pytest.mark.parametrize("override", REFUSED)
 def test_a_setting_that_no_run_could_use_is_refused_by_name(override: str) -> None:
     with pytest.raises(ValueError, match=re.escape(REFUSED[override])):
-        check_parts(study(override).settings)
+        check_parts(cell_of(override).settings)
 
 
 @pytest.mark.parametrize("override", ["recipe=rvm model=rvm", "trainer.precision=32", "trainer=gpu", "scale=paper"])
 def test_what_a_run_can_use_is_not_refused(override: str) -> None:
-    assert study(*override.split()).seed == 0
+    assert cell_of(*override.split()).seed == 0
 
 
 @pytest.mark.parametrize("override", ["trainer.accelerator=gpu", "logger=tensorboard"])
@@ -77,7 +77,7 @@ def test_what_the_machine_lacks_is_told_before_the_start(override: str, monkeypa
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"no CUDA device here|pip install tensorboard"):
-        check_machine(study(override).settings)
+        check_machine(cell_of(override).settings)
 
 
 @pytest.mark.usefixtures("no_report")

@@ -1,4 +1,4 @@
-"""Where a cell lies and what it is called: from the resolved config and the overrides that made it."""
+"""A cell: its settings, identity, folder, lock and record, from a resolved config and the overrides that made it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,17 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.command.safety import check_names
 from experiments.records.cell_record import BASELINES, CellRecord, write_config
 from experiments.records.fingerprints import describe_weights, what_changed
-from experiments.records.identity import settings_hash, short_name
+from experiments.records.identity import short_name
 from experiments.records.locks import lock_cell, lock_owner
-from experiments.training.settings import Settings
+from experiments.training.settings import Settings, has_effect, settings_hash
 
-# Overrides that say where and how to run, not what; they are in no cell's name.
-NEUTRAL = (
-    *("exp", "workers", "logger", "output_dir", "results_dir", "hydra"),
-    *("data.cache_dir", "segmentation.cache_dir", "trainer.num_workers", "trainer.checkpoint_every"),
-)
+# Settings of the command that runs cells; they are none of a cell's.
+OF_COMMAND = ("output_dir", "results_dir", "workers")
 # What a process that was killed before it wrote a record can have left.
 BEGINNINGS = ("lock", "log.txt", "config.yaml")
 
 
-class Study:
+class Cell:
     """One cell within its experiment.
 
     Attributes:
@@ -39,8 +36,8 @@ class Study:
         experiment: config group `experiment`, plain.
         workers: cells at once on this machine, or "auto".
         arm: what the experiment compares, setting → value.
-        key: overrides that all cells of this comparison share, "" for none; another key is another comparison.
-        cell: name of the cell: shared overrides (shortened if they are long), then arm and seed.
+        study: overrides that all cells of this comparison share, "" for none; another study is another comparison.
+        name: shared overrides (shortened if they are long), then arm and seed.
         folder: OUTPUT_DIR/EXPERIMENT/CELL.
         report: RESULTS_DIR/EXPERIMENT/SCALE, and the shared overrides where there are any.
     """
@@ -55,8 +52,7 @@ class Study:
         stages = {f"recipe.stages.{name}": name for name in self.config["recipe"]["stages"]}
         check_names({f"{part}.name": self.config[part]["name"] for part in ("experiment", "scale")} | stages)
         self.experiment = self.config.pop("experiment")
-        roots = {name: Path(self.config.pop(name)) for name in ("output_dir", "results_dir")}
-        self.workers = self.config.pop("workers")
+        outputs, results, self.workers = (self.config.pop(name) for name in OF_COMMAND)
         self.settings = Settings.of(self.config)
         given = [override.lstrip("+~").partition("=")[0] for override in hydra.overrides.task]
         axes = [*(hydra.sweeper.get("params") or {}), *axes]
@@ -66,15 +62,15 @@ class Study:
         shared = {
             name: _value(config, hydra, name)  # as resolved: an override's text has several forms
             for name in given
-            if not _is_in(name, (*NEUTRAL, "seed", "scale")) and name not in self.arm
+            if has_effect(name) and not _is_in(name, (*OF_COMMAND, "exp", "seed", "scale")) and name not in self.arm
         }
-        self.key = _join(shared)
+        self.study = _join(shared)
         scale = {} if self.scale == "tiny" else {"scale": self.scale}
-        prefix = [short_name(self.key)] if shared else []
-        self.cell = ",".join([*prefix, _join(self.arm | scale | {"seed": self.seed})])
+        prefix = [short_name(self.study)] if shared else []
+        self.name = ",".join([*prefix, _join(self.arm | scale | {"seed": self.seed})])
         name = self.experiment["name"]
-        self.folder = roots["output_dir"] / name / short_name(self.cell, 200)
-        self.report = roots["results_dir"] / name / ",".join([self.scale, *prefix])
+        self.folder = Path(outputs) / name / short_name(self.name, 200)
+        self.report = Path(results) / name / ",".join([self.scale, *prefix])
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -88,8 +84,8 @@ class Study:
         return CellRecord(
             folder=self.folder,
             experiment=self.experiment["name"],
-            study=self.key,
-            cell=self.cell,
+            study=self.study,
+            cell=self.name,
             arm=self.arm,
             seed=self.seed,
             scale=self.scale,
@@ -123,7 +119,7 @@ class Study:
         try:
             record.check()
         except ValueError as error:
-            print(f"damaged   {self.cell}: {error}", flush=True)
+            print(f"damaged   {self.name}: {error}", flush=True)
             return False
         return True
 
@@ -149,13 +145,13 @@ class CellBusyError(Exception):
 
 
 @contextlib.contextmanager
-def prepared_cell(study: Study, say: Callable[[str], None]) -> Iterator[int | None]:
+def prepared_cell(cell: Cell, say: Callable[[str], None]) -> Iterator[int | None]:
     """Give the lock of a cell that is to be run, for the process that runs it; None if it is complete.
 
     All is done under the lock: of commands with other settings none comes in between.
 
     Args:
-        study: the cell; its config and its record are written.
+        cell: the cell; its config and its record are written.
         say: prints a line.
 
     Raises:
@@ -163,26 +159,26 @@ def prepared_cell(study: Study, say: Callable[[str], None]) -> Iterator[int | No
         ValueError: another process works on it with other settings.
     """
     in_sweep = "WANDB_SWEEP_ID" in os.environ  # its server waits for the run: a complete one is logged again
-    if not in_sweep and study.is_complete():
-        say(f"skip      {study.cell}: complete{study.note()}")
+    if not in_sweep and cell.is_complete():
+        say(f"skip      {cell.name}: complete{cell.note()}")
         yield None
         return
     while True:
-        study.folder.mkdir(parents=True, exist_ok=True)
-        with lock_cell(study.folder) as lock:
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        with lock_cell(cell.folder) as lock:
             if lock is None:
-                raise _busy(study)
-            if not _is_of(lock, study.folder) or move_stale_aside(study, say):
+                raise _busy(cell)
+            if not _is_of(lock, cell.folder) or move_stale_aside(cell, say):
                 continue
-            if not study.is_complete():
-                study.prepare()
+            if not cell.is_complete():
+                cell.prepare()
             yield lock
             return
 
 
-def _busy(study: Study) -> Exception:
-    owner, record = f"{study.folder}: {lock_owner(study.folder)} works on this cell", _load(study.folder)
-    if record is not None and record.config_hash != study.hash():
+def _busy(cell: Cell) -> Exception:
+    owner, record = f"{cell.folder}: {lock_owner(cell.folder)} works on this cell", _load(cell.folder)
+    if record is not None and record.config_hash != cell.hash():
         return ValueError(f"{owner} with other settings; wait for it or stop it")
     return CellBusyError(f"{owner}; wait for it or stop it")
 
@@ -195,19 +191,19 @@ def _is_of(lock: int, folder: Path) -> bool:
         return False
 
 
-def move_stale_aside(study: Study, say: Callable[[str], None]) -> Path | None:
+def move_stale_aside(cell: Cell, say: Callable[[str], None]) -> Path | None:
     """Rename the folder of a cell whose config or data have changed since, so that nothing is lost; its new path.
 
     A folder whose record is missing or cannot be read goes too, since nobody knows what its checkpoints are of; not
     one in which a killed process has left nothing but its beginnings. Call it under the cell's lock.
     """
-    record = _load(study.folder)
-    if record is None and all(path.name in BEGINNINGS or path.suffix == ".tmp" for path in study.folder.iterdir()):
+    record = _load(cell.folder)
+    if record is None and all(path.name in BEGINNINGS or path.suffix == ".tmp" for path in cell.folder.iterdir()):
         return None
-    if not (difference := study.difference(record)):
+    if not (difference := cell.difference(record)):
         return None
-    aside = _renamed(study.folder, record)
-    say(f"changed   {study.cell}: {difference}; it was moved aside, to {aside.name}, and the cell starts anew")
+    aside = _renamed(cell.folder, record)
+    say(f"changed   {cell.name}: {difference}; it was moved aside, to {aside.name}, and the cell starts anew")
     return aside
 
 

@@ -23,15 +23,14 @@ from experiments.inference.saved_nets import named_by_file
 from experiments.inference.streaming import Streaming
 from experiments.matting.job import Job
 from experiments.matting.looks import Backdrop, Painter, parse_targets
-from experiments.scoring.plan import device_of, net_of
+from experiments.scoring.request import device_of, net_of
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.pretrained import published_file
 
-STREAMING = ("chunk", "downsample_ratio", "upsampler", "precision")
 SAME_SHAPE = 0.01  # by which a plate's aspect may differ from the frames'
 
 
-def plan_job(words: Sequence[str]) -> Job:
+def job_of(words: Sequence[str]) -> Job:
     """The job of a command line.
 
     Args:
@@ -67,7 +66,8 @@ def make_job(plain: dict[str, Any], given: Sequence[str]) -> Job:
     if plain["threads"] is not None:
         torch.set_num_threads(plain["threads"])
     device = device_of(plain["device"])
-    how = Streaming.of({name: plain[name] for name in STREAMING})
+    streaming = Streaming.among(plain)
+    how = Streaming.of(streaming)
     footage = open_footage(str(plain["input"]), plain["fps"])
     backdrop = None
     if any(target.look in ("composite", "side_by_side", "compare") for target in targets):
@@ -87,7 +87,8 @@ def make_job(plain: dict[str, Any], given: Sequence[str]) -> Job:
         "input": str(plain["input"]) if footage.path is None else fingerprint({"input": footage.path}).digest,
         "checkpoint": hashlib.sha256(Path(file).read_bytes()).hexdigest(),
         "model": model,
-        **{name: plain[name] for name in (*STREAMING, "write", "crf", "fps", "sound")},
+        **streaming,
+        **{name: plain[name] for name in ("write", "crf", "fps", "sound")},
         "over": fingerprint({"over": backdrop.path}).digest if backdrop and backdrop.path else plain["over"],
         "background": None if plate is None else fingerprint({"plate": Path(plain["background"])}).digest,
     }

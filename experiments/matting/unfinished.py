@@ -23,7 +23,7 @@ RECORD = "matte.json"
 
 
 @dataclass
-class Progress:
+class Unfinished:
     """What is done in an output folder.
 
     Attributes:

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from hydra.core.hydra_config import HydraConfig
 
+from experiments.cells.cell import Cell, CellBusyError, prepared_cell
 from experiments.cells.launch import spawn
-from experiments.cells.study import CellBusyError, Study, prepared_cell
 from experiments.records.cell_record import CellRecord
 from experiments.records.locks import lock_cell
 from experiments.sweep import composed
@@ -35,14 +35,14 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def study(*overrides: str) -> Study:
+def cell_of(*overrides: str) -> Cell:
     """The cell of a command line; its name does not tell scale.steps."""
     config = composed(["+exp=brm_ablation", "hydra.mode=RUN", *overrides])
-    return Study(config, HydraConfig.get(), axes=())
+    return Cell(config, HydraConfig.get(), axes=())
 
 
 @contextlib.contextmanager
-def worker(cell: Study, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker(cell: Cell, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that was started on a prepared cell and still imports."""
     with prepared_cell(cell, print) as lock, (tmp_path / "out").open("wb") as out:
         assert lock is not None
@@ -59,7 +59,7 @@ def go_on(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_other_settings_wait_while_the_process_of_a_cell_still_imports(in_folder: Path) -> None:
-    ours, theirs = study("scale.steps=7"), study("scale.steps=8")
+    ours, theirs = cell_of("scale.steps=7"), cell_of("scale.steps=8")
     assert ours.folder == theirs.folder
     with worker(ours, in_folder) as process:
         with (
@@ -82,7 +82,7 @@ def test_other_settings_wait_while_the_process_of_a_cell_still_imports(in_folder
 
 
 def test_a_lock_ends_with_the_process_that_took_it_over(in_folder: Path) -> None:
-    ours = study()
+    ours = cell_of()
     with worker(ours, in_folder), lock_cell(ours.folder) as lock:
         assert lock is None
     with lock_cell(ours.folder) as lock:
@@ -90,7 +90,7 @@ def test_a_lock_ends_with_the_process_that_took_it_over(in_folder: Path) -> None
 
 
 def test_what_a_cell_starts_does_not_keep_its_lock(in_folder: Path) -> None:
-    ours = study()
+    ours = cell_of()
     with prepared_cell(ours, print):
         outliving = subprocess.Popen(["sleep", "60"])
     try:
@@ -102,7 +102,7 @@ def test_what_a_cell_starts_does_not_keep_its_lock(in_folder: Path) -> None:
 
 
 def test_a_folder_in_which_nothing_was_begun_is_taken_over(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ours = study()
+    ours = cell_of()
     ours.folder.mkdir(parents=True)
     for name in ("log.txt", "config.yaml", ".record.json.0a1b2c3d.tmp"):
         (ours.folder / name).write_text("of a killed process")
@@ -115,7 +115,7 @@ def test_a_folder_in_which_nothing_was_begun_is_taken_over(in_folder: Path, caps
 def test_a_folder_with_checkpoints_and_no_record_is_moved_aside_and_named_for_what_it_is(
     in_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ours = study()
+    ours = cell_of()
     (ours.folder / "checkpoints").mkdir(parents=True)
     with prepared_cell(ours, print):
         pass
@@ -128,8 +128,8 @@ def test_a_record_of_another_config_is_moved_aside_and_never_passes_for_this_cel
     in_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for steps in (5, 7):
-        with prepared_cell(study(f"scale.steps={steps}"), print) as lock:
+        with prepared_cell(cell_of(f"scale.steps={steps}"), print) as lock:
             assert lock is not None
     (line,) = capsys.readouterr().out.splitlines()
     assert "the record is of another config; it was moved aside, to " in line
-    assert len(list(study().folder.parent.iterdir())) == 2
+    assert len(list(cell_of().folder.parent.iterdir())) == 2

@@ -74,9 +74,9 @@ def _about_bound(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[st
         if bound is None or bound is arm:
             continue
         shares = {metric: analysis.shares.get((arm.text, metric.key)) for metric in matrix.primary}
-        known = [f"{_share_text(share)} in {metric.label}" for metric, share in shares.items() if share]
-        if known:
-            told.append(f"Of what {bound.label} gains, {arm.label} gains {' and '.join(known)}.")
+        gains = [f"{_share_text(share)} in {metric.label}" for metric, share in shares.items() if share]
+        if gains:
+            told.append(f"Of what {bound.label} gains, {arm.label} gains {' and '.join(gains)}.")
         if missing := [metric.label for metric, share in shares.items() if share is None]:
             nothing = f"there is nothing that {arm.label} could have a share of"
             told.append(f"{bound.label} shows no clear gain in {' and '.join(missing)}: {nothing}.")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments.inference.saved_nets import save_net
-from experiments.matting.plan import read_plate
+from experiments.matting.request import read_plate
 from lightning_modules.nets import build_net
 from tests.experiments.matting.films_and_nets import SMALL, TIMES, Planner
 from tests.experiments.matting.films_and_nets import files as files

@@ -20,8 +20,8 @@ def hue(rng: np.random.Generator, saturation: tuple[float, float], value: tuple[
     return np.array(colorsys.hsv_to_rgb(tint, rng.uniform(*saturation), rng.uniform(*value)))
 
 
-class Plate:
-    """Colour (3, H, W) in [0, 1] and coverage (H, W); x runs to `aspect`, y from 0 above to 1 below.
+class Scene:
+    """Colour (3, H, W) in [0, 1] and cover (H, W); x runs to `aspect`, y from 0 above to 1 below.
 
     Args:
         size: height and width in pixels.
@@ -37,25 +37,25 @@ class Plate:
         self.y = ((torch.arange(self.height) + 0.5) / self.height)[:, None].expand(size)
 
     def edge(self, distance: Tensor, soft: float = 0.0) -> Tensor:
-        """Coverage (H, W) of the inside (negative) of a signed distance; edges are one pixel or `soft` wide."""
+        """Cover (H, W) of the inside (negative) of a signed distance; edges are one pixel or `soft` wide."""
         return (0.5 - distance / max(soft, 1.2 / self.height)).clamp(0, 1)
 
     def box(
         self, left: float, top: float, right: float, bottom: float, round_: float = 0.0, soft: float = 0.0
     ) -> Tensor:
-        """Coverage of a rectangle with rounded corners."""
+        """Cover of a rectangle with rounded corners."""
         dx = (self.x - (left + right) / 2).abs() - (right - left) / 2 + round_
         dy = (self.y - (top + bottom) / 2).abs() - (bottom - top) / 2 + round_
         outer = torch.sqrt(dx.clamp_min(0) ** 2 + dy.clamp_min(0) ** 2)
         return self.edge(outer + torch.maximum(dx, dy).clamp(max=0) - round_, soft)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, soft: float = 0.0) -> Tensor:
-        """Coverage of an ellipse."""
+        """Cover of an ellipse."""
         r = torch.sqrt(((self.x - x) / rx) ** 2 + ((self.y - y) / ry) ** 2)
         return self.edge((r - 1) * min(rx, ry), soft)
 
     def polygon(self, corners: list[tuple[float, float]], soft: float = 0.0) -> Tensor:
-        """Coverage of a convex polygon, corners in clockwise order as seen."""
+        """Cover of a convex polygon, corners in clockwise order as seen."""
         far = torch.full_like(self.x, -9.0)
         for (ax, ay), (bx, by) in zip(corners, [*corners[1:], corners[0]], strict=True):
             length = max(float(np.hypot(bx - ax, by - ay)), 1e-6)
@@ -63,14 +63,14 @@ class Plate:
         return self.edge(far, soft)
 
     def bar(self, x0: float, y0: float, x1: float, y1: float, thick: float, thin: float | None = None) -> Tensor:
-        """Coverage of a line from one point to another, `thick` wide at its start and `thin` at its end."""
+        """Cover of a line from one point to another, `thick` wide at its start and `thin` at its end."""
         dx, dy = x1 - x0, y1 - y0
         t = (((self.x - x0) * dx + (self.y - y0) * dy) / max(dx * dx + dy * dy, 1e-9)).clamp(0, 1)
         off = torch.sqrt((self.x - x0 - t * dx) ** 2 + (self.y - y0 - t * dy) ** 2)
         return self.edge(off - (thick + ((thick if thin is None else thin) - thick) * t) / 2)
 
     def paint(self, cover: Tensor, colour: Colour, shade: Tensor | float = 1.0) -> None:
-        """Lay a colour (3,) or (3, H, W), times shade, over the plate."""
+        """Lay a colour (3,) or (3, H, W), times shade, over the scene."""
         paint = torch.as_tensor(np.asarray(colour), dtype=torch.float32) if not isinstance(colour, Tensor) else colour
         paint = (paint.reshape(3, 1, 1) if paint.dim() == 1 else paint) * shade
         self.colour = self.colour * (1 - cover) + paint * cover
@@ -101,25 +101,25 @@ class Plate:
         return (self.colour.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
 
 
-def wood(plate: Plate, base: Colour, upright: bool = False) -> Tensor:
-    """(3, H, W) wood grain over the whole plate."""
+def wood(scene: Scene, base: Colour, upright: bool = False) -> Tensor:
+    """(3, H, W) wood grain over the whole scene."""
     cells = (40.0, 3.0) if not upright else (3.0, 40.0)
-    grain = plate.noise(cells, 3, 0.7)
-    rings = torch.sin(6 * plate.noise((8, 1.5) if not upright else (1.5, 8), 2))
+    grain = scene.noise(cells, 3, 0.7)
+    rings = torch.sin(6 * scene.noise((8, 1.5) if not upright else (1.5, 8), 2))
     tone = torch.as_tensor(np.asarray(base), dtype=torch.float32).reshape(3, 1, 1)
     return tone * (1 + 0.10 * grain + 0.08 * rings)
 
 
-def bricks(plate: Plate, base: np.ndarray, row: float, mortar: np.ndarray) -> Tensor:
+def bricks(scene: Scene, base: np.ndarray, row: float, mortar: np.ndarray) -> Tensor:
     """(3, H, W) a brick wall with rows of height `row`."""
-    line = (plate.y / row).floor()
-    column = plate.x / (2.3 * row) + 0.5 * (line % 2)
+    line = (scene.y / row).floor()
+    column = scene.x / (2.3 * row) + 0.5 * (line % 2)
     dx = ((column % 1) - 0.5).abs() * 2.3 * row - 1.15 * row
-    dy = ((plate.y / row % 1) - 0.5).abs() * row - 0.5 * row
+    dy = ((scene.y / row % 1) - 0.5).abs() * row - 0.5 * row
     inside = smoothstep(-0.03 * row, -0.14 * row, torch.maximum(dx, dy))
     # One tone a brick, from a hash of its place.
     tone = torch.sin(line * 12.9898 + column.floor() * 78.233) * 43758.5453
-    tone = 0.82 + 0.32 * (tone - tone.floor()) + 0.07 * plate.noise((30, 30), 3)
+    tone = 0.82 + 0.32 * (tone - tone.floor()) + 0.07 * scene.noise((30, 30), 3)
     brick = torch.tensor(base, dtype=torch.float32).reshape(3, 1, 1) * tone
-    ground = torch.tensor(mortar, dtype=torch.float32).reshape(3, 1, 1) * (1 + 0.05 * plate.noise((40, 40), 2))
+    ground = torch.tensor(mortar, dtype=torch.float32).reshape(3, 1, 1) * (1 + 0.05 * scene.noise((40, 40), 2))
     return ground + (brick - ground) * inside

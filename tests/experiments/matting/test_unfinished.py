@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from experiments.matting.looks import parse_targets
-from experiments.matting.progress import Earlier, Progress
+from experiments.matting.unfinished import Earlier, Unfinished
 from lightning_modules.nets import build_net
 from lightning_modules.nets.brm import BRMState
 
@@ -12,27 +12,27 @@ TARGETS = parse_targets(["alpha.mp4"])
 
 
 @pytest.fixture
-def begun(tmp_path: Path) -> Progress:
-    progress = Progress(tmp_path, {"scales": (1, 2), "crf": 12, "over": "white"})
-    progress.work.mkdir()
-    progress.begin(TARGETS)
-    return progress
+def begun(tmp_path: Path) -> Unfinished:
+    unfinished = Unfinished(tmp_path, {"scales": (1, 2), "crf": 12, "over": "white"})
+    unfinished.work.mkdir()
+    unfinished.begin(TARGETS)
+    return unfinished
 
 
-def test_settings_that_changed_are_told_and_no_others(begun: Progress) -> None:
+def test_settings_that_changed_are_told_and_no_others(begun: Unfinished) -> None:
     earlier = Earlier.read(begun.folder)
     assert earlier is not None
     assert earlier.changed({"scales": (1, 2), "crf": 12, "over": "white"}) == []
     assert earlier.changed({"scales": (1, 2), "crf": 18, "sound": True}) == ["crf", "over", "sound"]
 
 
-def test_a_state_comes_back_as_the_net_knows_it(begun: Progress) -> None:
+def test_a_state_comes_back_as_the_net_knows_it(begun: Unfinished) -> None:
     net = build_net("modnet_v", width=0.25, hidden=8)
     begun.segments, begun.times = 1, [0, 7]
     begun.state = BRMState(*(torch.rand(1, channels, 2, 3) for channels in (4, 1, 1)))
     begun.segment(TARGETS[0], 0).touch()
     begun.save()
-    again = Progress(begun.folder, begun.settings)
+    again = Unfinished(begun.folder, begun.settings)
     again.resume(net, TARGETS)
     assert (again.segments, again.times) == (1, [0, 7])
     assert isinstance(again.state, BRMState)
@@ -40,7 +40,7 @@ def test_a_state_comes_back_as_the_net_knows_it(begun: Progress) -> None:
 
 
 @pytest.mark.parametrize("harm", ["half a file", "a lost segment"])
-def test_what_is_damaged_is_begun_anew(begun: Progress, harm: str) -> None:
+def test_what_is_damaged_is_begun_anew(begun: Unfinished, harm: str) -> None:
     begun.segments, begun.times = 1, [0]
     begun.segment(TARGETS[0], 0).touch()
     begun.save()
@@ -49,7 +49,7 @@ def test_what_is_damaged_is_begun_anew(begun: Progress, harm: str) -> None:
         file.write_bytes(file.read_bytes()[:100])
     else:
         begun.segment(TARGETS[0], 0).unlink()
-    again = Progress(begun.folder, begun.settings)
+    again = Unfinished(begun.folder, begun.settings)
     again.resume(build_net("modnet_v", width=0.25, hidden=8), TARGETS)
     assert (again.segments, again.times) == (0, [])
     again.begin(TARGETS)

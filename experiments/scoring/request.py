@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,27 @@ from experiments.inference.saved_nets import load_net
 from experiments.inference.streaming import Streaming
 from experiments.records.cell_record import CellRecord
 from experiments.records.fingerprints import describe_data, describe_weights, what_changed
-from experiments.records.identity import WITHOUT_EFFECT, config_hash, short_name
+from experiments.records.identity import config_hash, short_name
 from experiments.records.world import describe_versions, git_commit
 from experiments.scoring.evaluation import Scoring
-from experiments.scoring.sets import PROTOCOL, open_test_set, parts_of
+from experiments.scoring.sets import PLACES, PROTOCOL, open_test_set, parts_of
 from experiments.training.nets import make_net
+from experiments.training.settings import WITHOUT_EFFECT
 from experiments.training.stages import pick_device
 from lightning_modules.nets import all_options
 from lightning_modules.nets.pretrained import published_file
 from lightning_modules.nets.published import published
+from lightning_modules.options import check_choice
 
 PRM_MODES = {"full": "all", "threshold": "threshold", "off": "none"}
 DEVICES = ("auto", "cpu", "cuda")
-# Options of `Streaming`, then all that say how a net is run; those that are given make an arm of a comparison.
-STREAMING = ("chunk", "recurrence", "one_frame_delay", "downsample_ratio", "upsampler", "plate", "precision")
-RUN_OPTIONS = (*STREAMING[1:], "refiner", "prm")
+# Options that say how a net is run, of which `chunk` changes no figure; those that are given make an arm.
+RUN_OPTIONS = {*(each.name for each in fields(Streaming)), "refiner", "prm"} - {"chunk"}
 # Options that say what all nets of a comparison are tested on.
-SET_OPTIONS = ("data.", "protocol.", "size", "metrics", "quantise", "region", "num_foregrounds")
-
-PLACES = ("data.root", "data.scenes", "data.splits", "data.scene_splits")  # where files lie, not what they hold
+SET_OPTIONS = {*(each.name for each in fields(Scoring)), "data.", "protocol.", "size", "num_foregrounds"}
 
 
-class Plan:
+class Evaluation:
     """One evaluation, all of its options checked and all of its files opened.
 
     Attributes:
@@ -55,7 +54,7 @@ class Plan:
         config: every setting that the figures depend on, plain, as saved with the record.
         data: what the clips are made of, as the record says it (see `fingerprints.describe_data`).
         parts: what that was made of.
-        stamps: sizes and times of its files when the plan was made.
+        stamps: sizes and times of its files when this was made.
     """
 
     def __init__(self, config: DictConfig, hydra: HydraConf, local_rank: int = 0) -> None:
@@ -73,7 +72,7 @@ class Plan:
             raise ValueError(f"threads must be a number from 1 on, got {plain['threads']!r}")
         torch.set_num_threads(plain["threads"])
         self.device = device_of(plain["device"], local_rank)
-        self.how, self.scoring = Streaming.of({name: plain[name] for name in STREAMING}), _scoring(plain)
+        self.how, self.scoring = Streaming.of(Streaming.among(plain)), _scoring(plain)
         if plain["weights"] is not None:
             plain["checkpoint"] = str(published_file(plain["weights"]))
         self.net, model = net_of(plain, given, self.how)
@@ -116,21 +115,21 @@ class Plan:
             what = config_hash({"settings": self.hash(), "data": self.data["fingerprint"]})
             name = f"{model['name']},{label},{data},{what}"
         self.folder = Path(plain["output_dir"]) / "evaluate" / short_name(str(name), 200)
-        task = [each for each in hydra.overrides.task if setting_name(each) != "data.cache_dir"]
-        options = sorted(each for each in task if _is_in(each, ("model.", *RUN_OPTIONS)))
+        task, places = hydra.overrides.task, {f"data.{name}" for name in PLACES}
+        options = sorted(each for each in task if _is_in(each, {"model.", *RUN_OPTIONS}))
         self.arm = {"model": model["name"], "checkpoint": label, "options": ",".join(options) or "default"}
-        asked = (each for each in task if _is_in(each, SET_OPTIONS) and setting_name(each) not in PLACES)
+        asked = (each for each in task if _is_in(each, SET_OPTIONS) and setting_name(each) not in places)
         self.study = ",".join([data, *sorted(asked)])
         self.source = plain["testset"] if in_folder else ", ".join([data, *_places(plain["data"])])
         self.scale = "" if in_folder else plain["scale"]["name"]
 
     def hash(self) -> str:
         """Hash of every setting that the figures depend on, without the places of files: their content is in `data`."""
-        places = ("checkpoint", "published", *WITHOUT_EFFECT, *(name.removeprefix("data.") for name in PLACES))
+        places = ("checkpoint", "published", *WITHOUT_EFFECT, *PLACES)
         return config_hash(_without(self.config, (*places, *(("testset",) if self.config["data"] is None else ()))))
 
     def changed_data(self, clip: TestClip) -> str:
-        """What has changed since the plan was made in the files of a clip, in words; "" if nothing has."""
+        """What has changed since this was made in the files of a clip, in words; "" if nothing has."""
         now = {part: stamps(contents) for part, contents in parts_of(clip, self.parts).items()}
         if now == parts_of(clip, self.stamps):
             return ""
@@ -167,8 +166,7 @@ def device_of(name: str, local_rank: int = 0) -> torch.device:
     Raises:
         ValueError: it names none, or one that is not there.
     """
-    if name not in DEVICES:
-        raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
+    check_choice("device", name, DEVICES)
     device = pick_device(name)
     return torch.device("cuda", local_rank % torch.cuda.device_count()) if device.type == "cuda" else device
 
@@ -264,13 +262,13 @@ def setting_name(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
-def _is_in(override: str, places: Sequence[str]) -> bool:
+def _is_in(override: str, places: Collection[str]) -> bool:
     """Whether an override sets one of these, or something in a group that is given as "group."."""
     group, dot, _ = setting_name(override).partition(".")
     return group + dot in places
 
 
-def _without(settings: Any, names: Sequence[str]) -> Any:
+def _without(settings: Any, names: Collection[str]) -> Any:
     if not isinstance(settings, dict):
         return settings
     return {name: _without(value, names) for name, value in settings.items() if name not in names}
