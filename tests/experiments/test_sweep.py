@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,41 @@ def test_a_search_goes_on_where_it_was_cut_off_and_is_shared(
     assert take(first) == rest
     weights = [point["weight"] for point in [*begun, *rest] if point]
     assert len(set(weights)) == 6
+
+
+def test_processes_at_once_are_given_the_same_points_and_no_more_than_the_cap(
+    write_sweep: Callable[..., SweepFile], tmp_path: Path
+) -> None:
+    file = bayes(write_sweep, 5)
+    searches = [Search(file, tmp_path, 0, lambda point: point["weight"]) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        first, *others = pool.map(take, searches)
+    assert len(first) == 5
+    assert others == [first, first]
+
+
+def test_a_process_that_is_killed_while_it_asks_costs_no_point(
+    write_sweep: Callable[..., SweepFile], tmp_path: Path
+) -> None:
+    search = Search(bayes(write_sweep, 4), tmp_path, 0, lambda point: 1.0)
+    begun = [search.next(), search.next()]
+    search._trials().ask({"seed": search.space["seed"]})  # its weight was never written
+    again = take(Search(bayes(write_sweep, 4), tmp_path, 0, lambda point: 1.0))
+    assert again[:2] == begun
+    assert len(again) == 4
+    assert all(point.keys() == {"seed", "weight"} for point in again)
+
+
+def test_a_score_that_came_later_is_learnt_from(write_sweep: Callable[..., SweepFile], tmp_path: Path) -> None:
+    scores: dict[float, float] = {}
+    search = Search(bayes(write_sweep), tmp_path, 0, lambda point: scores.get(point["weight"]))
+    first = search.next()
+    assert first is not None
+    search.next()
+    assert [trial.value for trial in search._trials().trials] == [None, None]
+    scores[first["weight"]] = 3.0
+    search.next()
+    assert [trial.value for trial in search._trials().trials] == [3.0, None, None]
 
 
 @pytest.mark.parametrize(
