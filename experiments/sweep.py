@@ -4,6 +4,7 @@
     python -m experiments.sweep sweeps/brm_ablation.yaml scale=small      with further overrides
     python -m experiments.sweep sweeps/brm_ablation.yaml --workers 2 --points 0-4
     python -m experiments.sweep sweeps/brm_ablation.yaml --dry-run        the commands, a line each
+    python -m experiments.sweep sweeps/brm_ablation.yaml --make           write the file, from +exp=brm_ablation
 
 Run the same command again after an interruption: complete cells are skipped, cut-off ones go on. Run it twice at
 once, also from machines that share the output folder: each point is taken by one of them.
@@ -25,10 +26,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from datamodules.files.writing import write_file
 from experiments.cells.launch import CellPool, end_with_parent, spawn
 from experiments.cells.search import Search, read_score
 from experiments.cells.study import CellBusyError, Study, prepared_cell
-from experiments.cells.sweep_files import Point, SweepFile, read_sweep
+from experiments.cells.sweep_files import Point, SweepFile, read_sweep, sweep_of
 from experiments.command.composing import CONFIGS, refuse_secret_settings
 from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
 from experiments.command.quoting import quoted
@@ -41,6 +43,9 @@ ENTRY = "experiments.run"
 def main() -> int:
     """Run the points of a sweep file and write the report; 1 if a cell failed."""
     options = parse(sys.argv[1:])
+    if options.make:
+        write_file(options.file, sweep_of(options.file.stem).encode())
+        return 0
     sweep = read_sweep(options.file)
     if options.dry_run:
         for point in numbered(sweep.points(options.seed), options.points):
@@ -74,6 +79,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--points", help="only these, counted from 0: 3 or 0-4 or 0,2,5-7")
     parser.add_argument("--seed", type=int, default=0, help="of the draws of random and bayes sweeps")
     parser.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
+    parser.add_argument("--make", action="store_true", help="write the file from the experiment of its name")
     return parser.parse_intermixed_args(arguments)
 
 

@@ -15,9 +15,10 @@ from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from experiments import sweep
+from experiments.cells import sweep_files
 from experiments.cells.launch import BUSY, CellPool
 from experiments.cells.search import Search, read_score
-from experiments.cells.sweep_files import Point, SweepFile, read_sweep
+from experiments.cells.sweep_files import Point, SweepFile, read_sweep, sweep_of
 from experiments.records.cell_record import CellRecord, write_table
 from experiments.records.locks import lock_cell
 from experiments.sweep import Runner, composed, numbered
@@ -69,10 +70,26 @@ def test_a_range_is_of_numbers_however_they_are_written(tmp_path: Path, spec: st
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_each_experiment_has_a_sweep_of_its_axes_and_values(name: str) -> None:
-    file = read_sweep(ROOT / f"sweeps/{name}.yaml")
+def test_each_experiment_has_the_sweep_that_is_made_from_it(name: str) -> None:
+    path = ROOT / f"sweeps/{name}.yaml"
+    kept = path.read_text(encoding="utf-8") if path.is_file() else ""
+    assert kept == sweep_of(name), f"make it: python -m experiments.sweep sweeps/{name}.yaml --make"
+    file = read_sweep(path)
     assert (file.name, file.method) == (name, "grid")
     assert {axis: spec["values"] for axis, spec in file.parameters.items()} == experiment_axes(name)
+
+
+def test_a_sweep_is_made_of_an_experiment_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["sweep", str(tmp_path / "brm_ablation.yaml"), "--make"])
+    assert sweep.main() == 0
+    assert (tmp_path / "brm_ablation.yaml").read_bytes() == (ROOT / "sweeps/brm_ablation.yaml").read_bytes()
+    with pytest.raises(ValueError, match=r"no sweep can be made: .*exp/none.yaml"):
+        sweep_of("none")
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp/bare.yaml").write_text("experiment: {question: Why}\n")
+    monkeypatch.setattr(sweep_files, "CONFIGS", tmp_path)
+    with pytest.raises(ValueError, match=r"exp/bare.yaml needs experiment.question, and axes"):
+        sweep_of("bare")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
