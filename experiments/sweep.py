@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -28,14 +29,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from datamodules.files.writing import write_file
 from experiments.cells.launch import CellPool, end_with_parent, spawn
+from experiments.cells.launchers import make_pool, start_in
 from experiments.cells.search import Search, read_score
-from experiments.cells.study import CellBusyError, Study, prepared_cell
+from experiments.cells.study import Study
 from experiments.cells.sweep_files import Point, SweepFile, read_sweep, sweep_of
 from experiments.command.composing import CONFIGS, refuse_secret_settings
 from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
 from experiments.command.quoting import quoted
 from experiments.records.cell_record import CellRecord
-from experiments.run import make_pool
 
 ENTRY = "experiments.run"
 
@@ -114,7 +115,6 @@ class Runner:
         self.reports: dict[Path, list[str]] = {}
         self.errors: list[str] = []
         self.started: dict[str, Point] = {}  # by cell
-        self.waiting: list[Point] = []  # another process works on them
 
     def run(self, points: Iterable[Point], total: int | None) -> int:
         """Run all points, those last that others work on, and write the reports; 1 if something failed."""
@@ -123,20 +123,19 @@ class Runner:
             self.start(point)
         self.pool.finish()
         for tries in count():
-            self.waiting += [self.started.pop(cell) for cell in self.pool.busy]
+            again = [self.started.pop(cell) for cell in self.pool.busy]
             self.pool.busy.clear()
-            if not self.waiting:
+            if not again:
                 break
             if not tries:
-                self.pool.say(f"waiting   {len(self.waiting)} points are worked on by others")
+                self.pool.say(f"waiting   {len(again)} points are worked on by others")
             time.sleep(2)
-            again, self.waiting = self.waiting, []
             for point in again:
-                self.start(point, first_time=False)
+                self.start(point)
             self.pool.finish()
         return self.finish()
 
-    def start(self, point: Point, first_time: bool = True) -> None:
+    def start(self, point: Point) -> None:
         """Start one point when a place is free, unless it is complete or another process works on it."""
         command = [*self.sweep.command_line(point), *self.overrides]
         try:
@@ -144,23 +143,15 @@ class Runner:
             self.reports.setdefault(study.report, _overrides(command))
             if study.cell in self.started:
                 return  # drawn twice
-            self.pool.wait_for_place()
-            with prepared_cell(study, self.pool.say) as lock:  # the point's command takes it anew
-                if lock is None:
-                    return
-        except CellBusyError as busy:
-            self.waiting.append(point)
-            if first_time:
-                self.pool.say(f"busy      {study.cell}: {busy}")
-            return
+            self.started[study.cell] = point
+            start_in(self.pool, study, partial(self._spawn, command))
         except BAD_INPUT as error:
             self.errors.append(f"{shlex.join(command)}: {one_line(error)}")
             self.pool.say(f"FAILED    {self.errors[-1]}")
-            return
-        self.started[study.cell] = point
-        self.pool.start_process(
-            study.cell, study.folder, lambda gpu, log: spawn(command, gpu, log, WANDB_RUN_GROUP=self.sweep.name)
-        )
+
+    def _spawn(self, command: list[str], gpu: int | None, log: object, lock: int) -> subprocess.Popen[bytes]:
+        # Takes the lock anew, once it is free: between the two may stand what hands on no open file, as torchrun.
+        return spawn(command, gpu, log, lock=None, WANDB_RUN_GROUP=self.sweep.name)
 
     def study(self, point: Point) -> Study:
         """The cell of a point."""

@@ -63,7 +63,7 @@ def here(
 class EndedCell:
     """Stands for a cell's process: its work is done in this one, which has imported everything."""
 
-    def __init__(self, config: Path, *_: object) -> None:
+    def __init__(self, config: Path, *_: object, **__: object) -> None:
         self.status = run_cell(yaml.safe_load(config.read_text()), CellRecord.load(config.parent))
 
     def poll(self) -> int:
@@ -75,8 +75,7 @@ class EndedCell:
 
 @pytest.fixture
 def cells_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("run", "cells.launch"):
-        monkeypatch.setattr(f"experiments.{module}.spawn_cell", EndedCell)
+    monkeypatch.setattr("experiments.cells.launchers.spawn_cell", EndedCell)
 
 
 @pytest.fixture(scope="module")

@@ -212,7 +212,9 @@ class Cells:
         self.gpus: list[int | None] = []
         self.groups: set[str] = set()
 
-    def spawn(self, command: list[str], gpu: int | None, log: object, **variables: str) -> subprocess.Popen[bytes]:
+    def spawn(
+        self, command: list[str], gpu: int | None, log: object, lock: None, **variables: str
+    ) -> subprocess.Popen[bytes]:
         study = sweep.Study(composed(sweep._overrides(command)), sweep.HydraConfig.get(), axes=())
         status = (self.statuses.get(study.cell) or [0]).pop(0)
         self.started.append(study.cell)
@@ -289,7 +291,7 @@ def test_a_locked_cell_is_not_started(
     with lock_cell(folder):
         runner.start(point)
     assert cells.started == []
-    assert runner.waiting == [point]
+    assert [runner.started[cell] for cell in runner.pool.busy] == [point]
 
 
 def test_a_point_that_does_not_compose_is_told_and_stops_no_other(
