@@ -44,7 +44,7 @@ class Search:
             raise ValueError(f"{sweep.path}: a bayes sweep needs run_cap, how many points to try")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.cap, self.seed, self.score = sweep.run_cap, seed, score
-        self.direction = sweep.metric.get("goal", "minimize")
+        self.goal = sweep.metric.get("goal", "minimize")
         self.space: dict[str, Any] = {name: _distribution(name, spec) for name, spec in sweep.parameters.items()}
         about = config_hash({"parameters": sweep.parameters, "command": sweep.command, "metric": sweep.metric})
         self.journal = folder / f"{sweep.name}-{about}.jsonl"
@@ -85,11 +85,15 @@ class Search:
         from optuna import create_study
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+        from optuna.study import StudyDirection
 
         # Optuna's other lock, a link, is never freed of a killed process where the path is relative.
-        storage = JournalFileBackend(str(self.journal), JournalFileOpenLock(str(self.journal)))
+        backend = JournalFileBackend(str(self.journal), JournalFileOpenLock(str(self.journal)))
         return create_study(
-            storage=JournalStorage(storage), study_name=self.journal.stem, direction=self.direction, load_if_exists=True
+            storage=JournalStorage(backend),
+            study_name=self.journal.stem,
+            direction=StudyDirection[self.goal.upper()],
+            load_if_exists=True,
         )
 
 
