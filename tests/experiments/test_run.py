@@ -252,6 +252,7 @@ def test_bad_input_ends_a_process_of_a_cell_with_one_clear_line(tmp_path: Path, 
     check_line(run(root / "bad", "+exp=brm_ablation", "hydra.mode=RUN", *SMOKE, "scale.steps=20", *overrides), named)
 
 
+@pytest.mark.slow
 def test_help_says_what_the_command_does() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "experiments.run", "--help"], capture_output=True, text=True, timeout=300, check=False

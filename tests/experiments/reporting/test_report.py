@@ -33,6 +33,7 @@ class Page(HTMLParser):
         self.places += [value for name, value in attributes if name == "id"]
 
 
+@pytest.mark.slow
 def test_a_full_report_holds_all_and_stands_alone(make_cell, experiment, tmp_path):
     cells = [make_cell(arm, seed, effect=0.9 if arm is WITH else 1.0, frames=8, media=True)
              for arm in (WITH, WITHOUT) for seed in range(3)]  # fmt: skip
