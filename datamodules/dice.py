@@ -32,7 +32,7 @@ class Draws:
         return torch.Generator().manual_seed(seed_of(*self.key, purpose))
 
     def number(self, purpose: str, low_high: tuple[float, float] = (0.0, 1.0)) -> float:
-        """A uniform number."""
+        """A uniform number from the lower to the higher end."""
         low, high = low_high
         return low + (high - low) * float(torch.rand((), generator=self.generator(purpose)))
 

@@ -97,7 +97,7 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def count_frames(path: str | Path) -> int:
-    """Number of frames of a video."""
+    """Frames that a video really has, counted as `probe` does and not as its header says."""
     return probe(path).num_frames
 
 

@@ -130,7 +130,7 @@ _METRICS_HELP = "Our metrics beside those of RVM's evaluation scripts, on the sa
 
 
 def run_nets(options: argparse.Namespace) -> None:
-    """The command `nets`."""
+    """The command `nets`: speed, memory and size of nets in every precision and mode."""
     device = options.device
     on_cuda = device.type == "cuda"
     subjects = [parse_subject(text) for text in [*options.nets, *options.weights] or NETS]
@@ -162,7 +162,7 @@ def run_nets(options: argparse.Namespace) -> None:
 
 
 def run_official(options: argparse.Namespace) -> None:
-    """The command `official`."""
+    """The command `official`: the published code beside ours, on the same frames."""
     subject = parse_subject(options.net)
     code = options.code or subject.checkpoint
     if code is None:
@@ -180,7 +180,7 @@ def run_official(options: argparse.Namespace) -> None:
 
 
 def run_prm(options: argparse.Namespace) -> None:
-    """The command `prm`."""
+    """The command `prm`: what refining chosen patches saves against the whole frame."""
     part = prm.load_prm(options.checkpoint)
     with output.progress_bar("patch refinement", len(prm.FRAMES)) as advance:
         tables = prm.benchmark_prm(part, options.device, options.checkpoint is not None, advance)
@@ -190,7 +190,7 @@ def run_prm(options: argparse.Namespace) -> None:
 
 
 def run_metrics(options: argparse.Namespace) -> None:
-    """The command `metrics`."""
+    """The command `metrics`: our metrics beside those of RVM's evaluation scripts."""
     from experiments.benchmarks.metrics import benchmark_metrics
 
     sizes = [(size.height, size.width) for size in map(parse_size, options.sizes)]
@@ -203,7 +203,7 @@ def run_metrics(options: argparse.Namespace) -> None:
 
 
 def run_data(options: argparse.Namespace) -> None:
-    """The command `data`."""
+    """The command `data`: frames a second of each source, beside those of RVM's own training data."""
     size = parse_size(options.files)
     with output.progress_bar("files", 3) as advance, TemporaryDirectory() as folder:
         files = (size.height, size.width)
@@ -215,7 +215,7 @@ def run_data(options: argparse.Namespace) -> None:
 
 
 def run_train(options: argparse.Namespace) -> None:
-    """The command `train`."""
+    """The command `train`: the parts of a training step, in each stage of a cell."""
     settings = train.compose_cell(options.set)
     with output.progress_bar("training", len(settings.stages)) as advance:
         tables = train.benchmark_train(settings, options.device, options.steps, advance)
@@ -224,7 +224,7 @@ def run_train(options: argparse.Namespace) -> None:
 
 
 def run_video(options: argparse.Namespace) -> None:
-    """The command `video`."""
+    """The command `video`: a video decoded, matted and encoded, beside the net alone."""
     keep_memory()
     named = f"device={options.device.type}"
     with TemporaryDirectory() as folder:

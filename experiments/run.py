@@ -12,7 +12,6 @@ Run the same command again after an interruption: complete cells are skipped, a 
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -21,16 +20,23 @@ from typing import Any, NamedTuple
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from experiments.cells.cell import Cell, CellBusyError, prepared_cell
-from experiments.cells.launch import BUSY, CellPool, end, end_with_parent, spawn_cell, what_it_scored, why_ended
-from experiments.cells.launchers import CellFailedError, check_launcher, launcher_of, run_launched, wait_for_first
+from experiments.cells.cell import Cell
+from experiments.cells.launch import BUSY, CellPool, end_with_parent
+from experiments.cells.launchers import (
+    CellFailedError,
+    check_launcher,
+    launcher_of,
+    make_pool,
+    run_launched,
+    run_single,
+    start_in,
+)
 from experiments.cells.slurm import TimeIsUp, heed_warning, requeue
 from experiments.cells.standing import note_size
 from experiments.command.composing import run_hydra, swept
 from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
 from experiments.command.quoting import quote_texts
 from experiments.reporting.forecast import before_start, plan
-from experiments.training.processes import count_gpus, leads, started_by_srun, started_by_torchrun
 
 PLAN = "plan"
 
@@ -143,72 +149,6 @@ def launched(arguments: list[str]) -> list[Exception]:
         return run_hydra(run_cell)
     except CellFailedError as error:
         return [error]
-
-
-def run_single(cell: Cell) -> int:
-    """Run one cell and wait for it; its exit status."""
-    path, trainer = cell.folder / "config.yaml", cell.settings.trainer
-    if leads(trainer):
-        try:
-            with prepared_cell(cell, print) as lock:
-                if lock is None:
-                    return 0
-                process = spawn_cell(path, trainer.threads, None, None, lock)
-        except CellBusyError as busy:
-            print(busy, file=sys.stderr)
-            return BUSY
-    else:
-        wait_for_first(cell)
-        process = spawn_cell(path, trainer.threads, None, None, None)
-    try:
-        status = process.wait()
-    except KeyboardInterrupt:
-        end([process])
-        raise
-    if status < 0:
-        print(f"{cell.name}: {why_ended(cell.folder, status)}", file=sys.stderr)
-    if status == 0 and leads(trainer):
-        print(f"complete  {cell.name}{what_it_scored(cell.folder)}\nrecord    {cell.folder}")
-    return status
-
-
-def start_in(pool: CellPool, cell: Cell) -> None:
-    """Start a cell in a pool as soon as a place is free, unless it is complete or another process works on it."""
-    pool.wait_for_place()  # not under the lock: until then another command may take the cell
-    try:
-        with prepared_cell(cell, pool.say) as lock:
-            if lock is None:
-                pool.count()
-            else:
-                pool.start(cell.name, cell.folder, cell.folder / "config.yaml", cell.settings.trainer.threads, lock)
-    except CellBusyError:
-        pool.say_busy(cell.name)
-
-
-def make_pool(cell: Cell) -> CellPool:
-    """One cell at a time on each GPU, or on each core up to four; `workers` overrides it.
-
-    Raises:
-        ValueError: `workers` is neither "auto" nor a number from 1 on, others have started this command too, or the
-            machine lacks what cells ask for.
-    """
-    from experiments.training.checks import check_machine  # here: it imports torch
-
-    trainer, workers = cell.settings.trainer, cell.workers
-    if trainer.num_nodes > 1 or started_by_torchrun() or started_by_srun(trainer):
-        raise ValueError(
-            "processes that torchrun, srun or several nodes start share one cell: add hydra.mode=RUN and one value of "
-            "each axis"
-        )
-    one_device = trainer.devices == 1
-    gpus = count_gpus() if one_device and trainer.accelerator != "cpu" else 0
-    if workers == "auto":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = (gpus or min(4, cores)) if one_device else 1
-    if not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be auto or a number from 1 on, got {workers!r}")
-    check_machine(cell.settings)
-    return CellPool(workers, gpus)
 
 
 def finish(arguments: list[str], errors: list[Exception], pools: list[CellPool]) -> int:

@@ -4,6 +4,7 @@
     python -m experiments.sweep sweeps/brm_ablation.yaml scale=small      with further overrides
     python -m experiments.sweep sweeps/brm_ablation.yaml --workers 2 --points 0-4
     python -m experiments.sweep sweeps/brm_ablation.yaml --dry-run        the commands, a line each
+    python -m experiments.sweep sweeps/brm_ablation.yaml --make           write the file, from +exp=brm_ablation
 
 Run the same command again after an interruption: complete cells are skipped, cut-off ones go on. Run it twice at
 once, also from machines that share the output folder: each point is taken by one of them.
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -25,15 +27,16 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.cells.cell import Cell, CellBusyError, prepared_cell
+from datamodules.files.writing import write_file
+from experiments.cells.cell import Cell
 from experiments.cells.launch import CellPool, end_with_parent, spawn
+from experiments.cells.launchers import make_pool, start_in
 from experiments.cells.search import Search, read_score
-from experiments.cells.sweep_files import Point, SweepFile, read_sweep
+from experiments.cells.sweep_files import Point, SweepFile, read_sweep, sweep_of
 from experiments.command.composing import CONFIGS, refuse_secret_settings
 from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
 from experiments.command.quoting import quoted
 from experiments.records.cell_record import CellRecord
-from experiments.run import make_pool
 
 ENTRY = "experiments.run"
 
@@ -41,6 +44,9 @@ ENTRY = "experiments.run"
 def main() -> int:
     """Run the points of a sweep file and write the report; 1 if a cell failed."""
     options = parse(sys.argv[1:])
+    if options.make:
+        write_file(options.file, sweep_of(options.file.stem).encode())
+        return 0
     sweep = read_sweep(options.file)
     if options.dry_run:
         for point in numbered(sweep.points(options.seed), options.points):
@@ -74,6 +80,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--points", help="only these, counted from 0: 3 or 0-4 or 0,2,5-7")
     parser.add_argument("--seed", type=int, default=0, help="of the draws of random and bayes sweeps")
     parser.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
+    parser.add_argument("--make", action="store_true", help="write the file from the experiment of its name")
     return parser.parse_intermixed_args(arguments)
 
 
@@ -108,7 +115,6 @@ class Runner:
         self.reports: dict[Path, list[str]] = {}
         self.errors: list[str] = []
         self.started: dict[str, Point] = {}  # by cell
-        self.waiting: list[Point] = []  # another process works on them
 
     def run(self, points: Iterable[Point], total: int | None) -> int:
         """Run all points, those last that others work on, and write the reports; 1 if something failed."""
@@ -117,20 +123,19 @@ class Runner:
             self.start(point)
         self.pool.finish()
         for tries in count():
-            self.waiting += [self.started.pop(cell) for cell in self.pool.busy]
+            again = [self.started.pop(cell) for cell in self.pool.busy]
             self.pool.busy.clear()
-            if not self.waiting:
+            if not again:
                 break
             if not tries:
-                self.pool.say(f"waiting   {len(self.waiting)} points are worked on by others")
+                self.pool.say(f"waiting   {len(again)} points are worked on by others")
             time.sleep(2)
-            again, self.waiting = self.waiting, []
             for point in again:
-                self.start(point, first_time=False)
+                self.start(point)
             self.pool.finish()
         return self.finish()
 
-    def start(self, point: Point, first_time: bool = True) -> None:
+    def start(self, point: Point) -> None:
         """Start one point when a place is free, unless it is complete or another process works on it."""
         command = [*self.sweep.command_line(point), *self.overrides]
         try:
@@ -138,23 +143,15 @@ class Runner:
             self.reports.setdefault(cell.report, _overrides(command))
             if cell.name in self.started:
                 return  # drawn twice
-            self.pool.wait_for_place()
-            with prepared_cell(cell, self.pool.say) as lock:  # the point's command takes it anew
-                if lock is None:
-                    return
-        except CellBusyError as busy:
-            self.waiting.append(point)
-            if first_time:
-                self.pool.say(f"busy      {cell.name}: {busy}")
-            return
+            self.started[cell.name] = point
+            start_in(self.pool, cell, partial(self._spawn, command))
         except BAD_INPUT as error:
             self.errors.append(f"{shlex.join(command)}: {one_line(error)}")
             self.pool.say(f"FAILED    {self.errors[-1]}")
-            return
-        self.started[cell.name] = point
-        self.pool.start_process(
-            cell.name, cell.folder, lambda gpu, log: spawn(command, gpu, log, WANDB_RUN_GROUP=self.sweep.name)
-        )
+
+    def _spawn(self, command: list[str], gpu: int | None, log: object, lock: int) -> subprocess.Popen[bytes]:
+        # Takes the lock anew, once it is free: between the two may stand what hands on no open file, as torchrun.
+        return spawn(command, gpu, log, lock=None, WANDB_RUN_GROUP=self.sweep.name)
 
     def cell(self, point: Point) -> Cell:
         """The cell of a point."""

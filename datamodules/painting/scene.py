@@ -50,7 +50,7 @@ class Scene:
         return self.edge(outer + torch.maximum(dx, dy).clamp(max=0) - round_, soft)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, soft: float = 0.0) -> Tensor:
-        """Cover of an ellipse."""
+        """Cover of an ellipse around (x, y) with half axes rx and ry."""
         r = torch.sqrt(((self.x - x) / rx) ** 2 + ((self.y - y) / ry) ** 2)
         return self.edge((r - 1) * min(rx, ry), soft)
 

@@ -112,7 +112,7 @@ class ProceduralPeople:
         self._store.fill(self.name(i), lambda: self._render(i))
 
     def cost(self) -> Cost:
-        """Of one clip."""
+        """What rendering one clip takes."""
         pixels = self.num_frames(0) * int(self.options["size"]) ** 2
         num_bytes = self.num_frames(0) * sum(frame.num_bytes for frame in self._store.parts.values())
         return Cost(num_bytes, PERSON_SECONDS[0] + PERSON_SECONDS[1] * pixels)

@@ -37,7 +37,7 @@ class TestClip(Protocol):
 
     @property
     def num_frames(self) -> int:
-        """Frames of the clip."""
+        """How many frames the clip has, all of which are scored."""
         ...
 
     @property

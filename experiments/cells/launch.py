@@ -45,11 +45,11 @@ class CellPool:
     and go on from their last checkpoint at the next start.
     """
 
-    def __init__(self, workers: int, gpus: int) -> None:
-        self.workers = workers
-        self.gpus = gpus
+    def __init__(self, workers: int, gpus: int, first_gpu: int = 0, bars: bool = True) -> None:
+        """Begin with no cell; of `gpus` devices, or none, the first cell gets `first_gpu` modulo their number."""
+        self.workers, self.gpus, self.first_gpu = workers, gpus, first_gpu
         self.running: list[Running] = []
-        self.failed: list[str] = []
+        self.failed: dict[str, str] = {}  # cell → why
         self.busy: list[str] = []
         self.console = Console(highlight=False)
         self.progress = Progress(
@@ -58,10 +58,10 @@ class CellPool:
             TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not (bars and self.console.is_terminal),
         )
         self.whole: TaskID | None = None  # the bar of all cells, where their number is known
-        self.warned: set[str] = set()
+        self.told: set[str] = set()  # kinds of warnings, and cells that others work on
         self.took: list[float] = []  # seconds of the cells that are complete
 
     def expect(self, cells: int) -> None:
@@ -73,19 +73,13 @@ class CellPool:
         if self.whole is not None:
             self.progress.advance(self.whole)
 
-    def start(self, cell: str, folder: Path, config: Path, threads: int, lock: int | None = None) -> None:
-        """Start a cell as soon as a place is free; it takes over its lock."""
-        self.start_process(cell, folder, lambda gpu, log: spawn_cell(config, threads, gpu, log, lock))
-
-    def start_process(
-        self, cell: str, folder: Path, spawn: Callable[[int | None, object], subprocess.Popen[bytes]]
-    ) -> None:
+    def start(self, cell: str, folder: Path, spawn: Callable[[int | None, object], subprocess.Popen[bytes]]) -> None:
         """Start what works on a cell as soon as a place is free; `spawn` gets a GPU, or None, and the log file."""
         self.wait_for_place()
         slot = min(set(range(self.workers)) - {item.slot for item in self.running})
         with (folder / "log.txt").open("ab") as log:
             read = log.tell()
-            process = spawn(slot % self.gpus if self.gpus else None, log)
+            process = spawn((self.first_gpu + slot) % self.gpus if self.gpus else None, log)
         self.progress.start()
         self.say(f"start     {cell}")
         task = self.progress.add_task(cell, total=None, note="starting")
@@ -96,8 +90,8 @@ class CellPool:
         while len(self.running) >= self.workers:
             self.wait()
 
-    def finish(self) -> list[str]:
-        """Wait for all cells; the names of those that failed."""
+    def finish(self) -> dict[str, str]:
+        """Wait for all cells; those that failed, and why."""
         while self.running:
             self.wait()
         self.progress.stop()
@@ -113,9 +107,11 @@ class CellPool:
         self.progress.console.print(line, markup=False, soft_wrap=True)
 
     def say_busy(self, cell: str) -> None:
-        """Keep and tell the name of a cell that another process works on."""
+        """Keep the name of a cell that another process works on, and tell it once."""
         self.busy.append(cell)
-        self.say(f"busy      {cell}: another process works on it")
+        if cell not in self.told:
+            self.told.add(cell)
+            self.say(f"busy      {cell}: another process works on it")
 
     def wait(self) -> None:
         """Look once, after a moment, how far the cells are and which have ended."""
@@ -135,9 +131,8 @@ class CellPool:
             elif status == BUSY:
                 self.say_busy(item.cell)
             else:
-                self.failed.append(item.cell)
-                self.say(f"FAILED    {item.cell}: {why_ended(item.folder, status)}")
-
+                self.failed[item.cell] = why_ended(item.folder, status)
+                self.say(f"FAILED    {item.cell}: {self.failed[item.cell]}")
         self._show_whole()
 
     def _show_whole(self) -> None:
@@ -162,8 +157,8 @@ class CellPool:
                 item.read += len(line)
                 text = line.decode(errors="replace").strip()
                 kind = text.partition("(")[0]
-                if text.startswith("warning: ") and kind not in self.warned:
-                    self.warned.add(kind)
+                if text.startswith("warning: ") and kind not in self.told:
+                    self.told.add(kind)
                     self.say(f"warning   {item.cell}: {text.removeprefix('warning: ')}")
 
     def _show(self, item: Running) -> None:
@@ -178,7 +173,7 @@ def spawn_cell(config: Path, threads: int, gpu: int | None, log: object, lock: i
 
 
 def spawn(
-    command: list[str], gpu: int | None, log: object, lock: int | None = None, **variables: str
+    command: list[str], gpu: int | None, log: object, lock: int | None, **variables: str
 ) -> subprocess.Popen[bytes]:
     """Start a command that sees one GPU, or all, and ends when the pipe to its standard input closes.
 

@@ -1,20 +1,26 @@
-"""Cells that something else than `experiments.run` itself starts: Hydra's launchers, torchrun, srun."""
+"""The ways in which cells are started: several in a pool, one by a launcher of Hydra's, one by an agent or torchrun."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import distributions
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from experiments.cells.cell import Cell, CellBusyError, prepared_cell
-from experiments.cells.launch import BUSY, end, spawn_cell, what_it_scored, why_ended
+from experiments.cells.launch import BUSY, CellPool, end, spawn_cell, what_it_scored, why_ended
 from experiments.command.errors import BAD_INPUT, one_line
 from experiments.records.cell_record import CellRecord
-from experiments.training.processes import count_gpus
+from experiments.training.processes import count_gpus, leads, started_by_srun, started_by_torchrun
+from experiments.training.settings import Trainer
+
+Process = Callable[..., subprocess.Popen[bytes]]  # of a GPU or None, a log and a lock
 
 PACKAGES = {"joblib": "hydra-joblib-launcher", "submitit_": "hydra-submitit-launcher"}
 PATIENCE = 300.0  # seconds in which the first process of a cell must have written its config
@@ -45,6 +51,56 @@ def check_launcher(name: str) -> None:
         raise ValueError(f"hydra/launcher={name} needs a package that is not installed: pip install {package}")
 
 
+def make_pool(cell: Cell) -> CellPool:
+    """One cell at a time on each GPU, or on each core up to four; `workers` overrides it.
+
+    Raises:
+        ValueError: `workers` is neither "auto" nor a number from 1 on, others have started this command too, or the
+            machine lacks what cells ask for.
+    """
+    from experiments.training.checks import check_machine  # here: it imports torch
+
+    trainer, workers = cell.settings.trainer, cell.workers
+    if trainer.num_nodes > 1 or started_by_torchrun() or started_by_srun(trainer):
+        raise ValueError(
+            "processes that torchrun, srun or several nodes start share one cell: add hydra.mode=RUN and one value of "
+            "each axis"
+        )
+    gpus = _shared_gpus(trainer)
+    if workers == "auto":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = (gpus or min(4, cores)) if trainer.devices == 1 else 1
+    if not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers must be auto or a number from 1 on, got {workers!r}")
+    check_machine(cell.settings)
+    return CellPool(workers, gpus)
+
+
+def _shared_gpus(trainer: Trainer) -> int:
+    """GPUs over which cells are spread, one each; 0 where they run on the CPU or take all devices themselves."""
+    return count_gpus() if trainer.devices == 1 and trainer.accelerator != "cpu" else 0
+
+
+def start_in(pool: CellPool, cell: Cell, process: Process | None = None) -> None:
+    """Start a cell in a pool as soon as a place is free, unless it is complete or another process works on it.
+
+    Args:
+        pool: takes the cell.
+        cell: what is started.
+        process: starts what works on it, given a GPU or None, the log and the cell's lock; None for `spawn_cell`.
+    """
+    process = process or partial(spawn_cell, cell.folder / "config.yaml", cell.settings.trainer.threads)
+    pool.wait_for_place()  # not under the lock: until then another command may take the cell
+    try:
+        with prepared_cell(cell, pool.say) as lock:
+            if lock is None:
+                pool.count()
+            else:
+                pool.start(cell.name, cell.folder, partial(process, lock=lock))
+    except CellBusyError:
+        pool.say_busy(cell.name)
+
+
 def run_launched(config: DictConfig, hydra: HydraConf, axes: Sequence[str]) -> None:
     """Run a cell in the process of a launcher (joblib, submitit), its output in its log; returns when it is complete.
 
@@ -55,31 +111,48 @@ def run_launched(config: DictConfig, hydra: HydraConf, axes: Sequence[str]) -> N
     """
     try:
         cell = Cell(config, hydra, axes)
-        trainer = cell.settings.trainer
-        gpus = count_gpus() if trainer.devices == 1 and trainer.accelerator != "cpu" else 0
-        gpu = hydra.job.num % gpus if gpus else None
-        with prepared_cell(cell, print) as lock:
-            if lock is None:
-                return
-            with (cell.folder / "log.txt").open("ab") as log:
-                process = spawn_cell(cell.folder / "config.yaml", trainer.threads, gpu, log, lock)
-    except CellBusyError:
-        print(f"busy      {cell.name}: another process works on it")
-        return
+        pool = CellPool(1, _shared_gpus(cell.settings.trainer), first_gpu=hydra.job.num, bars=False)
+        start_in(pool, cell)
     except BAD_INPUT as error:
         raise CellFailedError(one_line(error)) from None
-    print(f"start     {cell.name}", flush=True)
     try:
-        status = process.wait()
+        failed = pool.finish()
     except BaseException:
-        end([process])
+        pool.stop()
         raise
-    if status not in (0, BUSY):
-        raise CellFailedError(f"FAILED    {cell.name}: {why_ended(cell.folder, status)}")
-    if status == BUSY:
-        print(f"busy      {cell.name}: another process works on it")
+    for name, why in failed.items():
+        raise CellFailedError(f"{name}: {why}")
+
+
+def run_single(cell: Cell) -> int:
+    """Run one cell, its output on the terminal, and wait for it; its exit status.
+
+    So do W&B agents, the processes of torchrun and srun, and the jobs of a cluster.
+    """
+    trainer = cell.settings.trainer
+    process = partial(spawn_cell, cell.folder / "config.yaml", trainer.threads, None, None)
+    if leads(trainer):
+        try:
+            with prepared_cell(cell, print) as lock:
+                if lock is None:
+                    return 0
+                running = process(lock)
+        except CellBusyError as busy:
+            print(busy, file=sys.stderr)
+            return BUSY
     else:
-        print(f"complete  {cell.name}{what_it_scored(cell.folder)}")
+        wait_for_first(cell)
+        running = process(None)
+    try:
+        status = running.wait()
+    except KeyboardInterrupt:
+        end([running])
+        raise
+    if status < 0:
+        print(f"{cell.name}: {why_ended(cell.folder, status)}", file=sys.stderr)
+    if status == 0 and leads(trainer):
+        print(f"complete  {cell.name}{what_it_scored(cell.folder)}\nrecord    {cell.folder}")
+    return status
 
 
 def wait_for_first(cell: Cell) -> None:

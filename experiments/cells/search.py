@@ -1,20 +1,25 @@
-"""The points of a Bayes sweep without a server: Optuna proposes, a journal remembers.
+"""The points of a Bayes sweep without a server: Optuna proposes, its journal remembers.
 
-`OUTPUT_DIR/sweeps/NAME-HASH.jsonl` holds every point that was given out, so that the same command goes on after
-an interruption and several processes share one search.
+`OUTPUT_DIR/sweeps/NAME-HASH.jsonl` is a study of Optuna's, every point that was given out a trial of it, so that the
+same command goes on after an interruption and several processes share one search.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.cells.sweep_files import Point, SweepFile, distribution
 from experiments.records.cell_record import CellRecord
 from experiments.records.identity import config_hash
+
+if TYPE_CHECKING:
+    from optuna import Study as Trials
+
+# What Optuna raises on lines that it has not written.
+NO_JOURNAL = (ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError)
 
 
 class Search:
@@ -38,7 +43,8 @@ class Search:
         if not sweep.run_cap:
             raise ValueError(f"{sweep.path}: a bayes sweep needs run_cap, how many points to try")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.sweep, self.seed, self.score = sweep, seed, score
+        self.cap, self.seed, self.score = sweep.run_cap, seed, score
+        self.goal = sweep.metric.get("goal", "minimize")
         self.space: dict[str, Any] = {name: _distribution(name, spec) for name, spec in sweep.parameters.items()}
         about = config_hash({"parameters": sweep.parameters, "command": sweep.command, "metric": sweep.metric})
         self.journal = folder / f"{sweep.name}-{about}.jsonl"
@@ -46,47 +52,49 @@ class Search:
         self.done = 0  # points of the journal that this process has been given
 
     def next(self) -> Point | None:
-        """A point of an earlier or another process first, then a new one; None after `run_cap` points."""
-        with self.journal.open("a+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            known = self._read(file)
+        """A point of an earlier or another process first, then a new one; None after `run_cap` points.
+
+        Raises:
+            ValueError: the journal is not one of Optuna's.
+        """
+        from optuna.samplers import TPESampler
+
+        with self.journal.open("ab") as alone:  # asking takes Optuna several lines
+            fcntl.flock(alone, fcntl.LOCK_EX)
+            try:
+                trials = self._trials()
+                known = trials.get_trials(deepcopy=False)
+            except NO_JOURNAL as error:
+                raise ValueError(f"{self.journal} is no journal of this search: move it away to begin anew") from error
+            # A process that was killed while it asked has left a trial with fewer values, and run nothing.
+            given = [trial for trial in known if trial.params.keys() == self.space.keys()]
             self.done += 1
-            if self.done <= len(known):
-                return known[self.done - 1]
-            if len(known) >= (self.sweep.run_cap or 0):
+            if self.done <= len(given):
+                return dict(given[self.done - 1].params)
+            if len(given) >= self.cap:
                 return None
-            point = self._propose(known)
-            file.write(json.dumps(point) + "\n")
-            return point
+            for trial in given:
+                if not trial.state.is_finished() and (score := self.score(trial.params)) is not None:
+                    trials.tell(trial.number, score)
+            # Another seed for each point: else the first draws of a resumed search repeat those of the first one.
+            trials.sampler = TPESampler(seed=self.seed * 100_003 + len(given), constant_liar=True)
+            return dict(trials.ask(self.space).params)
 
-    def _read(self, lines: Iterable[str]) -> list[Point]:
-        """The points of the journal; a torn last line is none."""
-        from optuna.trial import create_trial
+    def _trials(self) -> Trials:
+        """The study of the journal, begun if it is empty; those still running count as bad, so that none is near."""
+        from optuna import create_study
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+        from optuna.study import StudyDirection
 
-        try:
-            points = [json.loads(line) for line in lines if line.endswith("\n")]
-            for point in points:  # refuses what the search could not have proposed
-                create_trial(params=point, distributions=self.space, value=0.0)
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{self.journal} is no journal of this search: move it away to begin anew") from error
-        return points
-
-    def _propose(self, known: list[Point]) -> Point:
-        """A new point, from the scores of all that are known; those still running count as given out."""
-        import optuna
-
-        minimise = self.sweep.metric.get("goal", "minimize") == "minimize"
-        # Another seed for each point: else the first draws of a resumed search repeat those of the first one.
-        sampler = optuna.samplers.TPESampler(seed=self.seed * 100_003 + len(known), constant_liar=True)
-        study = optuna.create_study(direction="minimize" if minimise else "maximize", sampler=sampler)
-        for point in known:
-            score = self.score(point)
-            if score is None:
-                study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
-            else:
-                study.add_trial(optuna.trial.create_trial(params=point, distributions=self.space, value=score))
-        return study.ask(self.space).params
+        # Optuna's other lock, a link, is never freed of a killed process where the path is relative.
+        backend = JournalFileBackend(str(self.journal), JournalFileOpenLock(str(self.journal)))
+        return create_study(
+            storage=JournalStorage(backend),
+            study_name=self.journal.stem,
+            direction=StudyDirection[self.goal.upper()],
+            load_if_exists=True,
+        )
 
 
 def _distribution(name: str, spec: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""W&B sweep files read without W&B: their points, and the command of each.
+"""W&B sweep files: made from an experiment, and read without W&B: their points, and the command of each.
 
 Grid, random and Bayes files as in https://docs.wandb.ai/guides/sweeps/sweep-config-keys, of their parameters
 `value`, `values`, `min` and `max` with the distributions below.
@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from experiments.command.composing import CONFIGS, values_of
 from experiments.command.messages import reason
 from experiments.command.safety import check_names
 
@@ -42,6 +43,28 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
+
+
+GRID = """\
+# {question}
+# Every cell of +exp={name}; made from it by: python -m experiments.sweep sweeps/{name}.yaml --make
+name: {name}
+project: portrait-matting-lab
+program: experiments/run.py
+method: grid
+metric:
+  name: val/mad
+  goal: minimize
+parameters:
+{parameters}command:
+  - ${{env}}
+  - ${{interpreter}}
+  - -m
+  - experiments.run
+  - +exp={name}
+  - hydra.mode=RUN
+  - ${{args_no_hyphens}}
+"""
 
 
 @dataclass(frozen=True)
@@ -113,6 +136,32 @@ class SweepFile:
         if unknown := [word for word in words if word.startswith("${")]:
             raise ValueError(f"{self.path}: command: {unknown[0]} is not known here; there are {', '.join(macros)}")
         return words
+
+
+def sweep_of(experiment: str) -> str:
+    """The text of a grid sweep over the arms and seeds of an experiment.
+
+    Raises:
+        ValueError: there is no such experiment, or it has no axes.
+    """
+    path = CONFIGS / "exp" / f"{experiment}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        axes = content["hydra"]["sweeper"]["params"]
+        return GRID.format(
+            question=content["experiment"]["question"],
+            name=experiment,
+            parameters="".join(f"  {axis}:\n    values: {_flow(values_of(axes[axis]))}\n" for axis in axes),
+        )
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"{path} needs experiment.question, and axes in hydra.sweeper.params") from error
+    except UNREADABLE as error:
+        raise ValueError(f"no sweep can be made: {reason(error)}") from error
+
+
+def _flow(values: list[Any]) -> str:
+    """A list in one line of YAML."""
+    return yaml.safe_dump(values, default_flow_style=True, width=math.inf).strip()
 
 
 def read_sweep(path: Path) -> SweepFile:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -78,6 +79,17 @@ def swept(arguments: Sequence[str]) -> list[str]:
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     parsed = OverridesParser.create().parse_overrides(overrides)
     return [override.key_or_group for override in parsed if override.is_sweep_override()]
+
+
+def values_of(axis: Any) -> list[Any]:
+    """The values of an axis of `hydra.sweeper.params`.
+
+    >>> values_of("true,false,oracle"), values_of("range(0,3)"), values_of(0.5)
+    ([True, False, 'oracle'], [0, 1, 2], [0.5])
+    """
+    (override,) = OverridesParser.create().parse_overrides([f"axis={axis}"])
+    texts = override.sweep_string_iterator() if override.is_sweep_override() else [str(axis)]
+    return [yaml.safe_load(text) for text in texts]
 
 
 def given_settings(arguments: Sequence[str]) -> dict[str, Any]:

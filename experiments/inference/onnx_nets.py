@@ -201,7 +201,7 @@ class OnnxNet(MattingNet):
 
     @property
     def num_bytes(self) -> int:
-        """Of the file."""
+        """Size of the ONNX file, which holds the weights."""
         return self.path.stat().st_size
 
     def forward(

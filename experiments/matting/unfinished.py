@@ -50,7 +50,7 @@ class Unfinished:
         return self.work / "progress.pt"
 
     def segment(self, target: Target, number: int) -> Path:
-        """A segment of a video."""
+        """Where segment `number` of a video lies until all are joined."""
         return self.work / f"{target.look}.{number:05d}{target.suffix}.mkv"
 
     def save(self) -> None:

@@ -12,6 +12,7 @@ from lightning_modules.metrics.table import METRICS, OPTIONAL
 from lightning_modules.metrics.temporal import LastFrames
 
 
+@torch.no_grad()
 def score_frames(
     pred: Tensor,
     target: Tensor,

@@ -1,7 +1,11 @@
-"""Encoders as lists of features at strides 2 … 32."""
+"""Encoders, all called alike: images in, a list of features at strides 2, 4, 8, 16 … out, of as many `channels`.
+
+They take images as their papers do: MobileNetV3, RVM's, normalises frames by itself; to the others their nets do it.
+"""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -36,7 +40,9 @@ class MobileNetV2(nn.Module):
     """MobileNetV2 without its classifier; layers and names are torchvision's `features`.
 
     Attributes:
-        channels: what each of the 19 layers gives. Strides end at layers 1 (/2), 3 (/4), 6 (/8), 13 (/16), 18 (/32).
+        channels: of the features that the call gives.
+        layer_channels: what each of the 19 layers gives. Strides end at layers 1 (/2), 3 (/4), 6 (/8), 13 (/16) and
+            18 (/32); of the dilated net at 17 (/16).
     """
 
     def __init__(self, width: float = 1.0, num_layers: int = 19, in_channels: int = 3, dilated: bool = False) -> None:
@@ -59,8 +65,11 @@ class MobileNetV2(nn.Module):
                 channels.append(out)
         out = round_channels(1280 * max(1.0, width))
         layers.append(Conv2dNormActivation(channels[-1], out, kernel_size=1, activation_layer=nn.ReLU6))
-        self.channels = [*channels, out]
+        self.layer_channels = [*channels, out]
         self.features = nn.Sequential(*layers[:num_layers])
+        ends = (1, 3, 6, 17) if dilated else (1, 3, 6, 13, 18)
+        self._taps = [layer for layer in ends if layer < num_layers]
+        self.channels = [self.layer_channels[layer] for layer in self._taps]
         if dilated:
             for index in range(14, 18):
                 # The depthwise convolution: torchvision's block has no option for it.
@@ -68,7 +77,15 @@ class MobileNetV2(nn.Module):
                 depthwise.stride, dilation = (1, 1), 1 if index == 14 else 2
                 depthwise.dilation = depthwise.padding = (dilation, dilation)
 
-    def forward(self, x: Tensor, start: int, stop: int) -> Tensor:
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Images (N, in_channels, H, W) → features at strides 2, 4, 8, 16, 32, as far as it goes; rounded up."""
+        features = []
+        for start, stop in pairwise((0, *(layer + 1 for layer in self._taps))):
+            x = self.run(x, start, stop)
+            features.append(x)
+        return features
+
+    def run(self, x: Tensor, start: int, stop: int) -> Tensor:
         """Layers `start` … `stop` − 1 on (N, C, H, W)."""
         for index in range(start, stop):
             x = self.features[index](x)

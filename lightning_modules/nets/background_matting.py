@@ -1,13 +1,12 @@
 """BackgroundMattingV2: matting with a picture of the empty scene (Lin, Ryabtsev et al., CVPR 2021).
 
 A base network mattes a small copy of the frame; a refiner does the full size, but only where the base expects
-to be wrong (`refiner.py`). A cell is a block of 4 × 4 pixels of the frame.
+to be wrong (`background_matting_refiner.py`). A cell is a block of 4 × 4 pixels of the frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from lightning_modules.nets.backbones import MobileNetV2, ResNet, round_channels
+from lightning_modules.nets.background_matting_refiner import CELL, HIDDEN, Coarse, Refiner, clamp_inward
 from lightning_modules.nets.blocks import (
-    clamp_inward,
     crop,
     fold_time,
     pad_to_multiple,
@@ -28,7 +27,6 @@ from lightning_modules.nets.blocks import (
     unfold_time,
 )
 from lightning_modules.nets.interface import MattingNet, MattingOutput
-from lightning_modules.nets.refiner import CELL, HIDDEN, Coarse, Refiner
 from lightning_modules.options import check_choice
 
 BACKBONES = ("mobilenetv2", "resnet50", "resnet101")
@@ -102,13 +100,12 @@ class BackgroundMattingV2(MattingNet):
         self.backbone: MobileNetV2 | ResNet
         if backbone == "mobilenetv2":
             self.backbone = MobileNetV2(width, num_layers=18, in_channels=6, dilated=True)
-            features = [self.backbone.channels[layer] for layer in (1, 3, 6, 17)]
         else:
             self.backbone = ResNet(int(backbone.removeprefix("resnet")), width, in_channels=6)
-            features = self.backbone.channels
+        *skips, deepest = self.backbone.channels
         context = round_channels(256 * width)
-        self.aspp = ASPP(features[3], [3, 6, 9], context)
-        self.decoder = Decoder((6, *features[:3], context), width)
+        self.aspp = ASPP(deepest, [3, 6, 9], context)
+        self.decoder = Decoder((6, *skips, context), width)
         self.refiner = None if refine_mode == "none" else Refiner(refine_kernel_size)
         if pretrained:
             self.load_pretrained()
@@ -195,14 +192,8 @@ class BackgroundMattingV2(MattingNet):
 
     def base(self, images: Tensor) -> Coarse:
         """The base network on (N, 6, h, w), frame and plate in [0, 1]."""
-        features = [images]
-        if isinstance(self.backbone, ResNet):
-            features += self.backbone(images)
-        else:
-            for start, stop in pairwise((0, 2, 4, 7, 18)):
-                features.append(self.backbone(features[-1], start, stop))
-        features[-1] = self.aspp(features[-1])
-        x = self.decoder(features)
+        *skips, deepest = self.backbone(images)
+        x = self.decoder([images, *skips, self.aspp(deepest)])
         # In float32 at least: half precision would make many errors equal, and cells are ranked by them.
         alpha, residual, error = x[:, :5].float().split((1, 3, 1), dim=1)
         clamped = [self._clamp(each) for each in (alpha, error, images[:, :3] + residual)]

@@ -147,31 +147,6 @@ class ConvBlock(nn.Module):
         return F.relu(self.norm(self.conv(x)), inplace=True)
 
 
-class ConvReLU(nn.Conv2d):
-    """Convolution with bias, padded to keep the size, and ReLU."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) → (N, out_channels, H, W)."""
-        return F.relu(super().forward(x), inplace=True)
-
-
-class SqueezeExcite(nn.Module):
-    """Channel gate from the mean over the map (Hu et al., 2018), linear layers without bias."""
-
-    def __init__(self, channels: int, reduction: int = 4) -> None:
-        super().__init__()
-        self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
-        self.excite = nn.Linear(channels // reduction, channels, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) → the same shape."""
-        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean(dim=(2, 3))))))
-        return x * gate[:, :, None, None]
-
-
 def to_image(frames: Tensor) -> Tensor:
     """Frames (N, 3, H, W) in [0, 1] → [−1, 1], laid out for convolutions."""
     return conv_layout(frames * 2 - 1)
@@ -181,31 +156,6 @@ def conv_layout(x: Tensor) -> Tensor:
     """(N, C, H, W) in the memory layout that suits convolutions; what is computed from it keeps the layout."""
     # On a CPU, convolutions of few channels are up to 4 times as fast with channels last.
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
-
-
-def clamp_inward(x: Tensor) -> Tensor:
-    """`x` clamped to [0, 1]; a gradient passes inside of it, and outside of it if a step along it leads back.
-
-    >>> x = torch.tensor([-1.0, 0.5, 2.0], requires_grad=True)
-    >>> clamp_inward(x).sum().backward()  # a step makes x smaller
-    >>> x.grad
-    tensor([0., 1., 1.])
-    """
-    clamped: Tensor = _ClampInward.apply(x)
-    return clamped
-
-
-class _ClampInward(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.clamp(0, 1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return grad * torch.where(grad > 0, x >= 0, x <= 1)
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -8,17 +8,16 @@ channels on the grid h × w at stride 16, N = B·T folded frames. A suffix `_s16
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lightning_modules.nets.backbones import MobileNetV2, ResNet
-from lightning_modules.nets.blocks import ConvReLU, conv_layout, crop, fold_time, pad_to_multiple, resize, unfold_time
+from lightning_modules.nets.blocks import conv_layout, crop, fold_time, pad_to_multiple, resize, unfold_time
+from lightning_modules.nets.context_motion_cues import ConvReLU, MotionEncoder
 from lightning_modules.nets.flow import build_flow, check_flow
 from lightning_modules.nets.interface import MattingNet, MattingOutput
-from lightning_modules.nets.motion import MotionEncoder
 from lightning_modules.nets.recurrent import SeparableConvGRU
 from lightning_modules.options import check_choice
 
@@ -283,10 +282,9 @@ class Encoder(nn.Module):
         self.net: MobileNetV2 | ResNet
         if backbone == "mobilenetv2":
             self.net = MobileNetV2(width, num_layers=18, dilated=True)
-            self.channels = [self.net.channels[layer] for layer in (1, 3, 6, 17)]
         else:
             self.net = ResNet(int(backbone.removeprefix("resnet")), width)
-            self.channels = self.net.channels
+        self.channels = self.net.channels
         # ImageNet's mean and deviation, as x · scale + shift.
         deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
         mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -296,12 +294,7 @@ class Encoder(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Frames (N, 3, H, W) in [0, 1] → the same normalised, and features at strides 2, 4, 8, 16."""
         image = conv_layout(torch.addcmul(self.shift.to(frames.dtype), frames, self.scale.to(frames.dtype)))
-        if isinstance(self.net, ResNet):
-            return image, self.net(image)
-        features = [image]
-        for start, stop in pairwise((0, 2, 4, 7, 18)):
-            features.append(self.net(features[-1], start, stop))
-        return image, features[1:]
+        return image, self.net(image)
 
     @torch.no_grad()
     def calibrate(self, generator: torch.Generator) -> None:

@@ -26,7 +26,7 @@ from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import MODNet
 from lightning_modules.nets.modnet_flow import FlowState, MODNetFlow
 from lightning_modules.nets.modnet_v import MODNetV
-from lightning_modules.nets.motion_compensation import MovingState
+from lightning_modules.nets.modnet_v_motion import MovingState
 from lightning_modules.nets.rvm import RVM
 
 

@@ -67,7 +67,7 @@ class BoxFilter(nn.Conv2d):
         super().__init__(channels, channels, 3, padding=1, groups=channels, bias=False)
 
     def reset_parameters(self) -> None:
-        """The mean."""
+        """Start as the mean of the window."""
         nn.init.constant_(self.weight, 1 / 9)
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.nets.backbones import MobileNetV2
 from lightning_modules.nets.blocks import (
     ConvBlock,
-    SqueezeExcite,
     crop,
     fold_time,
     pad_to_multiple,
@@ -49,7 +49,7 @@ class MODNet(MattingNet):
         super().__init__()
         self.inference = inference
         self.backbone = MobileNetV2(width)
-        e2, e4, e32 = (self.backbone.channels[layer] for layer in (1, 3, 18))
+        e2, e4, e32 = (self.backbone.layer_channels[layer] for layer in (1, 3, 18))
         self.semantic = SemanticHead(e32)
         self.detail = DetailBranch(e2, e4, hidden)
         self.fusion = FusionBranch(hidden)
@@ -80,9 +80,9 @@ class MODNet(MattingNet):
             are None with `inference`.
         """
         image = to_image(frames)
-        e2 = self.backbone(image, 0, 2)
-        e4 = self.backbone(e2, 2, 4)
-        e32 = self.backbone(e4, 4, 19)
+        e2 = self.backbone.run(image, 0, 2)
+        e4 = self.backbone.run(e2, 2, 4)
+        e32 = self.backbone.run(e4, 4, 19)
         lr8 = self.semantic(e32)
         hr2 = self.detail(image, e2, e4, lr8)
         alpha, _ = self.fusion(image, lr8, hr2)
@@ -107,6 +107,20 @@ def initialise_modnet(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
         module.reset_parameters()
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gate from the mean over the map (Hu et al., 2018), linear layers without bias."""
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
+        self.excite = nn.Linear(channels // reduction, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → the same shape."""
+        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean(dim=(2, 3))))))
+        return x * gate[:, :, None, None]
 
 
 class SemanticHead(nn.Module):

@@ -21,7 +21,7 @@ from lightning_modules.nets.brm import BackgroundRestoration, BRMState
 from lightning_modules.nets.flow import check_flow
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import FusionBranch, LightDetailBranch, SemanticHead, initialise_modnet
-from lightning_modules.nets.motion_compensation import MOTIONS, MotionCompensation, MovingState
+from lightning_modules.nets.modnet_v_motion import MOTIONS, MotionCompensation, MovingState
 from lightning_modules.nets.prm import PatchRefinement
 from lightning_modules.nets.warp import resize_flow
 from lightning_modules.options import check_choice
@@ -146,8 +146,8 @@ class MODNetV(MattingNet):
             raise ValueError(f"working_size must be a multiple of {self.multiple} here, got {working_size}")
 
         self.backbone = MobileNetV2(width, self.num_layers)
-        e2, e4 = (self.backbone.channels[layer] for layer in (1, 3))
-        deep = self.backbone.channels[self.num_layers - 1]
+        e2, e4 = (self.backbone.layer_channels[layer] for layer in (1, 3))
+        deep = self.backbone.layer_channels[self.num_layers - 1]
         self.top: nn.Module = nn.Identity()
         if widening is not None:
             top = top or round(widening * deep)
@@ -305,11 +305,11 @@ class MODNetV(MattingNet):
     def _semantics(self, image: Tensor, memory: tuple[Tensor, ...]) -> _Features:
         """What the semantic branch makes of an image (N, 3, H, W) in [−1, 1] and the memory."""
         small = scale(image, self.semantic_scale) if self.semantic_scale != 1 else image
-        e2 = self.backbone(small, 0, 2)
-        f4 = e4 = self.backbone(e2, 2, 4)
+        e2 = self.backbone.run(small, 0, 2)
+        f4 = e4 = self.backbone.run(e2, 2, 4)
         if self.brm is not None:
             f4 = self.brm.fuse(e4, resize(small, (e4.shape[-2], e4.shape[-1])), BRMState(*memory[:3]))
-        lr8 = self.semantic(self.top(self.backbone(f4, 4, self.num_layers)), self.deep_stride)
+        lr8 = self.semantic(self.top(self.backbone.run(f4, 4, self.num_layers)), self.deep_stride)
         return _Features(e2, e4, f4, lr8, self.semantic.predict(lr8))
 
     def _matte(self, image: Tensor, features: _Features) -> tuple[Tensor, Tensor, Tensor]:
@@ -336,7 +336,7 @@ class MODNetV(MattingNet):
         """The memory when all of a background (N, 3, H, W) in [0, 1] has been seen; without gradient and statistics."""
         with torch.no_grad(), frozen_statistics(self.backbone):
             small = scale(to_image(self._working_frame(background)), self.semantic_scale)
-            feature = self.backbone(small, 0, 4).float()
+            feature = self.backbone.run(small, 0, 4).float()
         seen = feature.new_ones(feature.shape[0], 1, *feature.shape[2:])
         return BRMState(feature, seen, seen)
 

@@ -132,7 +132,7 @@ class PatchRefinementObjective(Objective):
         self.max_patches = max_patches
 
     def parameter_groups(self, net: MattingNet, learning_rate: Rate) -> list[dict[str, Any]]:
-        """The patch refinement alone."""
+        """One group, the patch refinement: the rest of the net stays as stage 1 left it."""
         assert isinstance(net, MODNetV)
         assert net.prm is not None
         return [{"params": list(net.prm.parameters()), "lr": learning_rate}]

@@ -128,6 +128,7 @@ def test_ranks_see_different_samples(make_data: MakeData) -> None:
             assert len(one) == len(other)
 
 
+@pytest.mark.slow
 def test_workers_and_device_compositing_change_no_batch(make_data: MakeData) -> None:
     order = ("low", "video")
     plain = list(finished(make_data(4, order)))

@@ -2,6 +2,7 @@ import torch
 
 from datamodules.batch import MattingBatch
 from datamodules.revealed import revealed_share
+from tests.batches import tiny_batch
 
 
 def batch(alpha: torch.Tensor, shift: float = 0.0) -> MattingBatch:
@@ -9,8 +10,7 @@ def batch(alpha: torch.Tensor, shift: float = 0.0) -> MattingBatch:
     affine = torch.eye(2, 3).repeat(*alpha.shape[:2], 1, 1)
     affine[:, 1:, 0, 2] = shift
     colours = torch.zeros(*alpha.shape[:2], 3, *alpha.shape[-2:])
-    names = ["" for _ in alpha]
-    return MattingBatch(colours, alpha, colours, colours, None, affine, names, names, names)
+    return tiny_batch(alpha, colours, colours, affine=affine)
 
 
 def person(*lefts: int | None) -> torch.Tensor:

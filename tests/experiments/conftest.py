@@ -153,6 +153,13 @@ def make_cell(tmp_path: Path) -> Callable[..., CellRecord]:
     return make
 
 
+@pytest.fixture
+def only_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures, and without the scores of the trivial methods."""
+    monkeypatch.setattr("experiments.reporting.report._images", lambda *_: [])
+    monkeypatch.setattr("experiments.reporting.tables.reference_means", lambda _: {})
+
+
 class _Told(CellLogger):
     """Keeps what it is told of an earlier process."""
 

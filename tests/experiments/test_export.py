@@ -12,19 +12,13 @@ from experiments import export
 from experiments.inference.exported_check import SIZES
 from experiments.inference.onnx_nets import load_onnx
 from experiments.inference.saved_nets import save_net
-from lightning_modules.nets import build_net
+from lightning_modules.nets import NETS, build_net
 from lightning_modules.nets.frame_graphs import frame_graph
 
-# At `scale=tiny`; segmentation nets as probabilities, as a threshold would hide how near they are.
-NETS = {
-    "modnet": (),
-    "modnet_v": (),
-    "rvm": (),
-    "background_matting_v2": (),
-    "context_motion": ("model.flow=none",),
-    "modnet_flow": ("model.flow=none",),
-    "deeplabv3": ("model.threshold=null",),
-    "lraspp": ("model.threshold=null",),
+# Segmentation nets as probabilities, as a threshold would hide how near they are; no flow that no graph can hold.
+SETTINGS = {
+    **dict.fromkeys(("context_motion", "modnet_flow"), ("model.flow=none",)),
+    **dict.fromkeys(("deeplabv3", "lraspp"), ("model.threshold=null",)),
 }
 
 
@@ -50,7 +44,7 @@ def told(path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", NETS)
 def test_onnx_gives_the_mattes_of_the_net_over_frames_of_every_size(name, exported, capsys) -> None:
-    path = exported(f"model={name}", *NETS[name])
+    path = exported(f"model={name}", *SETTINGS.get(name, ()))
     printed = capsys.readouterr().out
     assert printed.count("largest difference") == len(SIZES)
     assert told(path)["net"] == name
@@ -59,7 +53,7 @@ def test_onnx_gives_the_mattes_of_the_net_over_frames_of_every_size(name, export
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rvm"])
 def test_a_program_of_torch_export_does_too(name, exported, capsys) -> None:
-    path = exported(f"model={name}", *NETS[name], "format=torch_export", suffix=".pt2")
+    path = exported(f"model={name}", *SETTINGS.get(name, ()), "format=torch_export", suffix=".pt2")
     assert capsys.readouterr().out.count("largest difference") == len(SIZES)
     kept = {"metadata.json": ""}
     torch.export.load(path, extra_files=kept)

@@ -208,9 +208,9 @@ def select(stage: dict[str, Any], setting: str) -> Any:
 
 
 def test_the_tables_hold_every_model_of_a_paper_and_every_recipe_of_one() -> None:
-    assert set(NETS) | OURS == set(MODELS)
+    assert set(NETS) | OURS == set(MODELS), "a net's figures from its paper belong into NETS, or its name into OURS"
     recipes = {path.stem for path in (CONFIGS / "recipe").glob("*.yaml") if not path.stem.endswith("_short")}
-    assert recipes - {"modnet_soc"} == set(STAGES)
+    assert recipes - {"modnet_soc"} == set(STAGES), "what a paper says of its training belongs into STAGES"
 
 
 @pytest.mark.parametrize("model", NETS)

@@ -63,7 +63,7 @@ def here(
 class EndedCell:
     """Stands for a cell's process: its work is done in this one, which has imported everything."""
 
-    def __init__(self, config: Path, *_: object) -> None:
+    def __init__(self, config: Path, *_: object, **__: object) -> None:
         self.status = run_cell(yaml.safe_load(config.read_text()), CellRecord.load(config.parent))
 
     def poll(self) -> int:
@@ -75,8 +75,7 @@ class EndedCell:
 
 @pytest.fixture
 def cells_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("run", "cells.launch"):
-        monkeypatch.setattr(f"experiments.{module}.spawn_cell", EndedCell)
+    monkeypatch.setattr("experiments.cells.launchers.spawn_cell", EndedCell)
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +252,7 @@ def test_bad_input_ends_a_process_of_a_cell_with_one_clear_line(tmp_path: Path, 
     check_line(run(root / "bad", "+exp=brm_ablation", "hydra.mode=RUN", *SMOKE, "scale.steps=20", *overrides), named)
 
 
+@pytest.mark.slow
 def test_help_says_what_the_command_does() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "experiments.run", "--help"], capture_output=True, text=True, timeout=300, check=False

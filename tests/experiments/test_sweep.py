@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from experiments import sweep
+from experiments.cells import sweep_files
 from experiments.cells.launch import BUSY, CellPool
 from experiments.cells.search import Search, read_score
-from experiments.cells.sweep_files import Point, SweepFile, read_sweep
+from experiments.cells.sweep_files import Point, SweepFile, read_sweep, sweep_of
 from experiments.records.cell_record import CellRecord, write_table
 from experiments.records.locks import lock_cell
 from experiments.sweep import Runner, composed, numbered
@@ -68,10 +70,26 @@ def test_a_range_is_of_numbers_however_they_are_written(tmp_path: Path, spec: st
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_each_experiment_has_a_sweep_of_its_axes_and_values(name: str) -> None:
-    file = read_sweep(ROOT / f"sweeps/{name}.yaml")
+def test_each_experiment_has_the_sweep_that_is_made_from_it(name: str) -> None:
+    path = ROOT / f"sweeps/{name}.yaml"
+    kept = path.read_text(encoding="utf-8") if path.is_file() else ""
+    assert kept == sweep_of(name), f"make it: python -m experiments.sweep sweeps/{name}.yaml --make"
+    file = read_sweep(path)
     assert (file.name, file.method) == (name, "grid")
     assert {axis: spec["values"] for axis, spec in file.parameters.items()} == experiment_axes(name)
+
+
+def test_a_sweep_is_made_of_an_experiment_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["sweep", str(tmp_path / "brm_ablation.yaml"), "--make"])
+    assert sweep.main() == 0
+    assert (tmp_path / "brm_ablation.yaml").read_bytes() == (ROOT / "sweeps/brm_ablation.yaml").read_bytes()
+    with pytest.raises(ValueError, match=r"no sweep can be made: .*exp/none.yaml"):
+        sweep_of("none")
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp/bare.yaml").write_text("experiment: {question: Why}\n")
+    monkeypatch.setattr(sweep_files, "CONFIGS", tmp_path)
+    with pytest.raises(ValueError, match=r"exp/bare.yaml needs experiment.question, and axes"):
+        sweep_of("bare")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -194,7 +212,9 @@ class Cells:
         self.gpus: list[int | None] = []
         self.groups: set[str] = set()
 
-    def spawn(self, command: list[str], gpu: int | None, log: object, **variables: str) -> subprocess.Popen[bytes]:
+    def spawn(
+        self, command: list[str], gpu: int | None, log: object, lock: None, **variables: str
+    ) -> subprocess.Popen[bytes]:
         cell = sweep.Cell(composed(sweep._overrides(command)), sweep.HydraConfig.get(), axes=())
         status = (self.statuses.get(cell.name) or [0]).pop(0)
         self.started.append(cell.name)
@@ -271,7 +291,7 @@ def test_a_locked_cell_is_not_started(
     with lock_cell(folder):
         runner.start(point)
     assert cells.started == []
-    assert runner.waiting == [point]
+    assert [runner.started[cell] for cell in runner.pool.busy] == [point]
 
 
 def test_a_point_that_does_not_compose_is_told_and_stops_no_other(
@@ -316,6 +336,41 @@ def test_a_search_goes_on_where_it_was_cut_off_and_is_shared(
     assert take(first) == rest
     weights = [point["weight"] for point in [*begun, *rest] if point]
     assert len(set(weights)) == 6
+
+
+def test_processes_at_once_are_given_the_same_points_and_no_more_than_the_cap(
+    write_sweep: Callable[..., SweepFile], tmp_path: Path
+) -> None:
+    file = bayes(write_sweep, 5)
+    searches = [Search(file, tmp_path, 0, lambda point: point["weight"]) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        first, *others = pool.map(take, searches)
+    assert len(first) == 5
+    assert others == [first, first]
+
+
+def test_a_process_that_is_killed_while_it_asks_costs_no_point(
+    write_sweep: Callable[..., SweepFile], tmp_path: Path
+) -> None:
+    search = Search(bayes(write_sweep, 4), tmp_path, 0, lambda point: 1.0)
+    begun = [search.next(), search.next()]
+    search._trials().ask({"seed": search.space["seed"]})  # its weight was never written
+    again = take(Search(bayes(write_sweep, 4), tmp_path, 0, lambda point: 1.0))
+    assert again[:2] == begun
+    assert len(again) == 4
+    assert all(point.keys() == {"seed", "weight"} for point in again)
+
+
+def test_a_score_that_came_later_is_learnt_from(write_sweep: Callable[..., SweepFile], tmp_path: Path) -> None:
+    scores: dict[float, float] = {}
+    search = Search(bayes(write_sweep), tmp_path, 0, lambda point: scores.get(point["weight"]))
+    first = search.next()
+    assert first is not None
+    search.next()
+    assert [trial.value for trial in search._trials().trials] == [None, None]
+    scores[first["weight"]] = 3.0
+    search.next()
+    assert [trial.value for trial in search._trials().trials] == [3.0, None, None]
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.objectives.interface import Objective
 from lightning_modules.objectives.modnet_v import MODNetVObjective
+from tests.batches import tiny_batch
 
 
 def clip(seed: int, num_frames: int = 3, size: int = 64) -> MattingBatch:
     draw = torch.Generator().manual_seed(seed)
     foreground, background = torch.rand(2, 2, num_frames, 3, size, size, generator=draw)
     alpha = (torch.rand(2, num_frames, 1, size, size, generator=draw) > 0.5).float()
-    frames = alpha * foreground + (1 - alpha) * background
-    return MattingBatch(frames, alpha, foreground, background, None, None, ["a", "b"], ["x", "y"], ["", ""])
+    return tiny_batch(alpha, foreground, background)
 
 
 def loader(num_batches: int = 4) -> DataLoader[MattingBatch]:
@@ -147,7 +147,7 @@ class BadLoss(Objective):
 
 def test_a_loss_that_is_not_finite_ends_training_with_step_and_clips() -> None:
     net = build_net("modnet_v", width=0.25, hidden=8, prm=False)
-    with pytest.raises(NonFiniteLossError, match=r"nan at step 2 \(terms: loss; clips: a, b\)"):
+    with pytest.raises(NonFiniteLossError, match=r"nan at step 2 \(terms: loss; clips: clip 0, clip 1\)"):
         fit(MattingModule(net, Recipe(BadLoss())))
 
 

@@ -11,6 +11,7 @@ from experiments.inference.streaming import PIXELS_AT_ONCE, Streaming, run_clips
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import one_frame_delay
+from tests.batches import tiny_batch
 
 CPU = torch.device("cpu")
 
@@ -32,9 +33,8 @@ class Clip:
     def read(self, start: int, stop: int) -> MattingBatch:
         self.most = max(self.most, stop - start)
         alpha, foreground, background = (x[:, start:stop] for x in (self.alpha, self.foreground, self.background))
-        frames = alpha * foreground + (1 - alpha) * background
         flow = None if self.flow is None else self.flow[:, start:stop]
-        return MattingBatch(frames, alpha, foreground, background, flow, None, ["anna"], ["room"], ["static"])
+        return tiny_batch(alpha, foreground, background, flow, clip="anna", stratum="static")
 
 
 class Counter(MattingNet):

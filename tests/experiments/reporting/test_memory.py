@@ -130,19 +130,3 @@ def test_a_damaged_table_is_named_and_its_cell_left_out(remember, experiment, wr
     cells = [remember(seed, emptied=1.2) for seed in range(2)]
     (cells[0].folder / "memory.parquet").write_bytes(b"torn")
     assert "memory.parquet is damaged or was changed" in write(experiment, cells)
-
-
-@pytest.mark.parametrize("floor", [2.0, 1e6])
-def test_an_arm_that_is_not_below_a_floor_is_warned_of(make_cell, experiment, write, floor) -> None:
-    cells = [make_cell(arm, 0, strata=("pan",), clips=2, frames=2) for arm in (WITH, WITHOUT)]
-    for cell in cells:
-        held = cell.read_frames()[COLUMNS].assign(method="first true matte held", mad=1e-3 * floor)
-        whole = cell.read_baselines().assign(iou=0.5)  # which was not measured of the floor
-        write_table(cell.folder / "baselines.parquet", pd.concat([whole, held]))
-        cell.save()
-    text = write(experiment, cells)
-    assert text.count("Warning: ") == (2 if floor == 2.0 else 0)
-    told = "is no better than what no net made: first true matte held (2.00)."
-    assert (told in text) is (floor == 2.0)
-    assert "| first true matte held | — |" in text
-    assert "| first true matte held | — | NaN" not in text

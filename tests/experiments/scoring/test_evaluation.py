@@ -1,5 +1,6 @@
 """Scoring: rows a clip and frame, true figures, pictures, cost."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from lightning_modules.metrics.table import METRICS
 from lightning_modules.metrics.trimap import closed_trimap
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet, MattingOutput
+from tests.batches import tiny_batch
 
 CPU = torch.device("cpu")
 
@@ -38,18 +40,13 @@ class Clip:
         alpha = torch.rand(1, num_frames, 1, 32, 48, generator=draw)
         if soft_edge:
             alpha = (alpha * 0.2 + torch.linspace(-3, 3, 48)).clamp(0, 1)
-        frames = alpha * foreground + (1 - alpha) * background
         flow = 4 * torch.randn(1, num_frames, 2, 1, 1, generator=draw).expand(-1, -1, -1, 32, 48)
-        self.batch = MattingBatch(frames, alpha, foreground, background, flow, None, [name], ["room"], [stratum])
+        self.batch = tiny_batch(alpha, foreground, background, flow, clip=name, stratum=stratum)
 
     def read(self, start: int, stop: int) -> MattingBatch:
-        def cut(x: Tensor) -> Tensor:
-            return x[:, start:stop]
-
-        batch = self.batch
-        layers = (cut(batch.frames), cut(batch.alpha), cut(batch.foreground), cut(batch.background))
-        flow = None if batch.flow is None else cut(batch.flow)
-        return MattingBatch(*layers, flow, None, batch.clip, batch.scene, batch.stratum)
+        layers = ("frames", "alpha", "foreground", "background", "flow")
+        parts = {name: value[:, start:stop] for name in layers if (value := getattr(self.batch, name)) is not None}
+        return replace(self.batch, **parts)
 
 
 class Reader(MattingNet):

@@ -9,6 +9,7 @@ from datamodules.batch import MattingBatch
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.scoring.floors import evaluate_floors, mean_training_matte, plate_difference
 from experiments.training.data import make_typical_data
+from tests.batches import tiny_batch
 from tests.experiments.training.composed import settings_of, stage_of
 
 
@@ -22,9 +23,8 @@ class Clip:
     def read(self, start: int, stop: int) -> MattingBatch:
         alpha = torch.zeros(1, 2, 1, 32, 32)
         alpha[:, 0, ..., :16] = alpha[:, 1, ..., :24] = 1
-        frames, alpha = alpha.expand(-1, -1, 3, -1, -1)[:, start:stop], alpha[:, start:stop]
-        black = torch.zeros_like(frames)
-        return MattingBatch(frames, alpha, torch.ones_like(frames), black, None, None, ["anna"], ["room"], ["static"])
+        alpha, white = alpha[:, start:stop], torch.ones(1, stop - start, 3, 32, 32)
+        return tiny_batch(alpha, white, 0 * white, clip="anna", stratum="static")
 
 
 def test_floors_score_what_they_do_by_hand() -> None:

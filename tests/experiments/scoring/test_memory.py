@@ -14,6 +14,7 @@ from experiments.scoring.evaluation import Scoring, evaluate
 from experiments.scoring.memory import evaluate_states
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet, MattingOutput
+from tests.batches import tiny_batch
 
 CPU = torch.device("cpu")
 
@@ -30,8 +31,7 @@ class Clip:
 
     def read(self, start: int, stop: int) -> MattingBatch:
         frames = self.frames[:, start:stop]
-        truth, names = torch.zeros_like(frames[:, :, :1]), ([self.name], [self.scene], [self.stratum])
-        return MattingBatch(frames, truth, frames, frames, None, None, *names)
+        return tiny_batch(torch.zeros_like(frames[:, :, :1]), frames, frames, clip=self.name, stratum=self.stratum)
 
 
 class Seen(NamedTuple):

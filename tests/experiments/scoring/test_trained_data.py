@@ -112,6 +112,7 @@ def test_a_value_is_quoted_as_the_grammar_asks(tmp_path: Path) -> None:
         assert composed.name == value
 
 
+@pytest.mark.slow
 def test_the_command_scores_own_people_and_says_so(
     trained: Callable[..., Path],
     pictures: Path,

@@ -13,7 +13,7 @@ def test_layers_and_names_are_those_of_torchvision(width):
     ours.features.load_state_dict(theirs.state_dict())
     x = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
-        torch.testing.assert_close(ours(x, 0, 19), theirs(x))
+        torch.testing.assert_close(ours.run(x, 0, 19), theirs(x))
 
 
 def test_strides_end_where_the_docstring_says():
@@ -21,8 +21,8 @@ def test_strides_end_where_the_docstring_says():
     x = torch.rand(1, 3, 64, 96)
     for stride, layer in ((2, 1), (4, 3), (8, 6), (16, 13), (32, 18)):
         with torch.no_grad():
-            shape = net(x, 0, layer + 1).shape
-        assert shape == (1, net.channels[layer], 64 // stride, 96 // stride)
+            shape = net.run(x, 0, layer + 1).shape
+        assert shape == (1, net.layer_channels[layer], 64 // stride, 96 // stride)
 
 
 def test_shorter_encoder_has_542528_parameters():
@@ -69,7 +69,24 @@ def test_dilated_mobilenetv2_stays_at_stride_16_and_sees_as_far():
     assert [net.features[layer].conv[1][0].dilation for layer in range(14, 18)] == [(1, 1), (2, 2), (2, 2), (2, 2)]
     assert [key for key, _ in net.named_parameters()] == [key for key, _ in plain.named_parameters()]
     with torch.no_grad():
-        assert net(torch.rand(1, 6, 70, 96), 0, 18).shape == (1, 320, 5, 6)
+        assert net.run(torch.rand(1, 6, 70, 96), 0, 18).shape == (1, 320, 5, 6)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        *(MobileNetV2(0.25), MobileNetV2(0.25, num_layers=14), MobileNetV2(0.25, num_layers=18, dilated=True)),
+        *(MobileNetV3(0.25), ResNet(18, 0.25), ResNet(50, 0.25)),
+    ],
+    ids=["mobilenetv2", "shorter", "dilated", "mobilenetv3", "resnet18", "resnet50"],
+)
+def test_all_encoders_are_called_alike(encoder):
+    with torch.no_grad():
+        features = encoder.eval()(torch.rand(2, 3, 70, 96))
+    assert [feature.shape[1] for feature in features] == encoder.channels
+    sides = [(35, 48), (18, 24), (9, 12), (5, 6), (3, 3)]
+    assert [tuple(feature.shape[2:]) for feature in features] == sides[: len(features)]
+    assert len(features) == (5 if isinstance(encoder, MobileNetV2) and len(encoder.features) == 19 else 4)
 
 
 def test_a_stem_for_two_pictures_sees_one_picture_twice_as_the_rgb_stem_sees_it():

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models.segmentation import deeplabv3_resnet50
 
-from lightning_modules.nets import build_net, refiner
+from lightning_modules.nets import background_matting_refiner, build_net
 from lightning_modules.nets.background_matting import BackgroundMattingV2
+from lightning_modules.nets.background_matting_refiner import windows
 from lightning_modules.nets.official import load_official, start_from_deeplabv3
-from lightning_modules.nets.refiner import windows
 from tests.lightning_modules.nets.torchscript import exported
 
 
@@ -130,7 +130,7 @@ def weight_files(tmp_path_factory):
 @pytest.mark.parametrize("dense_share", [0.0, 1.0], ids=["whole picture", "windows"])
 @pytest.mark.parametrize(("mode", "kernel"), OFFICIAL)
 def test_outputs_are_those_of_the_official_code(mode, kernel, dense_share, weight_files, monkeypatch):
-    monkeypatch.setattr(refiner, "DENSE_SHARE", dense_share)
+    monkeypatch.setattr(background_matting_refiner, "DENSE_SHARE", dense_share)
     options = {"backbone": "mobilenetv2", "refine_kernel_size": kernel}
     selection = {"refine_mode": mode, "refine_sample_pixels": 16 * 320, "refine_threshold": 0.45}
     net = load_official("background_matting_v2", weight_files[kernel], **options, **selection)

@@ -4,30 +4,19 @@ import copy
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from lightning_modules.nets import NETS, build_net
 from tests.lightning_modules.nets.mobilenet import leave_out_repeats
+from tests.lightning_modules.nets.small import SMALL
 
 CASES = [
-    pytest.param("modnet", {"width": 0.5, "hidden": 16}, id="modnet"),
-    pytest.param("modnet_v", {"width": 0.5, "hidden": 16, "working_size": 64, "prm_mode": "all"}, id="modnet_v"),
-    pytest.param("modnet_v", {"width": 0.5, "hidden": 16, "brm": False, "prm": False}, id="modnet_v-plain"),
-    pytest.param("modnet_v", {"width": 0.5, "hidden": 16, "prm": False, "motion": "global"}, id="modnet_v-motion"),
-    pytest.param("modnet_flow", {"width": 0.5, "hidden": 16}, id="modnet_flow"),
-    pytest.param("rvm", {"width": 0.25, "decoder_width": 0.25, "refiner": "bilinear"}, id="rvm"),
-    pytest.param(
-        "background_matting_v2",
-        # Of the error map, which ranks cells, all of it counts: rounding may then not choose others.
-        {"backbone": "mobilenetv2", "width": 0.5, "refine_share": 1.0, "refine_prevent_oversampling": False},
-        id="background_matting_v2",
-    ),
-    pytest.param(
-        "context_motion",
-        {"backbone": "mobilenetv2", "width": 0.5, "context_channels": 32, "hidden": 16, "decoder_channels": 8},
-        id="context_motion",
-    ),
-    pytest.param("deeplabv3", {"backbone": "mobilenetv3", "threshold": None}, id="deeplabv3"),
-    pytest.param("lraspp", {"threshold": None}, id="lraspp"),
+    *(pytest.param(name, options, id=name) for name, options in SMALL.items()),
+    pytest.param("modnet_v", {"width": 0.5, "hidden": 8, "working_size": 64, "prm_mode": "all"}, id="modnet_v-prm"),
+    pytest.param("modnet_v", SMALL["modnet_v"] | {"brm": False}, id="modnet_v-plain"),
+    pytest.param("modnet_v", SMALL["modnet_v"] | {"motion": "global"}, id="modnet_v-motion"),
+    pytest.param("modnet_flow", SMALL["modnet_flow"] | {"flow": "dis"}, id="modnet_flow-dis"),
+    pytest.param("context_motion", SMALL["context_motion"] | {"flow": "dis"}, id="context_motion-dis"),
 ]
 
 
@@ -41,7 +30,7 @@ def run(net, frames, state=None):
 
 
 def test_every_net_of_the_table_has_a_case():
-    assert set(NETS) == {case.values[0] for case in CASES}
+    assert set(NETS) == set(SMALL), "its smallest options belong into tests/lightning_modules/nets/small.py"
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
@@ -120,7 +109,7 @@ def test_mixed_precision_is_close_and_keeps_the_state_in_float32(name, options):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = run(net, frames)
     assert out.alpha.dtype == torch.float32
-    assert all(part.dtype == torch.float32 for part in out.state or ())
+    assert all(part.dtype == torch.float32 for part in tree_leaves(out.state) if part is not None)
     assert (out.alpha - exact).abs().mean() < 0.03
 
 

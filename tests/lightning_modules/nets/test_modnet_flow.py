@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from datamodules.batch import MattingBatch
 from lightning_modules.nets import build_net
 from lightning_modules.nets.modnet_flow import FlowState, consistent, looks_alike
 from lightning_modules.objectives.modnet import MODNetObjective
+from tests.batches import tiny_batch
 
 SMALL = {"width": 0.25, "hidden": 8}
 
@@ -50,8 +50,7 @@ def test_in_training_it_is_modnet_and_takes_its_objective(flow):
     net = small(flow=flow).train()
     twin = modnet_of(net).train()
     frames = clip(2, 64, 64)
-    names = ["a", "b"]
-    batch = MattingBatch(frames, frames[:, :, :1], frames, frames, None, None, names, names, names)
+    batch = tiny_batch(frames[:, :, :1], frames, frames)
     terms = [MODNetObjective(one)(one, batch, torch.Generator().manual_seed(0)) for one in (net, twin)]
     assert set(terms[0]) == {"loss", "semantic", "detail", "matte"}
     assert all(torch.equal(terms[0][name], terms[1][name]) for name in terms[0])

@@ -12,6 +12,7 @@ from lightning_modules.nets import build_net
 from lightning_modules.nets.background_matting import BackgroundMattingV2
 from lightning_modules.objectives.background_matting import BackgroundMattingBaseObjective, BackgroundMattingObjective
 from lightning_modules.objectives.segmentation import SegmentationObjective
+from tests.batches import disc, tiny_batch
 
 RATES = {"backbone": 1e-4, "aspp": 5e-4, "decoder": 5e-4}
 
@@ -22,12 +23,7 @@ def clip_batch(num_frames: int = 1, size: int = 64, num_clips: int = 2) -> Matti
     foreground, background = (
         F.interpolate(each, (size, size), mode="bilinear").unflatten(0, (num_clips, num_frames)) for each in coarse
     )
-    axis = torch.linspace(-1, 1, size)
-    disc = (6 * (0.6 - (axis[:, None] ** 2 + axis**2).sqrt()) + 0.5).clamp(0, 1)
-    alpha = disc.expand(num_clips, num_frames, 1, -1, -1).contiguous()
-    frames = alpha * foreground + (1 - alpha) * background
-    names = [f"clip {index}" for index in range(num_clips)]
-    return MattingBatch(frames, alpha, foreground, background, None, None, names, names, [""] * num_clips)
+    return tiny_batch(disc(size).expand(num_clips, num_frames, 1, -1, -1).contiguous(), foreground, background)
 
 
 def small_net(**options: object) -> BackgroundMattingV2:
@@ -116,14 +112,8 @@ def test_the_plate_is_the_one_that_is_asked_for(plate: str, frames_equal: bool) 
 
 def test_frames_of_any_size_are_cut_to_whole_cells() -> None:
     net, batch = small_net(), clip_batch(size=64)
-    odd = MattingBatch(
-        *(each[..., :47, :62] for each in (batch.frames, batch.alpha, batch.foreground, batch.background)),
-        None, None, batch.clip, batch.scene, batch.stratum,
-    )  # fmt: skip
-    even = MattingBatch(
-        *(each[..., :44, :60] for each in (batch.frames, batch.alpha, batch.foreground, batch.background)),
-        None, None, batch.clip, batch.scene, batch.stratum,
-    )  # fmt: skip
+    layers = (batch.alpha, batch.foreground, batch.background)
+    odd, even = (tiny_batch(*(each[..., :height, :width] for each in layers)) for height, width in ((47, 62), (44, 60)))
     objective = BackgroundMattingObjective(net, plate="true")
     net.aspp.project[3].p = 0.0
     with torch.no_grad():

@@ -15,6 +15,7 @@ from lightning_modules.module import MattingModule, Recipe
 from lightning_modules.nets import build_net
 from lightning_modules.nets.context_motion import ContextMotion
 from lightning_modules.objectives.context_motion import ContextMotionObjective
+from tests.batches import tiny_batch
 
 
 def small(flow: str = "none", **options: object) -> ContextMotion:
@@ -31,9 +32,7 @@ def clip(num_frames: int = 3, size: int = 64, flow: bool = False) -> MattingBatc
     draw = torch.Generator().manual_seed(0)
     foreground, background = torch.rand(2, 1, num_frames, 3, size, size, generator=draw)
     alpha = (torch.rand(1, num_frames, 1, size, size, generator=draw) - 0.3).clamp(0, 1)
-    frames = alpha * foreground + (1 - alpha) * background
-    moved = torch.zeros(1, num_frames, 2, size, size) if flow else None
-    return MattingBatch(frames, alpha, foreground, background, moved, None, ["a"], ["x"], [""])
+    return tiny_batch(alpha, foreground, background, torch.zeros(1, num_frames, 2, size, size) if flow else None)
 
 
 def test_terms_are_sums_over_frames_of_means_over_pixels() -> None:

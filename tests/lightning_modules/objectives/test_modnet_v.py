@@ -11,18 +11,13 @@ from lightning_modules.nets import build_net
 from lightning_modules.nets.modnet_v import MODNetV
 from lightning_modules.objectives.modnet import MODNetObjective, SOCObjective
 from lightning_modules.objectives.modnet_v import MODNetVObjective, PatchRefinementObjective
+from tests.batches import disc, tiny_batch
 
 
 def clip_batch(num_frames: int, size: int = 64, num_clips: int = 2) -> MattingBatch:
     draw = torch.Generator().manual_seed(num_frames)
     foreground, background = torch.rand(2, num_clips, num_frames, 3, size, size, generator=draw)
-    axis = torch.linspace(-1, 1, size)
-    alpha = (
-        (6 * (0.6 - (axis[:, None] ** 2 + axis**2).sqrt()) + 0.5).clamp(0, 1).expand(num_clips, num_frames, 1, -1, -1)
-    )
-    frames = alpha * foreground + (1 - alpha) * background
-    names = [f"clip {index}" for index in range(num_clips)]
-    return MattingBatch(frames, alpha.contiguous(), foreground, background, None, None, names, names, [""] * num_clips)
+    return tiny_batch(disc(size).expand(num_clips, num_frames, 1, -1, -1).contiguous(), foreground, background)
 
 
 def small_net(**options: object) -> MODNetV:

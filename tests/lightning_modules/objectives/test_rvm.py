@@ -1,5 +1,7 @@
 """RVM's objective: which pass trains what, and the weighted sum of the terms."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from lightning_modules import losses
 from lightning_modules.nets import build_net
 from lightning_modules.nets.rvm import RVM
 from lightning_modules.objectives.rvm import RVMObjective
+from tests.batches import tiny_batch
 
 DRAWS = torch.Generator()
 
@@ -25,8 +28,7 @@ def clip(pass_name: str, size: int = 128) -> MattingBatch:
     alpha = torch.zeros(1, 3, 1, size, size)
     for t in range(3):
         alpha[:, t, :, 20 : size - 20, 20 + 4 * t : size // 2 + 4 * t] = 1
-    frames = alpha * foreground + (1 - alpha) * background
-    return MattingBatch(frames, alpha, foreground, background, None, None, ["a"], ["x"], [""], pass_name)
+    return replace(tiny_batch(alpha, foreground, background), pass_name=pass_name)
 
 
 def people(pass_name: str = "segmentation_video") -> SegmentationBatch:

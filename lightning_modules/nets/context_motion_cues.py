@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.nets.blocks import ConvReLU
 from lightning_modules.nets.warp import backward_warp, resize_flow
 
 # Channels of each encoding of correlation and flow; with the flow itself the motion has as many as both together.
 _ENCODING = 32
+
+
+class ConvReLU(nn.Conv2d):
+    """Convolution with bias, padded to keep the size, and ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) → (N, out_channels, H, W)."""
+        return F.relu(super().forward(x), inplace=True)
 
 
 class MotionEncoder(nn.Module):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from lightning_modules.nets.brm import BackgroundRestoration, BRMState
-from lightning_modules.nets.motion_compensation import (
+from lightning_modules.nets.modnet_v_motion import (
     MotionCompensation,
     MovingState,
     align,

@@ -1,0 +1,50 @@
+"""What is compared with what, and what too little data say."""
+
+import re
+
+import numpy as np
+import pytest
+
+from tests.experiments.cells_on_disk import WITH, WITHOUT, scores, small
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_one_seed_and_one_clip_get_no_verdict(make_cell, experiment, tmp_path, write):
+    cells = [small(make_cell, arm, 0, strata=("static",), clips=1) for arm in (WITH, WITHOUT)]
+    assert "1 seed and 1 clip: no interval can be had" in write(experiment, cells)
+    row = scores(tmp_path).loc[("model.brm=true", "mad", "all")]
+    assert row["verdict"] == "not testable"
+    assert np.isnan(row["difference_low"])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_each_arm_of_a_further_axis_is_compared_within_it(make_cell, experiment, tmp_path, write):
+    effects = {(0.5, True): 0.8, (0.5, False): 1.0, (1.0, True): 2.4, (1.0, False): 2.0}
+    cells = [
+        small(make_cell, {"model.width": width, "model.brm": brm}, seed, effect=effect)
+        for (width, brm), effect in effects.items()
+        for seed in range(2)
+    ]
+    text = write(experiment, cells)
+    for width in ("0.5", "1.0"):
+        assert f"with BRM, width={width} against without BRM, width={width}, 2 seeds: " in text
+        assert f"\n| without BRM, width={width} (baseline) |" in text
+    assert "nothing is compared" not in text
+    table = scores(tmp_path)
+    found = table.xs(("mad", "all"), level=("metric", "stratum"))["difference"].dropna()
+    assert sorted(found.index) == ["model.brm=true,model.width=0.5", "model.brm=true,model.width=1.0"]
+    change = table["relative"].xs(("mad", "all"), level=("metric", "stratum"))
+    assert change["model.brm=true,model.width=0.5"] == pytest.approx(-0.2, abs=0.05)
+    assert change["model.brm=true,model.width=1.0"] == pytest.approx(0.2, abs=0.05)
+    against = table["against"].xs(("mad", "all"), level=("metric", "stratum"))
+    assert against["model.brm=true,model.width=1.0"] == "model.brm=false,model.width=1.0"
+
+
+def test_the_share_of_the_bounds_gain_is_told_with_its_interval(make_cell, experiment, write):
+    experiment |= {"bound": {"model.brm": "oracle"}, "labels": {**experiment["labels"], "model.brm=oracle": "oracle"}}
+    effects = {False: 1.0, True: 0.9, "oracle": 0.5}
+    cells = [make_cell({"model.brm": brm}, seed, effect) for brm, effect in effects.items() for seed in range(4)]
+    (told,) = re.findall(r"Of what oracle gains, with BRM gains (.*)", write(experiment, cells))
+    (share, low, high), _ = ([int(n) for n in found] for found in re.findall(r"(\d+) % \[(\d+), (\d+)\]", told))
+    assert low < share < high
+    assert abs(share - 20) < 3

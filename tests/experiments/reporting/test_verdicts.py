@@ -1,0 +1,65 @@
+"""The answer in sentences."""
+
+import re
+
+import numpy as np
+import pytest
+
+from tests.experiments.cells_on_disk import WITH, WITHOUT, rewrite, small
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_one_arm_alone_is_shown_without_a_comparison(make_cell, experiment, write):
+    text = write(experiment, [small(make_cell, WITHOUT, 0)])
+    assert "nothing to compare it with" in text
+    assert "## Differences" not in text
+
+
+@pytest.mark.usefixtures("only_tables")
+def test_one_seed_claims_no_interval_over_seeds(make_cell, experiment, write):
+    text = write(experiment, [small(make_cell, WITH, 0), small(make_cell, WITHOUT, 0)])
+    assert "1 seed: nothing is said of training" in text
+
+
+@pytest.mark.usefixtures("only_tables")
+def test_where_no_difference_is_shown_it_is_told_what_is_excluded_and_what_would_be_shown(make_cell, experiment, write):
+    draw = np.random.default_rng(0)
+    cells = []
+    for arm in (WITH, WITHOUT):
+        for seed in range(4):
+            cell = small(make_cell, arm, seed, clips=8)
+            table = cell.read_frames()
+            table["mad"] *= np.exp(0.2 * draw.normal() + 0.2 * draw.normal(size=len(table)))
+            cells.append(cell)
+            rewrite(cell, table)
+    told = write(experiment | {"primary": ["mad"]}, cells).split("##")[0]
+    assert re.search(r"no difference shown in MAD \(changes beyond −\d+ … \+\d+ % are excluded; a true ", told)
+    assert re.search(r"a true change of −\d+ / \+\d+ % would be shown by four of five such experiments", told)
+
+
+def test_no_share_is_told_of_a_gain_that_the_bound_does_not_have(make_cell, experiment, write):
+    experiment |= {"bound": {"model.brm": "oracle"}}
+    cells = [make_cell({"model.brm": brm}, seed) for brm in (False, True, "oracle") for seed in range(3)]
+    text = write(experiment, cells)
+    assert (
+        "brm=oracle shows no clear gain in MAD and dtSSD: there is nothing that with BRM could have a share of." in text
+    )
+    assert "Of what" not in text
+
+
+CLAIMS = "Published claims, on these data and at this scale: "
+
+
+@pytest.mark.usefixtures("only_tables")
+@pytest.mark.parametrize(
+    ("effect", "seeds", "told"),
+    [(0.5, 3, "supported: The restored background is"), (2.0, 3, "contradicted: The"), (0.5, 2, "too few seeds: The")],
+)
+def test_published_claims_get_a_finding_that_a_terminal_shows_too(
+    make_cell, experiment, tmp_path, write, effect, seeds, told
+):
+    cells = [small(make_cell, arm, seed, effect=effect if arm is WITH else 1.0, clips=8)
+             for arm in (WITH, WITHOUT) for seed in range(seeds)]  # fmt: skip
+    assert CLAIMS + told in write(experiment, cells)
+    assert CLAIMS in (tmp_path / "results" / "answer.txt").read_text()
+    assert CLAIMS not in write(experiment | {"name": "of my own"}, cells)
