@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.reporting.arms import Arm
-from experiments.reporting.averages import METRICS, score_table
+from experiments.reporting.averages import METRICS, score_tables
 from experiments.reporting.formatting import Table, decimals_for, number, percent, two_ends, with_interval
 from experiments.reporting.matrix import Matrix
 from experiments.statistics.bootstrap import Clips, Estimate, FloatArray, Resamples, can_resample, estimate
@@ -89,10 +89,11 @@ def state_effects(
     masks |= {stratum: matrix.clips.stratum == stratum for stratum in matrix.clips.strata}
     for arm in (arm for arm in matrix.arms if arm.states is not None):
         drawn = draws[len(state_seeds(arm))]
+        scored = {state: _scores(arm, state, matrix.clips) for state in (CARRIED, *REPLACED)}
         for metric in MEASURED:
-            carried = _scores(arm, CARRIED, metric, matrix.clips)
+            carried = scored[CARRIED].get(metric.key)
             for replaced in REPLACED:
-                other = _scores(arm, replaced, metric, matrix.clips)
+                other = scored[replaced].get(metric.key)
                 if carried is None or other is None:
                     continue
                 for name, inside in masks.items():
@@ -101,13 +102,16 @@ def state_effects(
     return found
 
 
-def _scores(arm: Arm, state: str, metric: Metric, clips: Clips) -> FloatArray | None:
-    """(seeds, clips) of an arm with its state so; None unless every clip was scored."""
+def _scores(arm: Arm, state: str, clips: Clips) -> dict[str, FloatArray]:
+    """By metric (seeds, clips) of an arm with its state so; none unless every clip was scored."""
     assert arm.states is not None
-    table = score_table(arm.states[arm.states["state"] == state], metric)
-    strata, names = (table.columns.get_level_values(name).tolist() for name in CLIP_COLUMNS[:2])
-    same = (strata, names) == (clips.stratum.tolist(), clips.foreground.tolist())
-    return table.to_numpy(dtype=float) if same and len(table) == len(state_seeds(arm)) else None
+    rows, found = arm.states[arm.states["state"] == state], {}
+    for key, table in score_tables(rows, MEASURED).items() if len(rows) else ():
+        strata, names = (table.columns.get_level_values(name).tolist() for name in CLIP_COLUMNS[:2])
+        same = (strata, names) == (clips.stratum.tolist(), clips.foreground.tolist())
+        if same and len(table) == len(state_seeds(arm)):
+            found[key] = table.to_numpy(dtype=float)
+    return found
 
 
 def _effect(
