@@ -177,7 +177,7 @@ class CellRecord:
         self._is_whole = True
 
     def _once(self, name: str, read: Callable[[Path], Read]) -> Read:
-        """What `read` makes of a file; those of a complete cell, which stay as they are, are read when first asked for."""
+        """What `read` makes of a file; those of a complete cell stay as they are and are read once."""
         if name in self._read:
             known: Read = self._read[name]
             return known

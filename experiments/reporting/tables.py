@@ -197,7 +197,7 @@ def _equivalence(found: Comparison) -> str:
 def orders_table(matrix: Matrix) -> Table:
     """The same frames averaged in the orders that papers use."""
     rows, metrics = [], matrix.main_metrics
-    found = {arm.text: averages_of(arm.frames, [metric for metric in metrics if arm.has(metric)]) for arm in matrix.arms}
+    found = {arm.text: averages_of(arm.frames, list(filter(arm.has, metrics))) for arm in matrix.arms}
     for metric in metrics:
         for arm in (arm for arm in matrix.arms if arm.has(metric)):
             means = found[arm.text][metric.key].mean(skipna=False)

@@ -25,6 +25,7 @@ from experiments.statistics.bootstrap import (
     Spread,
     Statistic,
     estimate,
+    estimates,
     jackknife,
 )
 from experiments.statistics.verdicts import ALPHA, FEWEST_SEEDS, Verdict, WaldTest
@@ -214,23 +215,22 @@ def compare(
     if arm.shape != baseline.shape or arm.shape[1] != len(clips):
         raise ValueError(f"arm {arm.shape} and baseline {baseline.shape} must both be (seeds, {len(clips)} clips)")
     seeds, difference, logs = len(arm), arm - baseline, log_ratio(arm, baseline)
-    ratio = mean_of(logs)
-    known = draws.estimates(ratio, (0.95, 0.90)) if draws else [estimate(ratio, seeds, clips, None)] * 2
-    relative, relative_90 = map(_percent, known)
+    ratio, mean = mean_of(logs), mean_of(difference)
     better = improvement_of(-arm, -baseline) if higher_is_better else improvement_of(arm, baseline)
     by_foreground = _foreground_means(difference, clips)
     spread = by_foreground.std(ddof=1) if len(by_foreground) > 1 else 0.0
+    gap, relative, probability = estimates([mean, ratio, better], seeds, clips, draws)
     return Comparison(
         num_seeds=seeds,
         num_clips=len(clips),
         num_foregrounds=len(by_foreground),
         arm=float(overall_mean(arm, clips).mean()),
         baseline=float(overall_mean(baseline, clips).mean()),
-        difference=estimate(mean_of(difference), seeds, clips, draws),
-        spread=jackknife(mean_of(difference), seeds, clips) if draws is not None else None,
-        relative=relative,
-        relative_90=relative_90,
-        probability=Estimate(*np.clip(estimate(better, seeds, clips, draws), 0.0, 1.0).tolist()),
+        difference=gap,
+        spread=jackknife(mean, seeds, clips) if draws is not None else None,
+        relative=_percent(relative),
+        relative_90=_percent(estimate(ratio, seeds, clips, draws, level=0.90)),
+        probability=Estimate(*np.clip(probability, 0.0, 1.0).tolist()),
         effect_size=float(by_foreground.mean() / spread) if spread > 0 else float("nan"),
         cliffs_delta=cliffs_delta(arm, baseline),
         foregrounds_better=int(((by_foreground > 0) if higher_is_better else (by_foreground < 0)).sum()),
@@ -280,11 +280,10 @@ def interaction(arm: FloatArray, baseline: FloatArray, clips: Clips, draws: Resa
         arm: (seeds, clips); `baseline` the same seeds and clips.
     """
     ratio = log_ratio(arm, baseline)
-    found: dict[str, Estimate] = {}
-    for stratum in clips.strata if len(clips.strata) > 1 else []:
-        here = estimate(mean_of(ratio * _contrast(clips, clips.stratum == stratum)), len(arm), clips, draws)
-        found[stratum] = Estimate(*(float(np.exp(value)) for value in here))
-    return found
+    strata = clips.strata if len(clips.strata) > 1 else []
+    contrasts = [mean_of(ratio * _contrast(clips, clips.stratum == stratum)) for stratum in strata]
+    found = estimates(contrasts, len(arm), clips, draws)
+    return {name: Estimate(*(float(np.exp(end)) for end in here)) for name, here in zip(strata, found, strict=True)}
 
 
 def _contrast(clips: Clips, inside: NDArray[np.bool_]) -> FloatArray:
