@@ -197,21 +197,40 @@ class Resamples:
         return Resamples(self.layout, self.seeds[:count], self.clips[:count])
 
     def estimate(self, statistic: Statistic, level: float = 0.95) -> Estimate:
-        """A figure with its interval; all NaN if the figure is, NaN ends if its error cannot be had."""
-        return self.estimates([statistic], level)[0]
+        """A figure with its interval, as `Sample.intervals`."""
+        return self.sample([statistic]).intervals(level)[0]
 
-    def estimates(self, statistics: Sequence[Statistic], level: float = 0.95) -> list[Estimate]:
-        """`estimate` of each figure, for little more than the work of one."""
+    def sample(self, statistics: Sequence[Statistic]) -> Sample:
+        """Several figures over the draws, for little more than the work of one."""
         num_seeds = self.seeds.shape[1]
-        values = np.array([_value(one, num_seeds, self.layout) for one in statistics])
-        found, known = np.full((len(values), 3), np.nan), np.flatnonzero(np.isfinite(values))
-        found[:, 0] = values
+        return Sample(
+            np.array([_value(one, num_seeds, self.layout) for one in statistics]),
+            jackknives(statistics, num_seeds, self.layout),
+            np.array([one(self.seeds, self.clips) for one in statistics]),
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Figures with what their intervals come from.
+
+    Attributes:
+        values: (figures,).
+        draws: (figures, resamples), values over the draws.
+    """
+
+    values: FloatArray
+    spreads: list[Spread]
+    draws: FloatArray
+
+    def intervals(self, level: float = 0.95) -> list[Estimate]:
+        """Each figure with its interval; all NaN if the figure is, NaN ends if its error cannot be had."""
+        found, known = np.full((len(self.values), 3), np.nan), np.flatnonzero(np.isfinite(self.values))
+        found[:, 0] = self.values
         if len(known):
-            some, middle = [statistics[place] for place in known], values[known]
-            spreads = jackknives(some, num_seeds, self.layout)
-            error, degrees = np.array([spread.error for spread in spreads]), [spread.degrees for spread in spreads]
+            middle, draws = self.values[known], self.draws[known]
+            error, degrees = np.array([self.spreads[place][:2] for place in known]).T
             width = np.where(error > 0, 2 * error * stdtrit(degrees, (1 + level) / 2), error)
-            draws = np.array([one(self.seeds, self.clips) for one in some])
             quantile = np.nanquantile if np.isnan(draws).any() else np.quantile  # the first is many times slower
             below, above = quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=1)
             arms = np.maximum([middle - below, above - middle], 0.0)
@@ -307,10 +326,10 @@ def estimate(
 
 
 def estimates(statistics: Sequence[Statistic], num_seeds: int, clips: Clips, draws: Resamples | None) -> list[Estimate]:
-    """`Resamples.estimates` where there are draws, else the figures without intervals."""
-    if draws is not None:
-        return draws.estimates(statistics)
-    return [Estimate(_value(one, num_seeds, clips), np.nan, np.nan) for one in statistics]
+    """`estimate` of several figures, for little more than the work of one."""
+    if draws is not None and statistics:
+        return draws.sample(statistics).intervals()
+    return [estimate(one, num_seeds, clips, None) for one in statistics]
 
 
 class Part(NamedTuple):

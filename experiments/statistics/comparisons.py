@@ -24,9 +24,7 @@ from experiments.statistics.bootstrap import (
     Resamples,
     Spread,
     Statistic,
-    estimate,
     estimates,
-    jackknife,
 )
 from experiments.statistics.verdicts import ALPHA, FEWEST_SEEDS, Verdict, WaldTest
 
@@ -215,11 +213,12 @@ def compare(
     if arm.shape != baseline.shape or arm.shape[1] != len(clips):
         raise ValueError(f"arm {arm.shape} and baseline {baseline.shape} must both be (seeds, {len(clips)} clips)")
     seeds, difference, logs = len(arm), arm - baseline, log_ratio(arm, baseline)
-    ratio, mean = mean_of(logs), mean_of(difference)
     better = improvement_of(-arm, -baseline) if higher_is_better else improvement_of(arm, baseline)
     by_foreground = _foreground_means(difference, clips)
     spread = by_foreground.std(ddof=1) if len(by_foreground) > 1 else 0.0
-    gap, relative, probability = estimates([mean, ratio, better], seeds, clips, draws)
+    figures = mean_of(difference), mean_of(logs), better
+    sample = draws.sample(figures) if draws is not None else None
+    gap, relative, probability = sample.intervals() if sample else estimates(figures, seeds, clips, None)
     return Comparison(
         num_seeds=seeds,
         num_clips=len(clips),
@@ -227,14 +226,14 @@ def compare(
         arm=float(overall_mean(arm, clips).mean()),
         baseline=float(overall_mean(baseline, clips).mean()),
         difference=gap,
-        spread=jackknife(mean, seeds, clips) if draws is not None else None,
+        spread=sample.spreads[0] if sample else None,
         relative=_percent(relative),
-        relative_90=_percent(estimate(ratio, seeds, clips, draws, level=0.90)),
+        relative_90=_percent(sample.intervals(0.90)[1] if sample else relative),
         probability=Estimate(*np.clip(probability, 0.0, 1.0).tolist()),
         effect_size=float(by_foreground.mean() / spread) if spread > 0 else float("nan"),
         cliffs_delta=cliffs_delta(arm, baseline),
         foregrounds_better=int(((by_foreground > 0) if higher_is_better else (by_foreground < 0)).sum()),
-        test=_wald_test(difference, logs, clips, draws),
+        test=_wald_test(difference, logs, clips, sample.spreads if sample else []),
         higher_is_better=higher_is_better,
     )
 
@@ -247,18 +246,17 @@ def _foreground_means(difference: FloatArray, clips: Clips) -> FloatArray:
     return sums / np.bincount(member, weights=clips.weights)
 
 
-def _wald_test(difference: FloatArray, logs: FloatArray, clips: Clips, draws: Resamples | None) -> WaldTest:
-    """The test of two arms from their difference and log ratio, both (seeds, clips).
+def _wald_test(difference: FloatArray, logs: FloatArray, clips: Clips, spreads: Sequence[Spread]) -> WaldTest:
+    """The test of two arms from their difference and log ratio, both (seeds, clips), and the spreads of both, if any.
 
     The log ratio is tested, for errors differ by factors from person to person, and a change of so many per cent is
     found more often by it than by the difference.
     """
     relative = bool(np.isfinite(logs).all())
-    tested = logs if relative else difference
-    value = float(overall_mean(tested, clips).mean())
-    if draws is None or not np.isfinite(value):
+    value = float(overall_mean(logs if relative else difference, clips).mean())
+    if not spreads or not np.isfinite(value):
         return WaldTest(value, np.nan, np.nan, relative)
-    spread = jackknife(mean_of(tested), len(tested), clips)
+    spread = spreads[1 if relative else 0]
     return WaldTest(value, spread.error, spread.degrees, relative)
 
 
