@@ -52,13 +52,13 @@ def score_tables(frames: pd.DataFrame, metrics: Sequence[Metric]) -> dict[str, p
     raw = pd.DataFrame({metric.key: figures(frames, metric) for metric in metrics})
     means = _means(raw, [frames["seed"], *(frames[name] for name in CLIP_COLUMNS)])
     tables = means.replace(np.inf, np.nan).unstack(CLIP_COLUMNS).sort_index(axis=1)
-    return {metric.key: tables[metric.key] * metric.scale for metric in metrics}
+    return {metric.key: pd.DataFrame(tables[metric.key]) * metric.scale for metric in metrics}
 
 
-def _means(table: pd.DataFrame, by: Sequence[Any]) -> pd.DataFrame:
+def _means(table: pd.DataFrame, by: list[Any]) -> pd.DataFrame:
     """Mean of each group and column, rows sorted once; a column's last digits do not depend on the other columns."""
     grouped = table.groupby(by)
-    return pd.DataFrame({name: grouped[name].mean() for name in table})
+    return pd.DataFrame({name: grouped[name].mean() for name in map(str, table)})
 
 
 def averages(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
@@ -88,7 +88,7 @@ def averages_of(frames: pd.DataFrame, metrics: Sequence[Metric]) -> dict[str, pd
         "clip_mean": _means(clips, ["seed"]),
         "frame_pool": _means(values, [seed]),
     }
-    broken = np.isinf(values).groupby(seed).any()
+    broken = values.isin([np.inf, -np.inf]).groupby(seed).any()
     return {
         metric.key: pd.DataFrame({order: means[metric.key] for order, means in found.items()}).mask(broken[metric.key])
         for metric in metrics
@@ -97,7 +97,7 @@ def averages_of(frames: pd.DataFrame, metrics: Sequence[Metric]) -> dict[str, pd
 
 def curve_table(frames: pd.DataFrame, metric: Metric, seeds: list[int]) -> FloatArray:
     """(seeds, clips, frames) in shown units, clips as in `score_table`; NaN where a clip has no such frame."""
-    seed = pd.Index(seeds).get_indexer(frames["seed"])
+    seed = pd.Index(seeds).get_indexer(pd.Index(frames["seed"]))
     clip = frames.groupby(CLIP_COLUMNS).ngroup().to_numpy()
     frame, indices = pd.factorize(frames["frame"], sort=True)
     values = figures(frames, metric).replace(np.inf, np.nan).to_numpy()

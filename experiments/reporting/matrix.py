@@ -176,7 +176,8 @@ def _named(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     named = table.assign(seed=seed, **{name: table[name].astype(str) for name in CLIP_COLUMNS})
     # Ranks of names sort many times faster than names.
     ranks = [pd.factorize(named[name], sort=True, use_na_sentinel=False)[0] for name in CLIP_COLUMNS]
-    return named.iloc[np.lexsort([named["frame"], *reversed(ranks)])].reset_index(drop=True)
+    order = np.lexsort((named["frame"].to_numpy(), *reversed(ranks)))
+    return named.iloc[order].reset_index(drop=True)
 
 
 def _undefined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
