@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pandas as pd
 import yaml
@@ -32,6 +33,7 @@ MEMORY = "memory.parquet"
 WEIGHTS = "model.pt"
 SHEET_FRAMES = 48
 CHECKED_FILES = ("config.yaml", "metrics.parquet", MEMORY, BASELINES, "history_*.csv", WEIGHTS)
+Read = TypeVar("Read")
 
 
 @dataclass
@@ -86,7 +88,11 @@ class CellRecord:
     cost: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     checksums: dict[str, str] = field(default_factory=dict)
-    _is_whole = False  # once `check` has said so; no field, so no part of `record.json`
+
+    def __post_init__(self) -> None:
+        # No fields, so no part of `record.json`: what `check` has said, and files as they were first read.
+        self._is_whole = False
+        self._read: dict[str, Any] = {}
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -119,6 +125,7 @@ class CellRecord:
         if self.status not in STATUSES:
             raise ValueError(f"status of {self.folder} is {self.status!r}, not one of {', '.join(STATUSES)}")
         self._is_whole = False
+        self._read.clear()
         if self.status == "complete":
             missing = [name for name in ("config.yaml", "metrics.parquet") if not (self.folder / name).is_file()]
             if missing:
@@ -169,28 +176,31 @@ class CellRecord:
                 self.checked(name)
         self._is_whole = True
 
+    def _once(self, name: str, read: Callable[[Path], Read]) -> Read:
+        """What `read` makes of a file; those of a complete cell stay as they are and are read once."""
+        if name in self._read:
+            known: Read = self._read[name]
+            return known
+        found = read(self.checked(name))
+        if self.status == "complete":
+            self._read[name] = found
+        return found
+
     def read_config(self) -> dict[str, Any]:
-        """`config.yaml`; empty where there is none.
+        """`config.yaml`, read once and not to be changed; empty where there is none.
 
         Raises:
             ValueError: it is damaged, or no mapping in YAML.
         """
-        path = self.checked("config.yaml")
-        try:
-            config = SafeLoader(path.read_text(encoding="utf-8")).get_single_data() if path.is_file() else {}
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise ValueError(f"{path} cannot be read ({reason(error)}); run the cell again") from error
-        if not isinstance(config, dict):
-            raise ValueError(f"{path} holds no settings; run the cell again")
-        return config
+        return self._once("config.yaml", _read_config)
 
     def read_frames(self) -> pd.DataFrame:
-        """`metrics.parquet`: one row a clip and frame, raw figures.
+        """`metrics.parquet`, read once: one row a clip and frame, raw figures.
 
         Raises:
             ValueError: the table is missing, damaged, empty, or lacks a column of numbers.
         """
-        return read_table(self.checked("metrics.parquet"))
+        return self._once("metrics.parquet", read_table)
 
     def read_memory(self) -> pd.DataFrame | None:
         """`memory.parquet`: columns of `read_frames` and `state`; None where there is none.
@@ -222,7 +232,7 @@ class CellRecord:
         """
         histories, first = [], 0
         for stage in self._stages():
-            history = read_history(self.checked(f"history_{stage}.csv"))
+            history = self._once(f"history_{stage}.csv", read_history)
             if len(history):
                 histories.append(history.assign(stage=stage, step=history["step"] + first))
                 first = int(histories[-1]["step"].max())
@@ -236,6 +246,16 @@ class CellRecord:
         except (KeyError, TypeError):
             return found
         return sorted(found, key=lambda stage: order.index(stage) if stage in order else len(order))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = SafeLoader(path.read_text(encoding="utf-8")).get_single_data() if path.is_file() else {}
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read ({reason(error)}); run the cell again") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no settings; run the cell again")
+    return config
 
 
 def read_cells(root: Path) -> list[CellRecord]:

@@ -51,7 +51,8 @@ def _check_numbers(path: Path, table: pd.DataFrame, counter: str) -> None:
     """Refuse a table with text in it, or whose counter is not made of whole numbers."""
     if not table.columns.is_unique:
         raise ValueError(f"{path} has two columns of one name; run the cell again")
-    text = [str(name) for name in table if not (is_numeric_dtype(table[name]) or table[name].isna().all())]
+    other = [name for name, kind in table.dtypes.items() if not is_numeric_dtype(kind)]
+    text = [str(name) for name in other if not table[name].isna().all()]
     text += [counter] if not text and not table[counter].mod(1).eq(0).all() else []
     if text:
         raise ValueError(f"{path} has other things than numbers in {', '.join(text)}; run the cell again")

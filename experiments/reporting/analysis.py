@@ -13,7 +13,7 @@ from experiments.reporting.averages import METRICS
 from experiments.reporting.curves import DRAWS, curve_over_time, performance_profile, profile_thresholds
 from experiments.reporting.matrix import Matrix
 from experiments.reporting.memory import StateEffect, state_effects, state_seeds
-from experiments.statistics.bootstrap import Estimate, FloatArray, Resamples, can_resample, estimate
+from experiments.statistics.bootstrap import Estimate, FloatArray, Part, Resamples, can_resample, estimate, part_of
 from experiments.statistics.comparisons import (
     Comparison,
     benjamini_hochberg,
@@ -77,6 +77,7 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
     analysis = Analysis(resamples, seed, frozenset(metric.key for metric in matrix.primary))
     generator = np.random.default_rng(seed)
     draws: dict[int, Resamples | None] = {}
+    strata: dict[int, dict[str, Part]] = {}
     for num_seeds in sorted(
         {
             len(seeds)
@@ -86,6 +87,7 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
     ):
         possible = can_resample(num_seeds, matrix.clips)
         draws[num_seeds] = Resamples.draw(num_seeds, matrix.clips, resamples, generator) if possible else None
+        strata[num_seeds] = _strata(matrix, num_seeds, draws[num_seeds])
     for arm in matrix.arms:
         for metric in matrix.metrics:
             if not arm.has(metric):
@@ -99,7 +101,7 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
                 curve = curve_over_time(scores_over_time(arm, metric), matrix.clips, own)
                 analysis.curves[arm.text, metric.key] = curve
             if baseline and baseline is not arm and paired and baseline.has(metric):
-                _compare(analysis, matrix, (arm, baseline), metric, draws[len(paired)])
+                _compare(analysis, matrix, (arm, baseline), metric, draws[len(paired)], strata[len(paired)])
     _adjust(analysis)
     for arm in matrix.others:
         for metric in matrix.primary:
@@ -110,12 +112,18 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
     return analysis
 
 
+def _strata(matrix: Matrix, num_seeds: int, draws: Resamples | None) -> dict[str, Part]:
+    clips, some = matrix.clips, draws.first(DRAWS) if draws else None
+    return {name: part_of(clips.stratum == name, num_seeds, clips, some) for name in clips.strata}
+
+
 def _compare(
     analysis: Analysis,
     matrix: Matrix,
     arms: tuple[Arm, Arm],
     metric: Metric,
     draws: Resamples | None,
+    strata: Mapping[str, Part],
 ) -> None:
     arm, baseline = arms
     clips, seeds, higher = matrix.clips, matrix.paired_seeds(arm), metric.higher_is_better
@@ -123,14 +131,10 @@ def _compare(
     analysis.comparisons[arm.text, metric.key] = compare(one, other, clips, draws, higher)
     if metric not in matrix.primary:
         return
-    inside = {stratum: clips.stratum == stratum for stratum in clips.strata}
-    some = draws.first(DRAWS) if draws else None
-    analysis.interactions[arm.text, metric.key] = interaction(one, other, clips, some)
-    for stratum, columns in inside.items():
-        part = some.take(columns) if some and can_resample(len(seeds), clips.take(columns)) else None
-        analysis.strata[arm.text, metric.key, stratum] = compare(
-            one[:, columns], other[:, columns], clips.take(columns), part, higher
-        )
+    analysis.interactions[arm.text, metric.key] = interaction(one, other, clips, draws.first(DRAWS) if draws else None)
+    for stratum, (inside, part, drawn) in strata.items():
+        found = compare(one[:, inside], other[:, inside], part, drawn, higher)
+        analysis.strata[arm.text, metric.key, stratum] = found
 
 
 def _share(analysis: Analysis, matrix: Matrix, arm: Arm, metric: Metric, draws: dict[int, Resamples | None]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from experiments.records.cell_record import CellRecord
-from experiments.reporting.averages import curve_table, score_table
+from experiments.reporting.averages import METRICS, curve_table, score_tables
 from experiments.statistics.bootstrap import FloatArray
+from lightning_modules.metrics.table import METRICS as COLUMNS
 from lightning_modules.metrics.table import Metric
 
 
@@ -31,7 +33,6 @@ class Arm:
     cells: list[CellRecord]
     frames: pd.DataFrame
     states: pd.DataFrame | None = None
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)  # clip means by metric, once computed
 
     @property
     def seeds(self) -> list[int]:
@@ -40,9 +41,21 @@ class Arm:
 
     def has(self, metric: Metric) -> bool:
         """Whether the metric was measured in all its cells."""
-        if metric.column not in self.frames:
-            return False
-        return bool(self.frames[metric.column].notna().groupby(self.frames["seed"]).any().all())
+        return metric.column in self._measured
+
+    @cached_property
+    def _measured(self) -> set[str]:
+        """Columns of metrics with figures in all its cells."""
+        columns = [name for name in COLUMNS if name in self.frames]
+        known = self.frames.groupby("seed")[columns].count() > 0
+        return set(known.columns[known.all()])
+
+    @cached_property
+    def scores(self) -> dict[str, FloatArray]:
+        """(seeds, clips) in shown units, by metric."""
+        metrics = [metric for metric in METRICS.values() if metric.column in self.frames]
+        tables = score_tables(self.frames, metrics)
+        return {key: table.loc[self.seeds].to_numpy(dtype=float) for key, table in tables.items()}
 
 
 def arm_text(settings: dict[str, Any]) -> str:
@@ -79,9 +92,8 @@ def value_text(value: Any) -> str:
 
 def scores(arm: Arm, metric: Metric, seeds: Sequence[int] | None = None) -> FloatArray:
     """(seeds, clips) scores of an arm in shown units, of all its seeds or of some."""
-    if metric.key not in arm.tables:
-        arm.tables[metric.key] = score_table(arm.frames, metric)
-    return arm.tables[metric.key].loc[list(arm.seeds if seeds is None else seeds)].to_numpy(dtype=float)
+    known = arm.scores[metric.key]
+    return known if seeds is None else known[[arm.seeds.index(seed) for seed in seeds]]
 
 
 def scores_over_time(arm: Arm, metric: Metric) -> FloatArray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -31,12 +32,11 @@ def mark_broken(table: pd.DataFrame, undefined: pd.DataFrame | None = None) -> p
     A column without any figure stays so if MAD has all of its own: the net has no such output.
     """
     columns = [key for key in COLUMNS if key in table]
-    if undefined is None:
-        undefined = pd.DataFrame({name: table["mad"].notna() for name in columns})
     if table["mad"].notna().all():
         columns = [name for name in columns if table[name].notna().any()]
-    broken = {name: table[name].where(table[name].notna() | undefined[name], np.inf) for name in columns}
-    return table.assign(**broken)
+    nothing = table[["mad"]].notna() if undefined is None else undefined[columns]
+    fine = table[columns].notna() | nothing.to_numpy()
+    return table.assign(**{name: table[name].where(fine[name], np.inf) for name in columns if not fine[name].all()})
 
 
 def score_table(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
@@ -44,8 +44,21 @@ def score_table(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 
     A frame with NaN is left out of its clip's mean; one with infinity makes it NaN.
     """
-    means = figures(frames, metric).groupby([frames["seed"], *(frames[name] for name in CLIP_COLUMNS)]).mean()
-    return means.replace(np.inf, np.nan).unstack(CLIP_COLUMNS).sort_index(axis=1) * metric.scale
+    return score_tables(frames, [metric])[metric.key]
+
+
+def score_tables(frames: pd.DataFrame, metrics: Sequence[Metric]) -> dict[str, pd.DataFrame]:
+    """`score_table` of each metric, by key, for the work of one."""
+    raw = pd.DataFrame({metric.key: figures(frames, metric) for metric in metrics})
+    means = _means(raw, [frames["seed"], *(frames[name] for name in CLIP_COLUMNS)])
+    tables = means.replace(np.inf, np.nan).unstack(CLIP_COLUMNS).sort_index(axis=1)
+    return {metric.key: pd.DataFrame(tables[metric.key]) * metric.scale for metric in metrics}
+
+
+def _means(table: pd.DataFrame, by: list[Any]) -> pd.DataFrame:
+    """Mean of each group and column, rows sorted once; a column's last digits do not depend on the other columns."""
+    grouped = table.groupby(by)
+    return pd.DataFrame({name: grouped[name].mean() for name in map(str, table)})
 
 
 def averages(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
@@ -61,25 +74,36 @@ def averages(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
         mean of strata. "by_frame", RVM's spreadsheet: the mean over clips at each frame index, then over the first 700
         indices. "clip_mean": frame → clip → mean of clips. "frame_pool": the mean of all frames.
     """
-    values, seed = figures(frames, metric) * metric.scale, frames["seed"]
-    clips = values.groupby([seed, *(frames[name] for name in CLIP_COLUMNS)]).mean()
-    early = frames["frame"] < MAX_FRAMES_BY_FRAME
-    found = {
-        "strata": clips.groupby(["seed", "stratum"]).mean().groupby("seed").mean(),
-        "by_frame": values[early].groupby([seed[early], frames["frame"][early]]).mean().groupby("seed").mean(),
-        "clip_mean": clips.groupby("seed").mean(),
-        "frame_pool": values.groupby(seed).mean(),
+    return averages_of(frames, [metric])[metric.key]
+
+
+def averages_of(frames: pd.DataFrame, metrics: Sequence[Metric]) -> dict[str, pd.DataFrame]:
+    """`averages` of each metric, by key, for the work of one."""
+    values = pd.DataFrame({metric.key: figures(frames, metric) * metric.scale for metric in metrics})
+    seed, early = frames["seed"], frames["frame"] < MAX_FRAMES_BY_FRAME
+    clips = _means(values, [seed, *(frames[name] for name in CLIP_COLUMNS)])
+    found: dict[Order, pd.DataFrame] = {
+        "strata": _means(_means(clips, ["seed", "stratum"]), ["seed"]),
+        "by_frame": _means(_means(values[early], [seed[early], frames["frame"][early]]), ["seed"]),
+        "clip_mean": _means(clips, ["seed"]),
+        "frame_pool": _means(values, [seed]),
     }
-    return pd.DataFrame(found).mask(np.isinf(values).groupby(seed).any())
+    broken = values.isin([np.inf, -np.inf]).groupby(seed).any()
+    return {
+        metric.key: pd.DataFrame({order: means[metric.key] for order, means in found.items()}).mask(broken[metric.key])
+        for metric in metrics
+    }
 
 
 def curve_table(frames: pd.DataFrame, metric: Metric, seeds: list[int]) -> FloatArray:
     """(seeds, clips, frames) in shown units, clips as in `score_table`; NaN where a clip has no such frame."""
-    values = figures(frames, metric).replace(np.inf, np.nan)
-    keys = [frames["seed"], *(frames[name] for name in CLIP_COLUMNS), frames["frame"]]
-    table = values.groupby(keys).mean().unstack([*CLIP_COLUMNS, "frame"])
-    clips, indices = score_table(frames, metric).columns, sorted(set(frames["frame"]))
-    every = pd.MultiIndex.from_tuples([(*clip, index) for clip in clips for index in indices])
-    return table.reindex(index=seeds, columns=every).to_numpy(dtype=float).reshape(len(seeds), len(clips), -1) * (
-        metric.scale
-    )
+    seed = pd.Index(seeds).get_indexer(pd.Index(frames["seed"]))
+    clip = frames.groupby(CLIP_COLUMNS).ngroup().to_numpy()
+    frame, indices = pd.factorize(frames["frame"], sort=True)
+    values = figures(frames, metric).replace(np.inf, np.nan).to_numpy()
+    known = np.isfinite(values) & (seed >= 0)
+    place = seed[known], clip[known], frame[known]
+    total, count = np.zeros((2, len(seeds), clip.max() + 1, len(indices)))
+    np.add.at(total, place, values[known])
+    np.add.at(count, place, 1.0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0) * metric.scale

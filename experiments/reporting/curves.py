@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.statistics.bootstrap import Clips, Estimate, FloatArray, Resamples, Statistic, estimate
+from experiments.statistics.bootstrap import Clips, FloatArray, Resamples, Statistic, estimates
 from experiments.statistics.comparisons import mean_of
 
 DRAWS = 1000  # for each point of a curve: they decide only how unequal the arms of its interval are
@@ -19,10 +19,8 @@ def curve_over_time(values: FloatArray, clips: Clips, draws: Resamples | None) -
         values: (seeds, clips, frames), NaN where a clip has no such frame; a frame that no clip has gives NaN.
     """
     some = draws.first(DRAWS) if draws is not None else None
-    curve = np.full((values.shape[2], 3), np.nan)
-    for frame in range(values.shape[2]):
-        curve[frame] = estimate(_mean_of_present(values[:, :, frame]), len(values), clips, some)
-    return curve
+    each = [_mean_of_present(values[:, :, frame]) for frame in range(values.shape[2])]
+    return np.array(estimates(each, len(values), clips, some)).reshape(-1, 3)
 
 
 def _mean_of_present(values: FloatArray) -> Statistic:
@@ -72,11 +70,8 @@ def performance_profile(
     Strata weigh the same. NaN where a score is NaN.
     """
     some = draws.first(DRAWS) if draws is not None else None
-    found: list[Estimate] = []
-    for threshold in thresholds:
-        below = np.where(np.isnan(values), np.nan, values <= threshold)
-        found.append(estimate(mean_of(below), len(values), clips, some))
-    return np.clip(np.array(found), 0.0, 1.0)
+    shares = [mean_of(np.where(np.isnan(values), np.nan, values <= threshold)) for threshold in thresholds]
+    return np.clip(np.array(estimates(shares, len(values), clips, some)).reshape(-1, 3), 0.0, 1.0)
 
 
 def profile_thresholds(scores: FloatArray, count: int = 40) -> FloatArray:

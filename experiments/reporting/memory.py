@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.reporting.arms import Arm
-from experiments.reporting.averages import METRICS, score_table
+from experiments.reporting.averages import METRICS, score_tables
 from experiments.reporting.formatting import Table, decimals_for, number, percent, two_ends, with_interval
 from experiments.reporting.matrix import Matrix
-from experiments.statistics.bootstrap import Clips, Estimate, FloatArray, Resamples, can_resample, estimate
+from experiments.statistics.bootstrap import Clips, Estimate, FloatArray, Part, Resamples, estimates, part_of
 from experiments.statistics.comparisons import log_ratio, mean_of
 from experiments.statistics.strata import CLIP_COLUMNS
 from experiments.statistics.verdicts import MemoryUse
-from lightning_modules.metrics.table import Metric
 
 CARRIED = "carried"
 REPLACED = {"emptied": "emptied before each frame", "foreign": "that of another clip"}
@@ -70,37 +69,42 @@ def state_effects(
     found = {}
     masks = {EVERYWHERE: np.ones(len(matrix.clips), bool)} | _kinds(matrix)
     masks |= {stratum: matrix.clips.stratum == stratum for stratum in matrix.clips.strata}
-    for arm in (arm for arm in matrix.arms if arm.states is not None):
-        drawn = draws[len(state_seeds(arm))]
+    known = [arm for arm in matrix.arms if arm.states is not None]
+    parts = {
+        count: {name: part_of(inside, count, matrix.clips, draws[count]) for name, inside in masks.items()}
+        for count in {len(state_seeds(arm)) for arm in known}
+    }
+    for arm in known:
+        scored = {state: _scores(arm, state, matrix.clips) for state in (CARRIED, *REPLACED)}
         for metric in MEASURED:
-            carried = _scores(arm, CARRIED, metric, matrix.clips)
+            carried = scored[CARRIED].get(metric.key)
             for replaced in REPLACED:
-                other = _scores(arm, replaced, metric, matrix.clips)
+                other = scored[replaced].get(metric.key)
                 if carried is None or other is None:
                     continue
-                for name, inside in masks.items():
-                    effect = _effect(carried[:, inside], other[:, inside], matrix.clips, inside, drawn)
-                    found[arm.text, replaced, metric.key, name] = effect
+                for name, part in parts[len(state_seeds(arm))].items():
+                    found[arm.text, replaced, metric.key, name] = _effect(carried, other, part)
     return found
 
 
-def _scores(arm: Arm, state: str, metric: Metric, clips: Clips) -> FloatArray | None:
-    """(seeds, clips) of an arm with its state so; None unless every clip was scored."""
+def _scores(arm: Arm, state: str, clips: Clips) -> dict[str, FloatArray]:
+    """By metric (seeds, clips) of an arm with its state so; none unless every clip was scored."""
     assert arm.states is not None
-    table = score_table(arm.states[arm.states["state"] == state], metric)
-    strata, names = (table.columns.get_level_values(name).tolist() for name in CLIP_COLUMNS[:2])
-    same = (strata, names) == (clips.stratum.tolist(), clips.foreground.tolist())
-    return table.to_numpy(dtype=float) if same and len(table) == len(state_seeds(arm)) else None
+    rows, found = arm.states[arm.states["state"] == state], {}
+    for key, table in score_tables(rows, MEASURED).items() if len(rows) else ():
+        strata, names = (table.columns.get_level_values(name).tolist() for name in CLIP_COLUMNS[:2])
+        same = (strata, names) == (clips.stratum.tolist(), clips.foreground.tolist())
+        if same and len(table) == len(state_seeds(arm)):
+            found[key] = table.to_numpy(dtype=float)
+    return found
 
 
-def _effect(
-    carried: FloatArray, other: FloatArray, clips: Clips, inside: NDArray[np.bool_], draws: Resamples | None
-) -> StateEffect:
-    part, seeds = clips.take(inside), len(carried)
-    drawn = draws.take(inside) if draws is not None and can_resample(seeds, part) else None
-    logs = estimate(mean_of(log_ratio(other, carried)), seeds, part, drawn)
+def _effect(carried: FloatArray, other: FloatArray, part: Part) -> StateEffect:
+    carried, other = carried[:, part.inside], other[:, part.inside]
+    figures = mean_of(other - carried), mean_of(log_ratio(other, carried))
+    difference, logs = estimates(figures, len(carried), part.clips, part.draws)
     return StateEffect(
-        estimate(mean_of(other - carried), seeds, part, drawn),
+        difference,
         Estimate(*(float(np.expm1(value)) for value in logs)),
         bool((other != carried).any()),
     )

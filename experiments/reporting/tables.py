@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.reporting.analysis import SETTLES, Analysis
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
-from experiments.reporting.averages import METRICS, Order, averages
+from experiments.reporting.averages import METRICS, Order, averages_of
 from experiments.reporting.curves import settling
 from experiments.reporting.formatting import Table, decimals_for, number, p_text, percent, two_ends, with_interval
 from experiments.reporting.matrix import Matrix, reference_means, seed_means
@@ -196,10 +196,11 @@ def _equivalence(found: Comparison) -> str:
 
 def orders_table(matrix: Matrix) -> Table:
     """The same frames averaged in the orders that papers use."""
-    rows = []
-    for metric in matrix.main_metrics:
+    rows, metrics = [], matrix.main_metrics
+    found = {arm.text: averages_of(arm.frames, list(filter(arm.has, metrics))) for arm in matrix.arms}
+    for metric in metrics:
         for arm in (arm for arm in matrix.arms if arm.has(metric)):
-            means = averages(arm.frames, metric).mean(skipna=False)
+            means = found[arm.text][metric.key].mean(skipna=False)
             rows.append([metric.label, arm.label, *(number(float(means[order])) for order in get_args(Order))])
     note = "All other tables use the first. The second is the order of RVM's scripts (at most 700 frames a clip); "
     note += "with clips of one length it equals the plain mean over all frames."

@@ -17,6 +17,7 @@ else: `python -m tests.campaigns.coverage` prints the table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -196,24 +197,47 @@ class Resamples:
         return Resamples(self.layout, self.seeds[:count], self.clips[:count])
 
     def estimate(self, statistic: Statistic, level: float = 0.95) -> Estimate:
-        """A figure with its interval; all NaN if the figure is, NaN ends if its error cannot be had."""
-        return self.estimates(statistic, (level,))[0]
+        """A figure with its interval, as `Sample.intervals`."""
+        return self.sample([statistic]).intervals(level)[0]
 
-    def estimates(self, statistic: Statistic, levels: Sequence[float]) -> list[Estimate]:
-        """`estimate` at several levels, for which the figure is taken over the draws once."""
+    def sample(self, statistics: Sequence[Statistic]) -> Sample:
+        """Several figures over the draws, for little more than the work of one."""
         num_seeds = self.seeds.shape[1]
-        value = _value(statistic, num_seeds, self.layout)
-        if not np.isfinite(value):
-            return [Estimate(value, np.nan, np.nan)] * len(levels)
-        error, degrees, _, _ = jackknife(statistic, num_seeds, self.layout)
-        draws, found = statistic(self.seeds, self.clips), []
-        for level in levels:
-            width = 2 * error * float(stdtrit(degrees, (1 + level) / 2)) if error > 0 else error
-            below, above = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
-            arms = np.maximum([value - below, above - value], 0.0)
-            share = arms / arms.sum() if arms.sum() > 0 else np.array([0.5, 0.5])
-            found.append(Estimate(value, value - width * float(share[0]), value + width * float(share[1])))
-        return found
+        return Sample(
+            np.array([_value(one, num_seeds, self.layout) for one in statistics]),
+            jackknives(statistics, num_seeds, self.layout),
+            np.array([one(self.seeds, self.clips) for one in statistics]),
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Figures with what their intervals come from.
+
+    Attributes:
+        values: (figures,).
+        draws: (figures, resamples), values over the draws.
+    """
+
+    values: FloatArray
+    spreads: list[Spread]
+    draws: FloatArray
+
+    def intervals(self, level: float = 0.95) -> list[Estimate]:
+        """Each figure with its interval; all NaN if the figure is, NaN ends if its error cannot be had."""
+        found, known = np.full((len(self.values), 3), np.nan), np.flatnonzero(np.isfinite(self.values))
+        found[:, 0] = self.values
+        if len(known):
+            middle, draws = self.values[known], self.draws[known]
+            error, degrees = np.array([self.spreads[place][:2] for place in known]).T
+            width = np.where(error > 0, 2 * error * stdtrit(degrees, (1 + level) / 2), error)
+            quantile = np.nanquantile if np.isnan(draws).any() else np.quantile  # the first is many times slower
+            below, above = quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=1)
+            arms = np.maximum([middle - below, above - middle], 0.0)
+            whole = arms.sum(axis=0)
+            share = np.divide(arms, whole, out=np.full(arms.shape, 0.5), where=whole > 0)
+            found[known, 1:] = np.stack([middle - width * share[0], middle + width * share[1]], axis=1)
+        return [Estimate(*row) for row in found.tolist()]
 
 
 def jackknife(statistic: Statistic, num_seeds: int, clips: Clips) -> Spread:
@@ -223,42 +247,58 @@ def jackknife(statistic: Statistic, num_seeds: int, clips: Clips) -> Spread:
     σ²(both)/SC, a component that comes out below zero being zero. The degrees of freedom are Satterthwaite's, no
     fewer than those of the scarcer of the two and at most 2.5 times as many.
     """
+    return jackknives([statistic], num_seeds, clips)[0]
+
+
+def jackknives(statistics: Sequence[Statistic], num_seeds: int, clips: Clips) -> list[Spread]:
+    """`jackknife` of each figure."""
     seed_weights = [np.full(num_seeds, 1 / num_seeds)]
     if num_seeds > 1:
         seed_weights += list((1 - np.eye(num_seeds)) / (num_seeds - 1))
     clip_weights = clips.without_each
     row, column = np.divmod(np.arange(len(seed_weights) * len(clip_weights)), len(clip_weights))
-    found = statistic(np.array(seed_weights)[row], clip_weights[column])
-    return _spread(found.reshape(len(seed_weights), len(clip_weights)), clips.units[1])
+    weights = np.array(seed_weights)[row], clip_weights[column]
+    found = np.array([statistic(*weights) for statistic in statistics])
+    return _spreads(found.reshape(-1, len(seed_weights), len(clip_weights)), clips.units[1])
 
 
-def _spread(found: FloatArray, group: NDArray[np.int64]) -> Spread:
-    """From (1 + seeds, 1 + units) figures, the first of each axis with none left out, and the units' groups."""
-    num_seeds, num_units = max(1, len(found) - 1), found.shape[1] - 1
-    by_seed, by_unit = found[1:, 0], found[0, 1:]
-    both = found[1:, 1:] - found[1:, :1] - found[:1, 1:] + found[0, 0]
-    seeds = (num_seeds - 1) / num_seeds * float(((by_seed - by_seed.mean()) ** 2).sum()) if num_seeds > 1 else 0.0
-    clips, interaction, squares = 0.0, 0.0, 0.0
+def _spreads(found: FloatArray, group: NDArray[np.int64]) -> list[Spread]:
+    """From (figures, 1 + seeds, 1 + units), the first of either axis with none left out, and the units' groups."""
+    num_seeds, num_units = max(1, found.shape[1] - 1), found.shape[2] - 1
+    both = found[:, 1:, 1:] - found[:, 1:, :1] - found[:, :1, 1:] + found[:, :1, :1]
+    seeds, clips, interaction, squares = np.zeros((4, len(found)))
+    if num_seeds > 1:
+        seeds = (num_seeds - 1) / num_seeds * _squares(found[:, 1:, 0])
     for one in np.unique(group):
-        inside = group == one
-        size = int(inside.sum())
-        part = (size - 1) / size * float(((by_unit[inside] - by_unit[inside].mean()) ** 2).sum())
+        inside = np.flatnonzero(group == one)
+        size = len(inside)
+        part = (size - 1) / size * _squares(found[:, 0, 1 + inside])
         clips, squares = clips + part, squares + part**2 / (size - 1)
         if num_seeds > 1:
             factor = (num_seeds - 1) * (size - 1) / (num_seeds * size)
-            interaction += factor * float((both[:, inside] ** 2).sum())
-    total = interaction + max(0.0, seeds - interaction) + max(0.0, clips - interaction)
-    clip_degrees = clips**2 / squares if squares > 0 else np.inf
+            interaction += factor * (both[:, :, inside] ** 2).transpose(0, 2, 1).reshape(len(found), -1).sum(axis=1)
+    total = interaction + np.maximum(0.0, seeds - interaction) + np.maximum(0.0, clips - interaction)
+    free = np.divide(clips**2, squares, out=np.full(len(found), np.inf), where=squares > 0)
     seed_degrees = num_seeds - 1 if num_seeds > 1 else np.inf
-    return Spread(
-        error=float(np.sqrt(total)),
-        degrees=_degrees(total, (seeds, clips, interaction), (seed_degrees, clip_degrees)),
-        seeds=float(np.sqrt(seeds)) if num_seeds > 1 else np.nan,
-        clips=float(np.sqrt(clips)) if num_units else np.nan,
-    )
+    return [
+        Spread(
+            error=math.sqrt(whole),
+            degrees=_degrees(whole, parts, (seed_degrees, clip_degrees)),
+            seeds=math.sqrt(parts[0]) if num_seeds > 1 else math.nan,
+            clips=math.sqrt(parts[1]) if num_units else math.nan,
+        )
+        for whole, clip_degrees, *parts in np.stack([total, free, seeds, clips, interaction], axis=1).tolist()
+    ]
 
 
-def _degrees(total: float, parts: tuple[float, float, float], degrees: tuple[float, float]) -> float:
+def _squares(values: FloatArray) -> FloatArray:
+    """Sum of squares about the mean, of each row."""
+    values = np.ascontiguousarray(values)
+    found: FloatArray = ((values - values.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    return found
+
+
+def _degrees(total: float, parts: Sequence[float], degrees: tuple[float, float]) -> float:
     """Satterthwaite's degrees of freedom of a total variance that is made of the parts' mean squares, within bounds.
 
     The upper bound is for three seeds that by luck lie close together: Satterthwaite then takes the noise of training
@@ -283,6 +323,27 @@ def estimate(
     if draws is not None:
         return draws.estimate(statistic, level)
     return Estimate(_value(statistic, num_seeds, clips), np.nan, np.nan)
+
+
+def estimates(statistics: Sequence[Statistic], num_seeds: int, clips: Clips, draws: Resamples | None) -> list[Estimate]:
+    """`estimate` of several figures, for little more than the work of one."""
+    if draws is not None and statistics:
+        return draws.sample(statistics).intervals()
+    return [estimate(one, num_seeds, clips, None) for one in statistics]
+
+
+class Part(NamedTuple):
+    """Some whole strata: their columns, what they are, and their draws; None where no interval can be had."""
+
+    inside: NDArray[np.bool_]
+    clips: Clips
+    draws: Resamples | None
+
+
+def part_of(inside: NDArray[np.bool_], num_seeds: int, clips: Clips, draws: Resamples | None) -> Part:
+    """The strata whose columns are `inside`."""
+    part = clips.take(inside)
+    return Part(inside, part, draws.take(inside) if draws is not None and can_resample(num_seeds, part) else None)
 
 
 def _value(statistic: Statistic, num_seeds: int, clips: Clips) -> float:

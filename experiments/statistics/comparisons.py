@@ -24,8 +24,7 @@ from experiments.statistics.bootstrap import (
     Resamples,
     Spread,
     Statistic,
-    estimate,
-    jackknife,
+    estimates,
 )
 from experiments.statistics.verdicts import ALPHA, FEWEST_SEEDS, Verdict, WaldTest
 
@@ -214,27 +213,27 @@ def compare(
     if arm.shape != baseline.shape or arm.shape[1] != len(clips):
         raise ValueError(f"arm {arm.shape} and baseline {baseline.shape} must both be (seeds, {len(clips)} clips)")
     seeds, difference, logs = len(arm), arm - baseline, log_ratio(arm, baseline)
-    ratio = mean_of(logs)
-    known = draws.estimates(ratio, (0.95, 0.90)) if draws else [estimate(ratio, seeds, clips, None)] * 2
-    relative, relative_90 = map(_percent, known)
     better = improvement_of(-arm, -baseline) if higher_is_better else improvement_of(arm, baseline)
     by_foreground = _foreground_means(difference, clips)
     spread = by_foreground.std(ddof=1) if len(by_foreground) > 1 else 0.0
+    figures = mean_of(difference), mean_of(logs), better
+    sample = draws.sample(figures) if draws is not None else None
+    gap, relative, probability = sample.intervals() if sample else estimates(figures, seeds, clips, None)
     return Comparison(
         num_seeds=seeds,
         num_clips=len(clips),
         num_foregrounds=len(by_foreground),
         arm=float(overall_mean(arm, clips).mean()),
         baseline=float(overall_mean(baseline, clips).mean()),
-        difference=estimate(mean_of(difference), seeds, clips, draws),
-        spread=jackknife(mean_of(difference), seeds, clips) if draws is not None else None,
-        relative=relative,
-        relative_90=relative_90,
-        probability=Estimate(*np.clip(estimate(better, seeds, clips, draws), 0.0, 1.0).tolist()),
+        difference=gap,
+        spread=sample.spreads[0] if sample else None,
+        relative=_percent(relative),
+        relative_90=_percent(sample.intervals(0.90)[1] if sample else relative),
+        probability=Estimate(*np.clip(probability, 0.0, 1.0).tolist()),
         effect_size=float(by_foreground.mean() / spread) if spread > 0 else float("nan"),
         cliffs_delta=cliffs_delta(arm, baseline),
         foregrounds_better=int(((by_foreground > 0) if higher_is_better else (by_foreground < 0)).sum()),
-        test=_wald_test(difference, logs, clips, draws),
+        test=_wald_test(difference, logs, clips, sample.spreads if sample else []),
         higher_is_better=higher_is_better,
     )
 
@@ -247,18 +246,17 @@ def _foreground_means(difference: FloatArray, clips: Clips) -> FloatArray:
     return sums / np.bincount(member, weights=clips.weights)
 
 
-def _wald_test(difference: FloatArray, logs: FloatArray, clips: Clips, draws: Resamples | None) -> WaldTest:
-    """The test of two arms from their difference and log ratio, both (seeds, clips).
+def _wald_test(difference: FloatArray, logs: FloatArray, clips: Clips, spreads: Sequence[Spread]) -> WaldTest:
+    """The test of two arms from their difference and log ratio, both (seeds, clips), and the spreads of both, if any.
 
     The log ratio is tested, for errors differ by factors from person to person, and a change of so many per cent is
     found more often by it than by the difference.
     """
     relative = bool(np.isfinite(logs).all())
-    tested = logs if relative else difference
-    value = float(overall_mean(tested, clips).mean())
-    if draws is None or not np.isfinite(value):
+    value = float(overall_mean(logs if relative else difference, clips).mean())
+    if not spreads or not np.isfinite(value):
         return WaldTest(value, np.nan, np.nan, relative)
-    spread = jackknife(mean_of(tested), len(tested), clips)
+    spread = spreads[1 if relative else 0]
     return WaldTest(value, spread.error, spread.degrees, relative)
 
 
@@ -280,11 +278,10 @@ def interaction(arm: FloatArray, baseline: FloatArray, clips: Clips, draws: Resa
         arm: (seeds, clips); `baseline` the same seeds and clips.
     """
     ratio = log_ratio(arm, baseline)
-    found: dict[str, Estimate] = {}
-    for stratum in clips.strata if len(clips.strata) > 1 else []:
-        here = estimate(mean_of(ratio * _contrast(clips, clips.stratum == stratum)), len(arm), clips, draws)
-        found[stratum] = Estimate(*(float(np.exp(value)) for value in here))
-    return found
+    strata = clips.strata if len(clips.strata) > 1 else []
+    contrasts = [mean_of(ratio * _contrast(clips, clips.stratum == stratum)) for stratum in strata]
+    found = estimates(contrasts, len(arm), clips, draws)
+    return {name: Estimate(*(float(np.exp(end)) for end in here)) for name, here in zip(strata, found, strict=True)}
 
 
 def _contrast(clips: Clips, inside: NDArray[np.bool_]) -> FloatArray:
