@@ -178,19 +178,19 @@ def _packets(
 def _coded(picture: Tensor, coding: Coding) -> VideoFrame:
     """A picture as an encoder takes it: BT.709, limited range; odd sides repeat their last row or column."""
     import av
+    import cv2
     from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-    pixels = picture.permute(1, 2, 0).numpy()
-    height, width, channels = pixels.shape
+    planes = picture.numpy()
+    channels, height, width = planes.shape
     if coding.even and (height % 2 or width % 2):
-        pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
-        height, width = pixels.shape[:2]
+        planes = np.pad(planes, ((0, 0), (0, height % 2), (0, width % 2)), "edge")
+        height, width = planes.shape[1:]
     if channels == 1:
-        luma = LUMA[pixels[..., 0]]
-        planes = np.concatenate([luma, np.full((height // 2, width), 128, np.uint8)])
-        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        colourless = np.full((height // 2, width), 128, np.uint8)
+        frame = av.VideoFrame.from_ndarray(np.concatenate([cv2.LUT(planes[0], LUMA), colourless]), format="yuv420p")
     else:
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format={3: "rgb24", 4: "rgba"}[channels])
+        frame = av.VideoFrame.from_ndarray(cv2.merge(list(planes)), format={3: "rgb24", 4: "rgba"}[channels])
         frame = VideoReformatter().reformat(
             frame, width, height, coding.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
