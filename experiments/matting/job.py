@@ -108,16 +108,11 @@ class Job:
         length = "until Ctrl-C" if total is None else f"{total} frames"
         going_on = f", going on from frame {before}" if before else ""
         print(f"matte     {width}×{height}, {length}{going_on} → {self.folder}", flush=True)
-        pieces = painted(
-            self.footage, self.net, self.how, self.plate, self.painter, before, unfinished.state
-        )  # fmt: skip
+        pieces = painted(self.footage, self.net, self.how, self.plate, self.painter, before, unfinished.state)
         bar = bar or ClipProgress(1, None if total is None else total - before, "videos")
         with stop_asked() as asked:
             try:
-                with (
-                    bar,
-                    closing(ahead(pieces)) as made,
-                ):
+                with bar, closing(ahead(pieces)) as made:
                     while not asked.is_set() and self._write_segment(unfinished, made, asked, bar):
                         pass
                     if len(unfinished.times) == total:

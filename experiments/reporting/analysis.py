@@ -13,7 +13,8 @@ from experiments.reporting.averages import METRICS
 from experiments.reporting.curves import DRAWS, curve_over_time, performance_profile, profile_thresholds
 from experiments.reporting.matrix import Matrix
 from experiments.reporting.memory import StateEffect, state_effects, state_seeds
-from experiments.statistics.bootstrap import Estimate, FloatArray, Part, Resamples, can_resample, estimate, part_of
+from experiments.statistics.bootstrap import Estimate, Part, Resamples, can_resample, estimate, part_of
+from experiments.statistics.clips import FloatArray
 from experiments.statistics.comparisons import (
     Comparison,
     benjamini_hochberg,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from experiments.records.cell_record import CellRecord
 from experiments.reporting.averages import METRICS, curve_table, score_tables
-from experiments.statistics.bootstrap import FloatArray
+from experiments.statistics.clips import FloatArray
 from lightning_modules.metrics.table import METRICS as COLUMNS
 from lightning_modules.metrics.table import Metric
 

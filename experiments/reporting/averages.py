@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from experiments.statistics.bootstrap import FloatArray
+from experiments.statistics.clips import FloatArray
 from experiments.statistics.strata import CLIP_COLUMNS, figures
 from lightning_modules.metrics.table import FIGURES, Metric
 from lightning_modules.metrics.table import METRICS as COLUMNS

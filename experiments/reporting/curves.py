@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.statistics.bootstrap import Clips, FloatArray, Resamples, Statistic, estimates
+from experiments.statistics.bootstrap import Resamples, Statistic, estimates
+from experiments.statistics.clips import Clips, FloatArray
 from experiments.statistics.comparisons import mean_of
 
 DRAWS = 1000  # for each point of a curve: they decide only how unequal the arms of its interval are

@@ -14,7 +14,7 @@ import pandas as pd
 from experiments.records.cell_record import CellRecord
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
 from experiments.reporting.averages import METRICS, mark_broken, score_tables
-from experiments.statistics.bootstrap import Clips, FloatArray
+from experiments.statistics.clips import Clips, FloatArray
 from experiments.statistics.comparisons import overall_mean
 from experiments.statistics.strata import CLIP_COLUMNS
 from lightning_modules.metrics.table import PRIMARY, Metric

@@ -13,7 +13,8 @@ from experiments.reporting.arms import Arm
 from experiments.reporting.averages import METRICS, score_tables
 from experiments.reporting.formatting import Table, decimals_for, number, percent, two_ends, with_interval
 from experiments.reporting.matrix import Matrix
-from experiments.statistics.bootstrap import Clips, Estimate, FloatArray, Part, Resamples, estimates, part_of
+from experiments.statistics.bootstrap import Estimate, Part, Resamples, estimates, part_of
+from experiments.statistics.clips import Clips, FloatArray
 from experiments.statistics.comparisons import log_ratio, mean_of
 from experiments.statistics.strata import CLIP_COLUMNS
 from experiments.statistics.verdicts import MemoryUse

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from experiments.reporting.arms import Arm
 from experiments.reporting.matrix import Matrix
 from experiments.reporting.plots import WIDTH_INCHES, figure_of_height, plain
-from experiments.statistics.bootstrap import FloatArray
+from experiments.statistics.clips import FloatArray
 
 MAX_PANELS, MAX_ARMS, MAX_ARMS_FIRST = 8, 8, 4
 STRIPS = {

@@ -16,7 +16,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.matrix import Matrix, seed_means
-from experiments.statistics.bootstrap import Estimate, FloatArray
+from experiments.statistics.bootstrap import Estimate
+from experiments.statistics.clips import FloatArray
 from lightning_modules.metrics.table import Metric
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -11,7 +11,8 @@ from scipy import stats
 from experiments.records.cell_record import CellRecord
 from experiments.reporting.formatting import Table, number, percent
 from experiments.reporting.matrix import Matrix
-from experiments.statistics.bootstrap import Estimate, FloatArray
+from experiments.statistics.bootstrap import Estimate
+from experiments.statistics.clips import FloatArray
 
 NOTE = (
     "Means over the first and the last quarter of a stage's steps and over seeds; “all passes”: of all steps, of any "

@@ -17,15 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from experiments.statistics.bootstrap import (
-    Clips,
-    Estimate,
-    FloatArray,
-    Resamples,
-    Spread,
-    Statistic,
-    estimates,
-)
+from experiments.statistics.bootstrap import Estimate, Resamples, Spread, Statistic, estimates
+from experiments.statistics.clips import Clips, FloatArray
 from experiments.statistics.verdicts import ALPHA, FEWEST_SEEDS, Verdict, WaldTest
 
 EQUIVALENCE_MARGIN = 0.02

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.statistics.bootstrap import Clips, FloatArray, Resamples
+from experiments.statistics.bootstrap import Resamples
+from experiments.statistics.clips import Clips, FloatArray
 from experiments.statistics.comparisons import mean_of
 
 LOWEST, HIGHEST = 0.93, 0.97

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.statistics.bootstrap import FloatArray, jackknife
+from experiments.statistics.bootstrap import jackknife
+from experiments.statistics.clips import FloatArray
 from experiments.statistics.comparisons import holm, mean_of
 from experiments.statistics.verdicts import ALPHA, FEWEST_SEEDS, WaldTest
 from tests.campaigns.coverage import Design

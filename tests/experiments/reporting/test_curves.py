@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from experiments.reporting.curves import curve_over_time, performance_profile, profile_thresholds, settling
-from experiments.statistics.bootstrap import Clips, Resamples
+from experiments.statistics.bootstrap import Resamples
+from experiments.statistics.clips import Clips
 
 
 def clips_of(strata=2, foregrounds=8):

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.statistics.bootstrap import Clips, Resamples, can_resample, estimate, jackknife
+from experiments.statistics.bootstrap import Resamples, can_resample, estimate, jackknife
+from experiments.statistics.clips import Clips
 from experiments.statistics.comparisons import interquartile_mean_of, mean_of
 
 

@@ -3,7 +3,8 @@ import pytest
 import scipy.stats
 
 from experiments.statistics import comparisons as stats
-from experiments.statistics.bootstrap import Clips, Resamples, can_resample, estimate, jackknife
+from experiments.statistics.bootstrap import Resamples, can_resample, estimate, jackknife
+from experiments.statistics.clips import Clips
 from experiments.statistics.verdicts import Verdict
 
 
