@@ -19,6 +19,7 @@ from lightning_modules.nets.background_matting_refiner import CELL, HIDDEN, Coar
 from lightning_modules.nets.blocks import (
     crop,
     fold_time,
+    join,
     pad_to_multiple,
     reduced_side,
     resize,
@@ -331,7 +332,7 @@ class Decoder(nn.Module):
 
 def _join(x: Tensor, finer: Tensor) -> Tensor:
     """`x` enlarged to the size of `finer`, and `finer`, in one tensor."""
-    return torch.cat((resize(x, (finer.shape[-2], finer.shape[-1])), finer.to(x.dtype)), dim=1)
+    return join(resize(x, (finer.shape[-2], finer.shape[-1])), finer.to(x.dtype))
 
 
 def _check_scale(scale: float, refine_mode: str) -> None:

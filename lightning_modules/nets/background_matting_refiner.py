@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lightning_modules.nets.blocks import resize
+from lightning_modules.nets.blocks import join, resize
 
 CELL = 4
 HIDDEN = 32
@@ -109,7 +109,7 @@ class Refiner(nn.Module):
         """Pictures or windows with their margin, (·, 42, ·, ·) at half and (·, 6, ·, ·) at full size → (·, 4, ·, ·)."""
         x = F.relu(self.bn1(self.conv1(half)), inplace=True)
         x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        x = torch.cat((F.interpolate(x, scale_factor=2, mode="nearest"), full.to(x.dtype)), dim=1)
+        x = join(F.interpolate(x, scale_factor=2, mode="nearest"), full.to(x.dtype))
         x = F.relu(self.bn3(self.conv3(x)), inplace=True)
         return self.conv4(x)
 

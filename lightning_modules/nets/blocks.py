@@ -158,6 +158,33 @@ def conv_layout(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
+def join(*parts: Tensor) -> Tensor:
+    """Maps (N, C_i, H, W) joined along their channels; the gradient of each comes back dense.
+
+    As views of the whole's gradient, which plain concatenation gives, they would send convolutions and resizing down
+    slower ways: a tenth of MODNet-V's backward pass on a CPU.
+    """
+    # Without gradient the plain function: exporters and tracers do not know ours.
+    if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
+        joined: Tensor = _JoinFunction.apply(*parts)
+        return joined
+    return torch.cat(parts, dim=1)
+
+
+class _JoinFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        ctx.channels = [part.shape[1] for part in parts]
+        return torch.cat(parts, dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        parts = grad.split(ctx.channels, dim=1)
+        return tuple(
+            conv_layout(part) if needed else None for part, needed in zip(parts, ctx.needs_input_grad, strict=True)
+        )
+
+
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resize of (N, C, H, W) to `size`, without antialiasing; `x` itself if it has that size."""
     if x.shape[-2:] == size:

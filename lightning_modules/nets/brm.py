@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.nets.blocks import ConvBlock, resize
+from lightning_modules.nets.blocks import ConvBlock, join, resize
 from lightning_modules.options import check_choice
 
 UPDATES = ("average", "overwrite", "first_sight", "ema", "count_mean")
@@ -102,7 +102,7 @@ class BackgroundRestoration(nn.Module):
         parts = [e4, state.feature.to(e4.dtype), frame_small]
         if self.feed_mask:
             parts.append(state.mask.to(e4.dtype))
-        return e4 + self.fuse_norm(self.fuse_out(self.fuse_in(torch.cat(parts, dim=1))))
+        return e4 + self.fuse_norm(self.fuse_out(self.fuse_in(join(*parts))))
 
     def update(self, e4: Tensor, person: Tensor, state: BRMState) -> BRMState:
         """The state after this frame: feature += V · β · (background of this frame − feature).

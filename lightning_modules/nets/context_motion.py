@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.nets.backbones import MobileNetV2, ResNet
-from lightning_modules.nets.blocks import conv_layout, crop, fold_time, pad_to_multiple, resize, unfold_time
+from lightning_modules.nets.blocks import conv_layout, crop, fold_time, join, pad_to_multiple, resize, unfold_time
 from lightning_modules.nets.context_motion_cues import ConvReLU, MotionEncoder
 from lightning_modules.nets.flow import build_flow, check_flow
 from lightning_modules.nets.interface import MattingNet, MattingOutput
@@ -332,7 +332,7 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
         """Hidden (N, M, h, w), skips at strides 1, 2, 4, 8 → (N, out_channels, H, W), without activation."""
         for stage, skip in zip(self.stages, reversed(skips), strict=True):
-            x = stage(torch.cat((resize(x, (skip.shape[-2], skip.shape[-1])), skip), dim=1))
+            x = stage(join(resize(x, (skip.shape[-2], skip.shape[-1])), skip))
         return self.head(x)
 
 

@@ -17,6 +17,7 @@ from lightning_modules.nets.blocks import (
     ConvBlock,
     crop,
     fold_time,
+    join,
     pad_to_multiple,
     resize,
     scale,
@@ -175,7 +176,7 @@ class DetailHead(nn.Module):
 
     def forward(self, image: Tensor, hr2: Tensor) -> Tensor:
         """Image (N, 3, H, W), hr2 (N, hidden, H/2, W/2) → (N, 1, H, W) in [0, 1]."""
-        return torch.sigmoid(self.head(self.conv(torch.cat((scale(hr2, 2), image), dim=1))).float())
+        return torch.sigmoid(self.head(self.conv(join(scale(hr2, 2), image))).float())
 
 
 class DetailBranch(nn.Module):
@@ -203,10 +204,10 @@ class DetailBranch(nn.Module):
     def forward(self, image: Tensor, e2: Tensor, e4: Tensor, lr8: Tensor) -> Tensor:
         """Image (N, 3, H, W) in [−1, 1] and features → hr2 (N, hidden, H/2, W/2)."""
         e2 = self.to_e2(e2)
-        x = self.conv_e2(torch.cat((scale(image, 1 / 2), e2), dim=1))
-        x = self.conv_e4(torch.cat((x, self.to_e4(e4)), dim=1))
-        x = self.conv_hr4(torch.cat((x, scale(lr8, 2), scale(image, 1 / 4)), dim=1))
-        return self.conv_hr2(torch.cat((scale(x, 2), e2), dim=1))
+        x = self.conv_e2(join(scale(image, 1 / 2), e2))
+        x = self.conv_e4(join(x, self.to_e4(e4)))
+        x = self.conv_hr4(join(x, scale(lr8, 2), scale(image, 1 / 4)))
+        return self.conv_hr2(join(scale(x, 2), e2))
 
 
 class LightDetailBranch(nn.Module):
@@ -228,10 +229,10 @@ class LightDetailBranch(nn.Module):
         half = (image.shape[-2] // 2, image.shape[-1] // 2)
         quarter = (half[0] // 2, half[1] // 2)
         e2 = resize(self.to_e2(e2), half)
-        x = self.conv_e2(torch.cat((scale(image, 1 / 2), e2), dim=1))
+        x = self.conv_e2(join(scale(image, 1 / 2), e2))
         semantics = (resize(self.to_e4(f4), quarter), resize(lr8, quarter))
-        x = self.conv_hr4(torch.cat((x, *semantics, scale(image, 1 / 4)), dim=1))
-        return self.conv_hr2(torch.cat((scale(x, 2), e2), dim=1))
+        x = self.conv_hr4(join(x, *semantics, scale(image, 1 / 4)))
+        return self.conv_hr2(join(scale(x, 2), e2))
 
 
 class FusionBranch(nn.Module):
@@ -252,6 +253,6 @@ class FusionBranch(nn.Module):
         """
         height, width = hr2.shape[-2:]
         lr4 = self.conv_lr4(resize(lr8, (height // 2, width // 2)))
-        f2 = self.conv_f2(torch.cat((scale(lr4, 2), hr2), dim=1))
-        x = self.conv_f(torch.cat((scale(f2, 2), image), dim=1))
+        f2 = self.conv_f2(join(scale(lr4, 2), hr2))
+        x = self.conv_f(join(scale(f2, 2), image))
         return torch.sigmoid(self.head(x).float()), f2

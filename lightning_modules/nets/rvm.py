@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.nets.backbones import MobileNetV3, ResNet
-from lightning_modules.nets.blocks import conv_layout, crop, resize, scale
+from lightning_modules.nets.blocks import conv_layout, crop, join, resize, scale
 from lightning_modules.nets.guided_filter import DeepGuidedFilter, guided_coefficients
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.recurrent import RECURRENCES, RecurrentStage
@@ -315,7 +315,7 @@ def _conv_norm_relu(in_channels: int, out_channels: int) -> tuple[nn.Module, ...
 
 def _enlarge(x: Tensor, *others: Tensor) -> Tensor:
     """The map x at twice its size, cut to that of the others, and they joined to it."""
-    return torch.cat((crop(scale(x, 2), (others[0].shape[-2], others[0].shape[-1])), *others), dim=1)
+    return join(crop(scale(x, 2), (others[0].shape[-2], others[0].shape[-1])), *others)
 
 
 def _halve(x: Tensor) -> Tensor:

@@ -113,3 +113,21 @@ def test_ibnorm_leaves_its_statistics_to_a_synchronised_norm():
     norm.batch_norm = RecordingNorm(3)
     assert torch.allclose(norm(x), expected, atol=1e-5)
     assert norm.batch_norm.seen == 3
+
+
+def test_joined_maps_have_the_gradients_of_concatenated_ones_but_dense():
+    first, second = (torch.randn(2, channels, 6, 5, requires_grad=True) for channels in (3, 4))
+    image, weights = torch.randn(2, 3, 6, 5), torch.randn(2, 10, 6, 5)
+    grads = {}
+    for way, joined in (("join", blocks.join), ("cat", lambda *parts: torch.cat(parts, dim=1))):
+        met = []
+        parts = [part * 1.0 for part in (first, second)]  # an inner map, as of a layer
+        for part in parts:
+            part.register_hook(met.append)
+        (joined(parts[0], image, parts[1]) * weights).sum().backward()
+        grads[way] = first.grad, second.grad
+        first.grad = second.grad = None
+        if way == "join":
+            assert all(grad.is_contiguous(memory_format=torch.channels_last) for grad in met)
+    assert all(torch.equal(one, other) for one, other in zip(*grads.values(), strict=True))
+    assert not blocks.join(image, image).requires_grad
