@@ -7,10 +7,12 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
@@ -18,6 +20,7 @@ from torch import nn
 
 from datamodules.processes import keep_memory
 from datamodules.sources.rendering import Report
+from datamodules.testset import TestClip
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.benchmarks.cost import measure_cost
 from experiments.cells.launch import BUSY, end_with_parent
@@ -35,7 +38,8 @@ from experiments.records.progress import Progress, write_progress
 from experiments.records.world import describe_hardware, describe_versions, git_commit, now, peak_memory_gib
 from experiments.scoring.evaluation import evaluate, evaluate_constant
 from experiments.scoring.floors import NUM_MATTES, evaluate_floors, mean_training_matte
-from experiments.scoring.memory import evaluate_states
+from experiments.scoring.media import MediaFolder
+from experiments.scoring.memory import evaluate_states, groups_of
 from experiments.scoring.sets import condition_test_set
 from experiments.statistics.strata import summarise
 from experiments.training.data import describe_cell_data, make_data, make_typical_data
@@ -174,15 +178,20 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
 
     begin = time.monotonic()
     clips = condition_test_set(data)
-    how = Streaming.of(settings.test)
+    how, media = Streaming.of(settings.test), MediaFolder(folder / "media")
     beats = _Beats(folder, "test", len(clips))
-    frames = evaluate(net, clips, device, how, decoder=decoder, media=folder / "media", progress=beats)
+    tables, of_states = [], []
+    for group in groups_of(clips):  # each is composited once
+        tables.append(evaluate(net, group, device, how, decoder=decoder, media=media))
+        of_states.append(evaluate_states(net, group, device, how))
+        beats(len(group))
+    frames = _in_order(tables, clips)
     write_table(folder / "metrics.parquet", frames)
     record.metrics = dict(summarise(frames))
-    states = evaluate_states(net, clips, device, how, _Beats(folder, "test memory", len(clips)))
-    if states is not None:
-        write_table(folder / MEMORY, states)
-    record.memory = "none" if states is None else "measured"
+    states = [table for table in of_states if table is not None]
+    if states:
+        write_table(folder / MEMORY, _in_order(states, clips))
+    record.memory = "measured" if states else "none"
     record.cost = measure_cost(net, clips[0].read(0, 1).frames.to(device))
     record.durations = {"train_seconds": seconds, "test_seconds": time.monotonic() - begin}
     record.peak_memory_gib = peak_memory_gib(device)
@@ -203,18 +212,28 @@ def _score_baselines(
     net: MattingNet, settings: Settings, data: VideoMattingDataModule, device: torch.device, folder: Path
 ) -> None:
     """What a constant matte, the floors and the untrained net score: the scale on which a trained net is read."""
-    import pandas as pd
-
     mean_alpha = float(torch.stack([batch.alpha.mean() for batch in data.val_dataloader()]).mean())
     typical, matte = make_typical_data(settings, NUM_MATTES), None
     if typical is not None:
         typical.prepare_data(_report(folder, "render training"), parts=("train",))  # which are trained on afterwards
         matte = mean_training_matte(typical)
     clips = condition_test_set(data)
-    constant = evaluate_constant(clips, mean_alpha).assign(method="constant alpha")
-    untrained = evaluate(net, clips, device).assign(method="untrained")
-    floors = evaluate_floors(clips, matte).assign(foreground_predicted=False)  # a column of truth values has no gaps
-    write_table(folder / BASELINES, pd.concat([constant, floors, untrained]))
+    beats = _Beats(folder, "baselines", len(clips))
+    tables = []
+    for group in groups_of(clips):
+        tables.append(evaluate_constant(group, mean_alpha).assign(method="constant alpha"))
+        # A column of truth values has no gaps.
+        tables.append(evaluate_floors(group, matte).assign(foreground_predicted=False))
+        tables.append(evaluate(net, group, device).assign(method="untrained"))
+        beats(len(group))
+    write_table(folder / BASELINES, _in_order(tables, clips))
+
+
+def _in_order(tables: list[pd.DataFrame], clips: Sequence[TestClip]) -> pd.DataFrame:
+    """One table, in which conditions follow each other as in the test set."""
+    order = {stratum: place for place, stratum in enumerate(dict.fromkeys(clip.stratum for clip in clips))}
+    whole = pd.concat(tables, ignore_index=True)
+    return whole.sort_values("stratum", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 class _Beats:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,7 +14,7 @@ from torchvision.utils import flow_to_image
 from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
 from experiments.inference.streaming import Piece, Streaming, run_clips, side_by_side
-from experiments.scoring.media import ClipMedia
+from experiments.scoring.media import ClipMedia, MediaFolder
 from lightning_modules.metrics.background import background_psnr
 from lightning_modules.metrics.frames import quantise
 from lightning_modules.metrics.scores import score_frames
@@ -149,7 +147,7 @@ def evaluate(
     how: Streaming | None = None,
     scoring: Scoring | None = None,
     decoder: nn.Module | None = None,
-    media: Path | None = None,
+    media: MediaFolder | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """Score whole clips, each from an empty state; small ones go side by side.
@@ -161,7 +159,7 @@ def evaluate(
         how: the net is run; see `Streaming`.
         scoring: what is measured; see `Scoring`.
         decoder: decodes restored background features to an image, for its PSNR and its picture.
-        media: folder for the pictures of `ClipMedia`, or None.
+        media: where the pictures of the clips go, or None.
         progress: called with the number of clips done.
 
     Returns:
@@ -172,13 +170,9 @@ def evaluate(
     was_training = net.training
     net.to(device).eval()
     tables: list[pd.DataFrame] = []
-    seen: Counter[str] = Counter()
     how = how or Streaming()
     for group in side_by_side(clips, how):
-        kept = []
-        for clip in group:
-            kept.append(ClipMedia.of(media, clip, seen[clip.stratum]))
-            seen[clip.stratum] += 1
+        kept = [None if media is None else media.next(clip) for clip in group]
         tables += _evaluate_together(net, group, device, how, scoring or Scoring(), decoder, kept)
         if progress is not None:
             progress(len(group))

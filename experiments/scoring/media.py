@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -15,6 +16,19 @@ from experiments.scoring.pictures import Strips
 PICTURED_CLIPS = 8  # of each condition
 
 
+class MediaFolder:
+    """Where the pictures of test clips go; counts the clips of each condition, of which it keeps the first ones'."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.seen = folder, Counter[str]()
+
+    def next(self, clip: TestClip) -> ClipMedia | None:
+        """Of the clip that is the next of its condition; None where none are kept."""
+        place = self.seen[clip.stratum]
+        self.seen[clip.stratum] += 1
+        return ClipMedia.of(self.folder, clip, place)
+
+
 class ClipMedia:
     """The pictures of one clip: a sheet for the report's viewer; of a condition's first clip strips and a video."""
 
@@ -26,9 +40,9 @@ class ClipMedia:
         self.movie = Movie() if first else None
 
     @classmethod
-    def of(cls, folder: Path | None, clip: TestClip, place: int) -> Self | None:
+    def of(cls, folder: Path, clip: TestClip, place: int) -> Self | None:
         """Of the clip that is number `place` of its condition; None where none are kept."""
-        return cls(folder, clip, first=place == 0) if folder is not None and place < PICTURED_CLIPS else None
+        return cls(folder, clip, first=place == 0) if place < PICTURED_CLIPS else None
 
     def add(self, start: int, layers: Mapping[str, Tensor]) -> None:
         """Keep what is shown of a piece that begins with frame `start`; layers (T, C, h, w) in [0, 1] by name."""

@@ -36,9 +36,8 @@ def evaluate_states(
     """Score whole clips thrice, alike but for the state: a net that ignores it scores the same to the last bit.
 
     The state is "carried" from frame to frame, "emptied" before each frame, or "foreign": that of another clip at the
-    same frame. Clips of one size and length, ordered by condition, person and place, go side by side in groups of at
-    most eight; each gets the state of the one before it in its group, the first that of the last. A clip that is alone
-    of its size and length has no foreign state.
+    same frame. Of clips that go side by side (`groups_of`) each gets the state of the one before it, the first that of
+    the last; a clip that is alone of its size and length has no foreign state.
 
     Args:
         net: in any mode; it is scored in eval mode and left in the mode it had.
@@ -54,7 +53,7 @@ def evaluate_states(
     was_training = net.training
     net.to(device).eval()
     tables: list[pd.DataFrame] = []
-    for group in _groups(clips) if _carries(net, clips[0], how, device) else ():
+    for group in groups_of(clips) if _carries(net, clips[0], how, device) else ():
         batch = MattingBatch.joined([clip.read(0, clip.num_frames) for clip in group])
         for state, alphas in _mattes(net, batch, group[0].has_background, how, device).items():
             scores = ClipScores(_SCORING, group)
@@ -71,7 +70,8 @@ def _carries(net: MattingNet, clip: TestClip, how: Streaming, device: torch.devi
     return how.reset_every != 1 and next(run_clips(net, [clip], replace(how, chunk=1), device)).output.state is not None
 
 
-def _groups(clips: Sequence[TestClip]) -> Iterator[list[TestClip]]:
+def groups_of(clips: Sequence[TestClip]) -> Iterator[list[TestClip]]:
+    """Clips of one size and length, ordered by condition, person and place, in groups of at most eight."""
     ordered = sorted(clips, key=lambda clip: (*kind(clip), clip.stratum, clip.name, clip.scene, clip.key))
     for _, alike in groupby(ordered, kind):
         ring = list(alike)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from datamodules.files.writing import write_file
@@ -16,7 +18,12 @@ from experiments.records.cell_record import SHEET_FRAMES
 
 STRIP_FRAMES, STRIP_SIDE = 5, 512  # of a strip: frames, and their longest side in pixels
 SHEET_SIDE = 256  # of a sheet, whose frames follow each other
-WEBP_QUALITY = 85
+# Of file names, what they hold and how it is written: WebP's method 2 takes half the time of the usual 4 for 7 % more.
+FORMATS: dict[str, tuple[str, dict[str, int]]] = {
+    ".png": ("PNG", {}),
+    ".jpg": ("JPEG", {"quality": 95}),
+    ".webp": ("WEBP", {"quality": 85, "method": 2}),
+}
 
 
 class Strips:
@@ -66,10 +73,15 @@ def strip(frames: Tensor, size: Any) -> Tensor:
 
 
 def write_picture(path: Path, picture: Tensor) -> None:
-    """Write (3, H, W) in [0, 1] with 8 bits, in the format of the file's name (.png, .jpg, .webp), atomically."""
-    import cv2
+    """Write (3, H, W) in [0, 1] with 8 bits, in the format of the file's name, whole or not at all.
 
+    Raises:
+        ValueError: the name is of none of `FORMATS`.
+    """
+    if path.suffix not in FORMATS:
+        raise ValueError(f"{path}: pictures are written as {', '.join(FORMATS)}")
+    kind, options = FORMATS[path.suffix]
     pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    options = [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY] if path.suffix == ".webp" else []
-    _, data = cv2.imencode(path.suffix, pixels[..., ::-1], options)
-    write_file(path, data.tobytes())
+    data = BytesIO()
+    Image.fromarray(pixels).save(data, kind, **options)
+    write_file(path, data.getvalue())
