@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
+
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.arms import Arm
 from experiments.reporting.formatting import number, percent, two_ends, with_interval
@@ -15,7 +17,7 @@ from experiments.statistics.verdicts import FEWEST_PEOPLE, FEWEST_SEEDS, Verdict
 from lightning_modules.metrics.table import Metric
 
 MAX_ARMS_TOLD_ALONE, MAX_ARMS_RANKED = 3, 4
-RESTORED, SMALLEST_CHANGE_DB = "background_psnr", 0.1
+RESTORED, FLAT, SMALLEST_CHANGE_DB = "background_psnr", "flat_background_psnr", 0.1
 SEEDS_FOR_A_CLAIM = 5
 OF_TWO_SIGNS = (
     "the difference is that of the means, which clips with large errors rule; the relative change is the mean of the "
@@ -134,24 +136,31 @@ def _ranking(matrix: Matrix, metric: Metric) -> str:
 def restored_backgrounds(matrix: Matrix) -> list[str]:
     """For each arm that restores the background how near that comes to the true one, from the first frame to the last.
 
-    Mean of strata and seeds, in dB. A memory that fills makes it rise over a clip, one that drifts makes it fall.
+    Mean of strata and seeds, in dB, beside what one colour, the best for each frame, would reach. A memory that fills
+    makes it rise over a clip, one that drifts makes it fall.
     """
     told = []
     for arm in (arm for arm in matrix.arms if RESTORED in arm.frames):
-        values = arm.frames[[*("stratum", "frame"), RESTORED]].replace([math.inf, -math.inf], math.nan)
-        curve = values.groupby(["stratum", "frame"])[RESTORED].mean().groupby("frame").mean().dropna()
+        curve = _by_frame(arm, RESTORED)
         if len(curve) > 1:
             first, last = float(curve.iloc[0]), float(curve.iloc[-1])
             moved = abs(last - first)
+            floor = f"; one colour reaches {number(_by_frame(arm, FLAT).mean(), 1)}" if FLAT in arm.frames else ""
             told.append(
-                f"stays at {number(first, 1)} dB ({arm.label})"
+                f"stays at {number(first, 1)} dB ({arm.label}{floor})"
                 if moved < SMALLEST_CHANGE_DB
                 else f"{'rises' if last > first else 'falls'} by {number(moved, 1)} dB, from {number(first, 1)} to "
-                f"{number(last, 1)} ({arm.label})"
+                f"{number(last, 1)} ({arm.label}{floor})"
             )
     if not told:
         return []
     return [f"Over a clip the PSNR of the restored background {'; '.join(told[:MAX_ARMS_RANKED])}."]
+
+
+def _by_frame(arm: Arm, name: str) -> pd.Series[float]:
+    """A figure by frame number: mean of strata and seeds, of the frames that have one."""
+    values = arm.frames[["stratum", "frame", name]].replace([math.inf, -math.inf], math.nan)
+    return values.groupby(["stratum", "frame"])[name].mean().groupby("frame").mean().dropna()
 
 
 def _limits(matrix: Matrix, arms: list[Arm]) -> list[str]:

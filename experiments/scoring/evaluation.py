@@ -15,7 +15,7 @@ from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
 from experiments.inference.streaming import Piece, Streaming, run_clips, side_by_side
 from experiments.scoring.media import ClipMedia, MediaFolder
-from lightning_modules.metrics.background import background_psnr
+from lightning_modules.metrics.background import background_psnr, flat_background_psnr
 from lightning_modules.metrics.frames import quantise
 from lightning_modules.metrics.scores import score_frames
 from lightning_modules.metrics.table import ALWAYS, METRICS
@@ -164,7 +164,8 @@ def evaluate(
 
     Returns:
         Columns clip, scene, stratum, frame, a raw figure for each metric, and for nets that have them coverage
-        (share of cells with restored background), background_psnr (dB, over those cells), refined_share;
+        (share of cells with restored background), background_psnr (dB, over those cells),
+        flat_background_psnr (of the one colour that is nearest to them), refined_share;
         foreground_predicted is false where the input frame was scored as foreground.
     """
     was_training = net.training
@@ -248,6 +249,7 @@ def _extras(piece: Piece, restored: Tensor | None, background_known: bool) -> di
             restored, lost = _numbers_only(restored)
             found = background_psnr(restored, piece.batch.background, mask)
             columns["background_psnr"] = found.masked_fill(lost, 0.0)
+            columns["flat_background_psnr"] = flat_background_psnr(piece.batch.background, mask)
     if "refined_share" in aux:
         columns["refined_share"] = aux["refined_share"]
     return columns

@@ -36,9 +36,44 @@ def background_psnr(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
             f"got {tuple(pred.shape)}, {tuple(target.shape)}, {tuple(mask.shape)}"
         )
     check_range("background_psnr", pred=pred, target=target, mask=mask)
-    truth = F.interpolate(unit(target).flatten(0, 1), pred.shape[-2:], mode="area").view(pred.shape)
+    return _psnr(unit(pred), _cells(target, mask), mask)
+
+
+def flat_background_psnr(target: Tensor, mask: Tensor) -> Tensor:
+    """`background_psnr` of the one colour that is nearest to the covered cells of a frame: the floor of restoring.
+
+    Args:
+        target: (B, T, 3, H, W) in [0, 1], or uint8 codes: the true background.
+        mask: (B, T, 1, h, w), 1 where the background is restored, shares between count by weight.
+
+    Returns:
+        (B, T) float64 in dB, at most 100; NaN where nothing is covered.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    >>> half_white = torch.tensor([0.0, 1.0]).expand(1, 1, 3, 2, 2)
+    >>> flat_background_psnr(half_white, torch.ones(1, 1, 1, 2, 2))
+    tensor([[6.0206]], dtype=torch.float64)
+    """
+    check_tensors("flat_background_psnr", target=target, mask=mask)
+    if target.ndim != 5 or target.shape[2] != 3 or mask.ndim != 5 or mask.shape[:3] != (*target.shape[:2], 1):
+        raise ValueError(
+            f"expected target (B, T, 3, H, W), mask (B, T, 1, h, w), got {tuple(target.shape)}, {tuple(mask.shape)}"
+        )
+    check_range("flat_background_psnr", target=target, mask=mask)
+    truth, weight = _cells(target, mask), mask.double()
+    mean = (truth * weight).sum((3, 4), keepdim=True) / weight.sum((3, 4), keepdim=True)
+    return _psnr(mean, truth, mask)
+
+
+def _cells(target: Tensor, mask: Tensor) -> Tensor:
+    """The true background (B, T, 3, h, w) in the cells of the mask."""
+    return F.interpolate(unit(target).flatten(0, 1), mask.shape[-2:], mode="area").unflatten(0, target.shape[:2])
+
+
+def _psnr(pred: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     weight = mask.double()
-    square = ((unit(pred) - truth).square() * weight).sum((2, 3, 4)) / (3 * weight.sum((2, 3, 4)))
+    square = ((pred - truth).square() * weight).sum((2, 3, 4)) / (3 * weight.sum((2, 3, 4)))
     return -10 * square.clamp(min=1e-10).log10()
 
 

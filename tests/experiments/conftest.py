@@ -133,6 +133,7 @@ def make_cell(tmp_path: Path) -> Callable[..., CellRecord]:
         if arm.get("model.brm"):
             table["coverage"] = 1 - np.exp(-(table["frame"] + 1) / 5)
             table["background_psnr"] = 20 + 0.2 * table["frame"]
+            table["flat_background_psnr"] = 18.5
         record.folder.mkdir(parents=True)
         write_config(record.folder / "config.yaml", {"model": {"brm": True}, "seed": seed})
         write_table(record.folder / "metrics.parquet", table)

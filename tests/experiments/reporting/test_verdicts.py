@@ -63,3 +63,14 @@ def test_published_claims_get_a_finding_that_a_terminal_shows_too(
     assert CLAIMS + told in write(experiment, cells)
     assert CLAIMS in (tmp_path / "results" / "answer.txt").read_text()
     assert CLAIMS not in write(experiment | {"name": "of my own"}, cells)
+
+
+@pytest.mark.usefixtures("only_tables")
+def test_a_restored_background_is_told_beside_what_one_colour_would_reach(make_cell, experiment, write):
+    cell = small(make_cell, WITH, 0)
+    last = cell.read_frames()["frame"].max()
+    text = write(experiment, [cell, small(make_cell, WITHOUT, 0)])
+    told = "the PSNR of the restored background rises by {:.1f} dB, from 20.0 to {:.1f} (with BRM; one colour reaches 18.5)"
+    assert told.format(0.2 * last, 20 + 0.2 * last) in text
+    rewrite(cell, cell.read_frames().drop(columns="flat_background_psnr"))  # older records
+    assert "(with BRM)" in write(experiment, [cell])

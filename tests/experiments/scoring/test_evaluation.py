@@ -223,6 +223,7 @@ def test_the_restored_background_is_scored_on_restored_cells_only() -> None:
     one.batch.background[:] = 0.5
     table = evaluate(Reader([one]), [one], CPU, decoder=Half())
     assert table["background_psnr"].tolist() == pytest.approx([-20 * np.log10(0.5)] * 3, abs=1e-3)
+    assert table["flat_background_psnr"].tolist() == [100.0] * 3  # it is grey: one colour restores it
 
 
 def test_a_net_is_left_in_the_mode_it_had() -> None:

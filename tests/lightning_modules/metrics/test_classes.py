@@ -21,7 +21,7 @@ from lightning_modules.metrics import (
     Grad,
     IoU,
 )
-from lightning_modules.metrics.background import background_psnr
+from lightning_modules.metrics.background import background_psnr, flat_background_psnr
 from lightning_modules.metrics.frames import quantise
 from lightning_modules.metrics.overlap import iou
 from lightning_modules.metrics.scores import score_frames
@@ -222,6 +222,7 @@ def test_scale_names_a_paper_or_is_a_number() -> None:
         (lambda: score_frames(*make_clip(0), trimap=make_clip(0, 2)[0]), "trimap"),
         (lambda: ForegroundMSE().update(*make_clip(0), make_clip(0)[0]), "B, T, 3, H, W"),
         (lambda: background_psnr(*make_clip(0), make_clip(0)[0]), "B, T, 3, h, w"),
+        (lambda: flat_background_psnr(*make_clip(0)), r"mask \(B, T, 1, h, w\)"),
     ],
 )
 def test_a_choice_that_makes_no_sense_is_told_in_one_line(make: Any, word: str) -> None:
@@ -301,6 +302,11 @@ def test_background_psnr_counts_covered_cells() -> None:
     metric.update(restored, true, mask)
     assert float(metric.compute()) == pytest.approx(40, abs=1e-3)
     assert torch.isnan(background_psnr(restored, true, mask)[0, 1])
+    seen = cells[0, 0, :, :, 0]
+    flat = ((seen - seen.mean(1, keepdim=True)) ** 2).mean()
+    floor = flat_background_psnr(true, mask)
+    assert float(floor[0, 0]) == pytest.approx(-10 * float(flat.log10()), abs=1e-4)
+    assert torch.isnan(floor[0, 1])
 
 
 def test_the_table_of_metrics_has_every_score() -> None:
