@@ -70,7 +70,7 @@ def test_a_restored_background_is_told_beside_what_one_colour_would_reach(make_c
     cell = small(make_cell, WITH, 0)
     last = cell.read_frames()["frame"].max()
     text = write(experiment, [cell, small(make_cell, WITHOUT, 0)])
-    told = "the PSNR of the restored background rises by {:.1f} dB, from 20.0 to {:.1f} (with BRM; one colour reaches 18.5)"
+    told = "PSNR of the restored background rises by {:.1f} dB, from 20.0 to {:.1f} (with BRM; one colour reaches 18.5)"
     assert told.format(0.2 * last, 20 + 0.2 * last) in text
     rewrite(cell, cell.read_frames().drop(columns="flat_background_psnr"))  # older records
     assert "(with BRM)" in write(experiment, [cell])
