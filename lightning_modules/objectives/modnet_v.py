@@ -27,6 +27,8 @@ class MODNetVObjective(Objective):
         background_weight: of L_bg; 0 leaves the term and its decoder out.
         background_domain: cells that L_bg counts: only the restored ones, or all (the literal reading).
         backprop_frames: last frames that share one graph; 1, the last alone, is the paper.
+        plate: which true background a net with brm_mode="oracle" is given: that of each frame ("true"), or the "first"
+            frame's, as who films a room before somebody enters has it. Test it with plate=first.
         true_memory: the true alpha tells the memory what to store, so that no error of the net gets into it while it
             learns to read it; tested, the net stores what itself takes for background. The paper knows no such thing.
         semantic_weight, detail_weight, matte_weight: MODNet's.
@@ -39,6 +41,7 @@ class MODNetVObjective(Objective):
         background_weight: float = 1.0,
         background_domain: Literal["restored", "everywhere"] = "restored",
         backprop_frames: int = 1,
+        plate: Literal["true", "first"] = "true",
         true_memory: bool = False,
         semantic_weight: float = 10.0,
         detail_weight: float = 10.0,
@@ -47,12 +50,15 @@ class MODNetVObjective(Objective):
         super().__init__()
         if background_domain not in ("restored", "everywhere"):
             raise ValueError(f"background_domain must be 'restored' or 'everywhere', got {background_domain!r}")
+        if plate not in ("true", "first"):
+            raise ValueError(f"plate must be 'true' or 'first', got {plate!r}")
         if backprop_frames < 1:
             raise ValueError(f"backprop_frames must be at least 1, got {backprop_frames}")
         self.matting = MODNetObjective(net, semantic_weight, detail_weight, matte_weight)
         self.background_weight = background_weight
         self.background_domain = background_domain
         self.backprop_frames = backprop_frames
+        self.first_plate = plate == "first"
         self.true_memory = true_memory
         self.background_decoder = (
             BackgroundDecoder(net.brm.channels) if net.brm is not None and background_weight > 0 else None
@@ -86,7 +92,8 @@ class MODNetVObjective(Objective):
             return net.advance(batch.frames[:, 1:stop], state, **self._truth(net, batch, 1, stop))
 
     def _truth(self, net: MODNetV, batch: MattingBatch, start: int, stop: int) -> dict[str, Tensor]:
-        return _truth(net, batch, start, stop, self.true_memory)
+        truth = _truth(net, batch, start, stop, self.true_memory)
+        return truth | {"background": batch.background[:, :1]} if self.first_plate else truth
 
     def _terms(self, output: MattingOutput, batch: MattingBatch, t: int, windows: tuple[int, int]) -> dict[str, Tensor]:
         """Loss terms at frame `t`, the last one of `output`."""

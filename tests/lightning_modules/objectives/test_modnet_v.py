@@ -1,6 +1,8 @@
 """MODNet-V's objectives: where gradients and statistics go, and what stage 2 trains."""
 
 import copy
+from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -268,3 +270,20 @@ def test_a_true_memory_holds_what_the_true_alpha_shows_in_training_alone(mask: s
 def test_an_objective_gives_the_true_alpha_to_a_net_that_needs_it() -> None:
     terms = MODNetVObjective(net := small_net(prm=False, brm_mask="truth"))(net, clip_batch(4), generator())
     assert terms["loss"].isfinite()
+
+
+@pytest.mark.parametrize("plate", ["true", "first"])
+def test_an_oracle_is_trained_on_the_plate_that_it_is_asked_to_be(plate: Literal["true", "first"]) -> None:
+    net = with_prior(small_net(prm=False, brm="oracle"))
+    batch, losses = clip_batch(3), []
+    for place in (0, 2):  # another background of the first frame, of the last one
+        other = batch.background.clone()
+        other[:, place] = 1 - other[:, place]
+        losses.append(
+            MODNetVObjective(net, background_weight=0, plate=plate)(net, replace(batch, background=other), generator())[
+                "loss"
+            ]
+        )
+    plain = MODNetVObjective(net, background_weight=0, plate=plate)(net, batch, generator())["loss"]
+    assert losses[0] != plain
+    assert (losses[1] == plain) == (plate == "first")
