@@ -47,7 +47,7 @@ def _behind(scene: Scene, x: float, size: float) -> tuple[Tensor, Tensor]:
 def _figure(scene: Scene, left: float, top: float, size: float) -> tuple[Tensor, Tensor]:
     """Cover (H, W) and colour (3, H, W) of a still person in a square of the scene."""
     pixels = max(round(size * scene.height), 24)
-    clip = Person(scene.rng, pixels, 1, motion_blur=0.0).render()
+    clip = Person(scene.rng, pixels, 1, motion_blur=0.0).render(moves=False)
     up, across = round(top * scene.height), round(left * scene.height)
     rows = slice(min(max(up, 0), scene.height), max(min(up + pixels, scene.height), 0))
     columns = slice(min(max(across, 0), scene.width), max(min(across + pixels, scene.width), 0))

@@ -9,12 +9,13 @@ from torch import Tensor
 from datamodules.painting.canvas import Stage
 from datamodules.painting.face import HALF_HEIGHT, Complexion
 from datamodules.painting.hairstyles import STYLES, WEIGHTS
-from datamodules.painting.head import globe, on_globe
+from datamodules.painting.head import globe, on_globe, sweep_of_head
 from datamodules.painting.poses import Build, Skeleton
 from datamodules.painting.strands import Strands
 from datamodules.painting.surface import edge, fractal_noise, lookup, pixel_distance, smoothstep
 
 ALL, ALPHA, THICKNESS = slice(None), slice(1, 2), slice(2, 3)  # channels of the shell's chart
+FRINGE = 0.06  # how wide the outline of the finest hair fades out, in heads
 
 
 class Hair:
@@ -45,6 +46,7 @@ class Hair:
         self.volume = rng.uniform(0.8, 1.25)
         self.part = rng.uniform(-0.5, 0.5)
         self.hang = self.style.hang * rng.uniform(0.8, 1.3)
+        self.fringe = FRINGE * fineness
         self.locks = rng.random(2) < 0.6
         self.side = rng.choice([-1, 1])
         self.shell = self._shell_chart(rng, int(np.clip(2.2 * scale, 96, 640))).to(device)
@@ -112,20 +114,26 @@ class Hair:
     def _paint_shell(self, stage: Stage, far: bool = False) -> None:
         """The shell's near half over the head, or its far half behind it."""
         here, canvas, light = stage.here, stage.canvas, stage.light
-        box = canvas.box(here.head.origin, (0.64 + 0.62 * self.style.top) * self.scale, self._hull(here))
+        sweep = sweep_of_head(stage)
+        box = canvas.box(here.head.origin, (0.64 + 0.62 * self.style.top) * self.scale, sweep, self._hull(here))
         if box is None or not self.shell[1].any():
             return
         x, y = here.head.inverse(*canvas.pixels(box))
         if not far and self.style.top > 0.05:
             *under, _, radius = globe(self.build, x, y - 0.05, here.rotation)
             canvas.darken(box, 0.35 * self.read_shell(*under, channels=ALPHA)[:, 0] * smoothstep(1.1, 1.0, radius))
-        thickness = torch.full_like(x, self.style.top)
-        for channels in (THICKNESS, THICKNESS, THICKNESS, ALL):
+        # What stands out is seen further from the middle: solved by repetition, at every second pixel.
+        rough_x, rough_y = here.head.inverse(*canvas.pixels(box, 2))
+        thickness = torch.full_like(rough_x, self.style.top)
+        for _ in range(3):
             reach = 1 + thickness
-            mx, my, mz, z, radius = globe(self.build, x / reach, y / reach, here.rotation, far)
-            chart = self.read_shell(mx, my, mz, channels=channels)
-            thickness = 0.5 * (thickness + chart[:, 2 if channels is ALL else 0])
+            *under, _, _ = globe(self.build, rough_x / reach, rough_y / reach, here.rotation, far)
+            thickness = 0.5 * (thickness + self.read_shell(*under, channels=THICKNESS)[:, 0])
+        thickness = canvas.every_pixel(thickness, box)
         reach = 1 + thickness
+        mx, my, mz, z, radius = globe(self.build, x / reach, y / reach, here.rotation, far)
+        chart = self.read_shell(mx, my, mz)
+        reach = 1 + 0.5 * (thickness + chart[:, 2])
         # The strand's direction is the meridian; it shines along a ring where it is square to the half vector.
         tx, ty, tz = -my * mx, 1 - my * my, -my * mz
         r = here.rotation[:, :, :, None, None]
@@ -141,12 +149,14 @@ class Hair:
         gloss = (0.03 + 0.09 * float(self.colour.mean())) * ring
         depth = 0.55 if far else 1.0
         shaded = light.shade(colour, normal, 0.3, gloss * depth, 1, depth * (0.5 + 0.5 * chart[:, 0]).clamp(0, 1))
-        cover = edge(pixel_distance(radius - 1)) * chart[:, 1]
+        # Tips of hair end the outline, and light comes through between them.
+        fringe = self.fringe * self.scale
+        cover = edge(pixel_distance(radius - 1) + 4 * fringe * chart[:, 3], 1.4 + fringe) * chart[:, 1]
 
         def place(skeleton: Skeleton, mx: Tensor, my: Tensor, mz: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
             return on_globe(self.build, skeleton, mx, my, mz, reach)
 
-        canvas.paint(box, shaded, cover, stage.surface(place, mx, my, mz, reach))
+        canvas.paint(box, shaded, cover, stage.surface(place, mx, my, mz, reach), sweep)
 
     # Curtains: hair that hangs, in coordinates of the head bent by the lag of its tips.
 
@@ -172,7 +182,8 @@ class Hair:
     def _paint_curtain(self, stage: Stage, front: bool) -> None:
         here, canvas = stage.here, stage.canvas
         corners = torch.cat([here.head.point(sx, y) for sx in (-1, 1) for y in (-0.7, max(self.hang, 1.3) + 0.3)])
-        box = canvas.box(corners, 2)
+        sweep = sweep_of_head(stage)
+        box = canvas.box(corners, 2, sweep)
         if box is None:
             return
         x, y = here.head.inverse(*canvas.pixels(box))
@@ -204,7 +215,8 @@ class Hair:
         normal = (nx, 0 * nx, torch.sqrt(1 - nx * nx))
         colour = self.colour[None, :, None, None] * chart[:, :1]
         shaded = stage.light.shade(colour, normal, 0.3, 0.02, 6, depth * (0.4 + 0.6 * chart[:, 0]).clamp(0, 1))
-        canvas.paint(box, shaded, edge(distance * self.scale), stage.surface(self._hanging, x, y))
+        cover = edge((distance + 2 * self.fringe * (chart[:, 0] - 0.78)) * self.scale, 1.4 + self.fringe * self.scale)
+        canvas.paint(box, shaded, cover, stage.surface(self._hanging, x, y), sweep)
 
     def _paint_bun(self, stage: Stage) -> None:
         here, canvas = stage.here, stage.canvas
@@ -214,7 +226,8 @@ class Hair:
             return skeleton.head.forward(x - 0.2 * back[:, 0], y - 0.55 - 0.2 * back[:, 1])
 
         zero = torch.zeros_like(here.turn)[:, None, None]
-        box = canvas.box(torch.stack(place(here, zero, zero), -1), 0.4 * self.scale)
+        sweep = sweep_of_head(stage)
+        box = canvas.box(torch.stack(place(here, zero, zero), -1), 0.4 * self.scale, sweep)
         if box is None:
             return
         x, y = here.head.inverse(*canvas.pixels(box))
@@ -225,7 +238,7 @@ class Hair:
         nx, ny = (4 * x).clamp(-0.9, 0.9), (4 * y).clamp(-0.9, 0.9)
         normal = (nx, ny, torch.sqrt((1 - nx * nx - ny * ny).clamp_min(0.05)))
         shaded = stage.light.shade(self.colour[None, :, None, None] * chart[:, :1], normal, 0.3, 0.04, 8)
-        canvas.paint(box, shaded, edge(distance * self.scale), stage.surface(place, x, y))
+        canvas.paint(box, shaded, edge(distance * self.scale), stage.surface(place, x, y), sweep)
 
     def paint_back(self, stage: Stage) -> None:
         """What lies behind neck and head."""

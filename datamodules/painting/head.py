@@ -40,28 +40,42 @@ def on_globe(
     return skeleton.head.forward(u * reach * build.half_face(y), y)
 
 
+def sweep_of_head(stage: Stage) -> Tensor | None:
+    """`Stage.sweep` of the head and of what it carries along."""
+    return stage.sweep(lambda s: s.head.ends(-HALF_HEIGHT, HALF_HEIGHT))
+
+
 def paint_face(stage: Stage, face: Face) -> None:
     """The head's front and sides, without hair."""
     here, build = stage.here, stage.build
-    box = stage.canvas.box(here.head.origin, 0.62 * stage.scale)
+    sweep = sweep_of_head(stage)
+    box = stage.canvas.box(here.head.origin, 0.62 * stage.scale, sweep)
     if box is None:
         return
     x, y = here.head.inverse(*stage.canvas.pixels(box))
-    height = torch.zeros_like(x)
-    # A point that stands out is seen further from the centre: solved by repetition.
-    for _ in range(3):
+
+    def look(x: Tensor, y: Tensor, height: Tensor) -> tuple[Tensor, ...]:
         reach = 1 + 2 * height
         mx, my, mz, z, radius = globe(build, x / reach, y / reach, here.rotation)
         # The charts show the front half; beyond its rim the rim goes on.
         rim = torch.where(mz < 0, 1 / torch.sqrt(mx * mx + my * my + 1e-8), torch.ones_like(mz))
-        height = lookup(face.relief[None], mx * rim, my * rim)[:, 0] * smoothstep(-0.1, 0.25, mz)
-    chart = lookup(face.chart, mx * rim, my * rim)
+        return mx, my, mz, z, radius, mx * rim, my * rim
+
+    # A point that stands out is seen further from the centre: solved by repetition, at every second pixel.
+    rough_x, rough_y = here.head.inverse(*stage.canvas.pixels(box, 2))
+    height = torch.zeros_like(rough_x)
+    for _ in range(2):
+        _, _, mz, _, _, u, v = look(rough_x, rough_y, height)
+        height = lookup(face.relief[None], u, v)[:, 0] * smoothstep(-0.1, 0.25, mz)
+    height = stage.canvas.every_pixel(height, box)
+    mx, my, mz, z, radius, u, v = look(x, y, height)
+    chart = lookup(face.chart, u, v)
     change = torch.where(my < 0.2, here.blink[:, None, None], here.talk[:, None, None])[:, None]
     colour, dx, dy, creases, gloss = (chart[:, :7] + change * (chart[:, 7:] - chart[:, :7])).split((3, 1, 1, 1, 1), 1)
     front = 2.4 * smoothstep(-0.1, 0.3, mz)
     normal = torch.stack([mx / 0.36 - dx[:, 0] * front, my / 0.5 - dy[:, 0] * front, mz / 0.42], 1)
     normal = torch.einsum("nij,njhw->nihw", here.rotation, normal)
-    nx, ny, nz = (normal / normal.norm(dim=1, keepdim=True)).unbind(1)
+    nx, ny, nz = (normal / (normal * normal).sum(1, keepdim=True).sqrt_()).unbind(1)
     occlusion = creases[:, 0] * (0.75 + 0.25 * smoothstep(0.75, 0.3, my * (1 - 0.4 * z)))
     colour = stage.light.shade(colour, (nx, ny, nz), 0.35, gloss[:, 0], 14, occlusion)
 
@@ -69,7 +83,7 @@ def paint_face(stage: Stage, face: Face) -> None:
         return on_globe(build, skeleton, mx, my, mz, reach)
 
     cover = edge(pixel_distance(radius - 1))
-    stage.canvas.paint(box, colour, cover, stage.surface(place, mx, my, mz, 1 + 2 * height))
+    stage.canvas.paint(box, colour, cover, stage.surface(place, mx, my, mz, 1 + 2 * height), sweep)
 
 
 def cast_shadow(stage: Stage) -> None:
@@ -104,7 +118,8 @@ def _paint_ear(stage: Stage, skin: Tensor, side: int, front: bool) -> None:
     shown = smoothstep(0.0, 0.12, at[:, 2])
     if front and not shown.any():
         return
-    box = stage.canvas.box(torch.stack(stage.here.head.forward(at[:, 0], at[:, 1]), -1), 0.2 * stage.scale)
+    sweep = sweep_of_head(stage)
+    box = stage.canvas.box(torch.stack(stage.here.head.forward(at[:, 0], at[:, 1]), -1), 0.2 * stage.scale, sweep)
     if box is None:
         return
     x, y = stage.here.head.inverse(*stage.canvas.pixels(box))
@@ -118,4 +133,4 @@ def _paint_ear(stage: Stage, skin: Tensor, side: int, front: bool) -> None:
     colour = warm[None, :, None, None].expand(len(x), 3, *x.shape[1:])
     shaded = stage.light.shade(colour, (nx, ny, nz), 0.4, 0.03, 12, 1 - 0.45 * hollow)
     cover = edge((radius - 1) * 0.075 * stage.scale) * (shown if front else 1.0)
-    stage.canvas.paint(box, shaded, cover, stage.surface(place, x, y))
+    stage.canvas.paint(box, shaded, cover, stage.surface(place, x, y), sweep)

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from datamodules.painting.canvas import Stage
-from datamodules.painting.poses import Similarity, Skeleton
+from datamodules.painting.poses import Segment, Similarity, Skeleton
 from datamodules.painting.surface import edge, lookup, smoothstep
-
-Segment = tuple[Tensor, Tensor]  # both ends, (N, 2) px
 
 
 def paint_leg(stage: Stage, chart: Tensor, side: int) -> None:
     """A thigh, from the hip out of the picture."""
-    ends = [(s.torso.point(side * 0.29, 2.5), s.torso.point(side * 0.32, 4.6)) for s in _times(stage)]
+
+    def ends(skeleton: Skeleton) -> Segment:
+        return skeleton.torso.point(side * 0.29, 2.5), skeleton.torso.point(side * 0.32, 4.6)
+
     _paint_tube(stage, chart, ends, radii=(0.38, 0.31), rows=(0.0, 1.0), shadow=0.0)
 
 
 def paint_arm(stage: Stage, chart: Tensor, hand: Tensor, skin: Tensor, side: int, bare: bool) -> None:
     """Upper arm, forearm and hand of the picture's left (0) or right (1); `bare` forearms are thinner."""
-    joints = [s.arms[side] for s in _times(stage)]
     r = stage.build.arm
     radii = (r * 1.12, r * 0.92, r * (0.62 if bare else 0.72))
-    upper, fore = ([(j[:, k], j[:, k + 1]) for j in joints] for k in (0, 1))
-    _paint_tube(stage, chart, upper, radii[:2], rows=(0.0, 1.0), grown=True)
-    _paint_tube(stage, chart, fore, radii[1:], rows=(1.0, 2.0))
-    _paint_hand(stage, hand, skin, side, joints)
 
+    def bone(k: int) -> Callable[[Skeleton], Segment]:
+        return lambda skeleton: (skeleton.arms[side][:, k], skeleton.arms[side][:, k + 1])
 
-def _times(stage: Stage) -> tuple[Skeleton, Skeleton, Skeleton]:
-    return stage.here, stage.before, stage.rest
+    _paint_tube(stage, chart, bone(0), radii[:2], rows=(0.0, 1.0), grown=True)
+    _paint_tube(stage, chart, bone(1), radii[1:], rows=(1.0, 2.0))
+    _paint_hand(stage, hand, skin, side, bone(2))
 
 
 def _along(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +47,7 @@ def _along(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def _paint_tube(
     stage: Stage,
     chart: Tensor,
-    ends: list[Segment],
+    ends: Callable[[Skeleton], Segment],
     radii: tuple[float, float],
     rows: tuple[float, float],
     shadow: float = 0.38,
@@ -56,12 +57,12 @@ def _paint_tube(
 
     Args:
         chart: what clothes it, see `Outfit.arm_chart`; `rows` are the chart's heights at both ends.
-        ends: where it is now, one frame before, and at rest.
+        ends: where a skeleton has it.
         radii: at both ends, in heads.
         grown: it grows out of the body at its first end: no edge and no shadow there.
     """
-    (a, b), *places = ends
-    box = stage.canvas.box(torch.cat([a, b]), (max(radii) + 0.1) * stage.scale)
+    (a, b), sweep = ends(stage.here), stage.sweep(ends)
+    box = stage.canvas.box(torch.cat([a, b]), (max(radii) + 0.1) * stage.scale, sweep)
     if box is None:
         return
     x, y = stage.canvas.pixels(box)
@@ -92,7 +93,8 @@ def _paint_tube(
     if grown:
         solid = smoothstep(0.97, 1.0, stage.canvas.alpha[(slice(None), 0, *box)])
         cover = cover * (1 - smoothstep(0.25, 0.02, along) * solid)
-    stage.canvas.paint(box, colour, cover, stage.surface(_on_tube, along, across * stage.scale, at=places))
+    places = (ends(stage.before), ends(stage.rest))
+    stage.canvas.paint(box, colour, cover, stage.surface(_on_tube, along, across * stage.scale, at=places), sweep)
 
 
 def _on_tube(ends: Segment, along: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,13 +106,14 @@ def _on_tube(ends: Segment, along: Tensor, across: Tensor) -> tuple[Tensor, Tens
     return ax + along * dx + across * dy / length, ay + along * dy - across * dx / length
 
 
-def _paint_hand(stage: Stage, chart: Tensor, skin: Tensor, side: int, joints: list[Tensor]) -> None:
-    def wrist(points: Tensor) -> Similarity:
-        step = points[:, 3] - points[:, 2]
-        return Similarity(points[:, 2], torch.atan2(-step[:, 0], step[:, 1]), stage.scale)
+def _paint_hand(stage: Stage, chart: Tensor, skin: Tensor, side: int, ends: Callable[[Skeleton], Segment]) -> None:
+    def wrist(skeleton: Skeleton) -> Similarity:
+        start, end = ends(skeleton)
+        step = end - start
+        return Similarity(start, torch.atan2(-step[:, 0], step[:, 1]), stage.scale)
 
-    here, *places = (wrist(points) for points in joints)
-    box = stage.canvas.box(here.point(0, 0.35), 0.6 * stage.scale)
+    here, places, sweep = wrist(stage.here), (wrist(stage.before), wrist(stage.rest)), stage.sweep(ends)
+    box = stage.canvas.box(here.point(0, 0.35), 0.6 * stage.scale, sweep)
     if box is None:
         return
     x, y = here.inverse(*stage.canvas.pixels(box))
@@ -125,7 +128,7 @@ def _paint_hand(stage: Stage, chart: Tensor, skin: Tensor, side: int, joints: li
     warm = (skin * torch.tensor([1.0, 0.95, 0.93], device=skin.device))[None, :, None, None]
     colour = stage.light.shade(warm.expand(len(x), 3, *x.shape[1:]), normal, 0.35, 0.04, 12, creases)
     surface = stage.surface(Similarity.forward, x, y, at=places)
-    stage.canvas.paint(box, colour, edge(distance * stage.scale), surface)
+    stage.canvas.paint(box, colour, edge(distance * stage.scale), surface, sweep)
 
 
 def hand_chart(rng: np.random.Generator, n: int) -> Tensor:

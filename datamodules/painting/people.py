@@ -19,7 +19,7 @@ from datamodules.painting.poses import Build, Motion, Skeleton
 from datamodules.painting.surface import Light
 from datamodules.painting.trunk import paint_neck, paint_torso
 
-PIXELS_AT_ONCE = 300_000  # frames are painted in chunks that stay in a processor's cache
+PIXELS_AT_ONCE = 600000  # frames are painted in chunks that stay in a processor's cache
 
 
 class PaintedClip(NamedTuple):
@@ -64,8 +64,6 @@ class Person:
         device: torch.device | str = "cpu",
     ) -> None:
         self.size, self.num_frames, self.motion_blur, self.device = size, num_frames, motion_blur, torch.device(device)
-        # More pictures a frame where the shutter is long, or a fast hand would fall apart into copies.
-        self.num_shutter = 1 if motion_blur == 0 else 3 if motion_blur <= 0.5 else 5
         self.build, self.look = Build.draw(rng), Complexion.draw(rng)
         self.motion = Motion(rng, self.build, size, num_frames, motion_speed)
         self.light = Light.draw(rng, device)
@@ -86,21 +84,22 @@ class Person:
     @torch.no_grad()
     def render(self, moves: bool = True) -> PaintedClip:
         """All frames of the clip; with flow and texture only where it `moves`."""
-        step = max(1, PIXELS_AT_ONCE // (self.size**2 * self.num_shutter))
-        times = torch.arange(float(self.num_frames))
-        shutter = (torch.arange(self.num_shutter) + 0.5) / self.num_shutter - 0.5
-        moments = ((times[:, None] + self.motion_blur * shutter).flatten(), (times - 1).clamp_min(0), 0 * times)
-        skeletons = [self.motion.at(moment).to(self.device) for moment in moments]
+        step = max(1, PIXELS_AT_ONCE // self.size**2)
+        times, half = torch.arange(float(self.num_frames)), self.motion_blur / 2
+        moments = [times, (times - 1).clamp_min(0), 0 * times]
+        if half:
+            moments += [times - half, times + half]
+        every = self.motion.at(torch.cat(moments)).to(self.device)
+        skeletons = [every.some(slice(t, t + len(times))) for t in range(0, len(every.turn), len(times))]
         chunks = [self._render(slice(t, t + step), skeletons, moves) for t in range(0, self.num_frames, step)]
         return PaintedClip(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
 
     def _render(self, frames: slice, skeletons: Sequence[Skeleton], moves: bool) -> list[Tensor]:
         """Colour and alpha as bytes, flow and texture in half precision, of some frames."""
-        here, before, rest = skeletons
-        pictures = slice(frames.start * self.num_shutter, frames.stop * self.num_shutter)
-        here, before, rest = here.some(pictures), before.some(frames), rest.some(frames)
-        canvas = Canvas(len(rest.turn), self.num_shutter, self.size, self.device, moves)
-        self._paint(Stage(canvas, self.light, self.build, here, before, rest))
+        here, before, rest, *shutter = (skeleton.some(frames) for skeleton in skeletons)
+        canvas = Canvas(len(rest.turn), self.size, self.device, moves)
+        open_close = (shutter[0], shutter[1]) if shutter else None
+        self._paint(Stage(canvas, self.light, self.build, here, before, rest, open_close))
         colour, alpha, displacement = canvas.develop()
         made = [(t.clamp(0, 1) * 255 + 0.5).to(torch.uint8) for t in (colour, alpha)]
         if displacement is not None:

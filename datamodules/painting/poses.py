@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,8 +25,15 @@ GESTURES = {
     "explain": (0.28, 2.1, 0.9, 0.62),
 }
 UPPER_ARM, FOREARM = 1.32, 1.12
+FURTHEST_LAG = 0.2  # of the tips of hair, in heads
+# Gestures that leave the canvas are drawn anew, unless stepping back to this share of the size keeps them within.
+CLOSER, TRIES = 0.85, 12
+SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of a bone's length, where discs lie that cover it
 CHANNELS = ("x", "y", "lean", "turn", "yaw", "pitch", "roll", "talk")
 SPREADS = (0.13, 0.05, 0.05, 0.22, 0.42, 0.13, 0.10, 0.0)
+
+
+Segment = tuple[Tensor, Tensor]  # two points, (N, 2) px
 
 
 class Similarity(NamedTuple):
@@ -52,6 +59,10 @@ class Similarity(NamedTuple):
         """(N, 2) image position of one point of the part."""
         at = self.forward(torch.full_like(self.angle, x), torch.full_like(self.angle, y))
         return torch.stack(at, dim=-1)
+
+    def ends(self, low: float, high: float) -> Segment:
+        """Image positions of two points of the part's own axis, at these heights."""
+        return self.point(0.0, low), self.point(0.0, high)
 
 
 class Skeleton(NamedTuple):
@@ -162,6 +173,7 @@ class Motion:
         keys[:, 7] = rng.choice([0.0, 1.0]) * rng.uniform(0, 1, count) * (rng.random(count) < 0.6)
         self.keys = torch.tensor(keys, dtype=torch.float32)
         self.arms = [self._draw_arm(rng, count) for _ in range(2)]
+        self._keep_within(rng, torch.arange(2.0 * num_frames + 1) / 2 - 0.5)
 
     @staticmethod
     def _draw_arm(rng: np.random.Generator, count: int) -> Tensor:
@@ -172,6 +184,53 @@ class Motion:
         keys += rng.standard_normal(keys.shape) * np.array([0.07, 0.14, 0.02, 0.04])
         bend = rng.normal(0, 0.25, (count, 1))
         return torch.tensor(np.concatenate([keys, bend], axis=1), dtype=torch.float32)
+
+    def _keep_within(self, rng: np.random.Generator, times: Tensor) -> None:
+        """Draw wide gestures anew, then step back and aside until no side of the canvas cuts the person off."""
+        own = rng.spawn(1)[0]  # all else that is drawn of a person stays, however often this is tried
+        skeleton, discs = self._without_lag(times), list[Tensor]()
+        for side in (0, 1):
+            tried: list[tuple[float, int, Tensor, Tensor]] = []
+            for _ in range(TRIES):
+                arm = self._arm_discs(skeleton.torso, side, times)
+                seen = self.top + self.scale * (arm[1] - arm[2]) < self.size
+                width = float((arm[0].abs() + arm[2])[seen].amax())
+                tried.append((width, len(tried), self.arms[side], arm))
+                if CLOSER * self.scale * width < 0.5 * self.size:
+                    break
+                self.arms[side] = self._draw_arm(own, len(self.keys))
+            *_, self.arms[side], arm = min(tried)
+            discs.append(arm)
+        x, y, radius = torch.cat([*discs, self._body_discs(skeleton)], dim=-1)
+        margin = 2 + 0.015 * self.size
+        while True:
+            seen = self.top + self.scale * (y - radius) < self.size
+            low, high = self.scale * float((x - radius)[seen].amin()), self.scale * float((x + radius)[seen].amax())
+            if high - low < self.size - 2 * margin:
+                break
+            self.scale *= 0.98
+        self.middle += max(margin - self.middle - low, 0) - max(self.middle + high - self.size + margin, 0)
+        self.top += max(margin - self.top - self.scale * float((y - radius).amin()), 0)
+
+    def _body_discs(self, skeleton: Skeleton) -> Tensor:
+        """(3, times, discs): discs that head, hair but for single hairs, and trunk lie in, see `_discs`."""
+        discs = [(skeleton.head.origin, 0.8), (skeleton.head.point(0.0, 0.9), 0.9)]
+        for height, half in ((0.3, self.build.shoulders), (2.0, self.build.waist)):
+            discs += [(skeleton.torso.point(s * (half - 0.2), height), 0.25) for s in (-1, 1)]
+        return self._discs(discs)
+
+    def _arm_discs(self, torso: Similarity, side: int, times: Tensor) -> Tensor:
+        """(3, times, discs): discs that an arm lies in, see `_discs`."""
+        shoulder, elbow, wrist, fingers = self._arm(torso, 2 * side - 1, times).unbind(1)
+        bones = [(shoulder + share * (elbow - shoulder), elbow + share * (wrist - elbow)) for share in SHARES]
+        discs = [(joint, 1.15 * self.build.arm) for bone in bones for joint in bone]
+        return self._discs([*discs, (wrist + 0.85 * (fingers - wrist), 0.44)])
+
+    def _discs(self, discs: Sequence[tuple[Tensor, float]]) -> Tensor:
+        """(3, times, discs): x from the canvas's middle, y from the top and radius, in heads whatever the scale."""
+        x, y = torch.stack([centre for centre, _ in discs], dim=1).unbind(-1)
+        radius = torch.tensor([radius for _, radius in discs]).expand_as(x)
+        return torch.stack([(x - self.middle) / self.scale, (y - self.top) / self.scale, radius])
 
     def _interpolate(self, keys: Tensor, times: Tensor) -> Tensor:
         """Catmull-Rom through the keys (K, C) at times (N,) → (N, C)."""
@@ -190,7 +249,7 @@ class Motion:
             past = self._without_lag(times - back)
             lag += weight * (past.head.origin - skeleton.head.origin) / self.scale
             lag[:, 0] += weight * 0.3 * (skeleton.rotation[:, 0, 2] - past.rotation[:, 0, 2])
-        return skeleton._replace(lag=0.8 * lag)
+        return skeleton._replace(lag=FURTHEST_LAG * torch.tanh(0.8 / FURTHEST_LAG * lag))
 
     def _without_lag(self, times: Tensor) -> Skeleton:
         x, y, lean, turn, yaw, pitch, roll, talk = self._interpolate(self.keys, times).unbind(1)

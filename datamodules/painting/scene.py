@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -40,41 +41,86 @@ class Scene:
         """Cover (H, W) of the inside (negative) of a signed distance; edges are one pixel or `soft` wide."""
         return (0.5 - distance / max(soft, 1.2 / self.height)).clamp(0, 1)
 
+    def _within(
+        self,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        soft: float,
+        distance: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Cover (H, W) of a shape that ends within ranges of x and y: its distance is asked for there alone."""
+        room = max(soft, 1.2 / self.height)
+        rows, columns = (
+            slice(max(int((low - room) * self.height), 0), max(int((high + room) * self.height) + 1, 0))
+            for low, high in (y, x)
+        )
+        cover = torch.zeros(self.height, self.width)
+        cover[rows, columns] = self.edge(distance(self.x[rows, columns], self.y[rows, columns]), soft)
+        return cover
+
     def box(
         self, left: float, top: float, right: float, bottom: float, round_: float = 0.0, soft: float = 0.0
     ) -> Tensor:
         """Cover of a rectangle with rounded corners."""
-        dx = (self.x - (left + right) / 2).abs() - (right - left) / 2 + round_
-        dy = (self.y - (top + bottom) / 2).abs() - (bottom - top) / 2 + round_
-        outer = torch.sqrt(dx.clamp_min(0) ** 2 + dy.clamp_min(0) ** 2)
-        return self.edge(outer + torch.maximum(dx, dy).clamp(max=0) - round_, soft)
+
+        def distance(x: Tensor, y: Tensor) -> Tensor:
+            dx = (x - (left + right) / 2).abs() - (right - left) / 2 + round_
+            dy = (y - (top + bottom) / 2).abs() - (bottom - top) / 2 + round_
+            outer = torch.sqrt(dx.clamp_min(0) ** 2 + dy.clamp_min(0) ** 2)
+            return outer + torch.maximum(dx, dy).clamp(max=0) - round_
+
+        return self._within((left, right), (top, bottom), soft, distance)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, soft: float = 0.0) -> Tensor:
         """Cover of an ellipse around (x, y) with half axes rx and ry."""
-        r = torch.sqrt(((self.x - x) / rx) ** 2 + ((self.y - y) / ry) ** 2)
-        return self.edge((r - 1) * min(rx, ry), soft)
+
+        def distance(at_x: Tensor, at_y: Tensor) -> Tensor:
+            return (torch.sqrt(((at_x - x) / rx) ** 2 + ((at_y - y) / ry) ** 2) - 1) * min(rx, ry)
+
+        # A soft edge is as many shares of the longer half axis wide as of the shorter one.
+        soft, far = max(soft, 1.2 / self.height), max(rx, ry) / min(rx, ry) - 1
+        ranges = ((x - rx - far * soft, x + rx + far * soft), (y - ry - far * soft, y + ry + far * soft))
+        return self._within(*ranges, soft, distance)
 
     def polygon(self, corners: list[tuple[float, float]], soft: float = 0.0) -> Tensor:
         """Cover of a convex polygon, corners in clockwise order as seen."""
-        far = torch.full_like(self.x, -9.0)
-        for (ax, ay), (bx, by) in zip(corners, [*corners[1:], corners[0]], strict=True):
-            length = max(float(np.hypot(bx - ax, by - ay)), 1e-6)
-            far = torch.maximum(far, ((by - ay) * (self.x - ax) - (bx - ax) * (self.y - ay)) / length)
-        return self.edge(far, soft)
+
+        def distance(x: Tensor, y: Tensor) -> Tensor:
+            far = torch.full_like(x, -9.0)
+            for (ax, ay), (bx, by) in zip(corners, [*corners[1:], corners[0]], strict=True):
+                length = max(float(np.hypot(bx - ax, by - ay)), 1e-6)
+                far = torch.maximum(far, ((by - ay) * (x - ax) - (bx - ax) * (y - ay)) / length)
+            return far
+
+        # Distances are those from the lines: beyond a sharp corner the cover reaches far.
+        return self.edge(distance(self.x, self.y), soft)
 
     def bar(self, x0: float, y0: float, x1: float, y1: float, thick: float, thin: float | None = None) -> Tensor:
         """Cover of a line from one point to another, `thick` wide at its start and `thin` at its end."""
-        dx, dy = x1 - x0, y1 - y0
-        t = (((self.x - x0) * dx + (self.y - y0) * dy) / max(dx * dx + dy * dy, 1e-9)).clamp(0, 1)
-        off = torch.sqrt((self.x - x0 - t * dx) ** 2 + (self.y - y0 - t * dy) ** 2)
-        return self.edge(off - (thick + ((thick if thin is None else thin) - thick) * t) / 2)
+        dx, dy, thin = x1 - x0, y1 - y0, thick if thin is None else thin
+
+        def distance(x: Tensor, y: Tensor) -> Tensor:
+            t = (((x - x0) * dx + (y - y0) * dy) / max(dx * dx + dy * dy, 1e-9)).clamp(0, 1)
+            off = torch.sqrt((x - x0 - t * dx) ** 2 + (y - y0 - t * dy) ** 2)
+            return off - (thick + (thin - thick) * t) / 2
+
+        half = max(thick, thin) / 2
+        across, down = ((min(ends) - half, max(ends) + half) for ends in ((x0, x1), (y0, y1)))
+        return self._within(across, down, 0.0, distance)
 
     def paint(self, cover: Tensor, colour: Colour, shade: Tensor | float = 1.0) -> None:
         """Lay a colour (3,) or (3, H, W), times shade, over the scene."""
         paint = torch.as_tensor(np.asarray(colour), dtype=torch.float32) if not isinstance(colour, Tensor) else colour
-        paint = (paint.reshape(3, 1, 1) if paint.dim() == 1 else paint) * shade
-        self.colour = self.colour * (1 - cover) + paint * cover
-        self.alpha = self.alpha * (1 - cover) + cover
+        paint = (paint.reshape(3, 1, 1) if paint.dim() == 1 else paint).expand(3, *cover.shape)
+        covered = cover.numpy() > 0
+        rows, columns = (np.flatnonzero(covered.any(axis)) for axis in (1, 0))
+        if not rows.size:
+            return
+        where = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        cover, paint = cover[where], paint[:, *where]
+        shade = shade.expand_as(self.alpha)[where] if isinstance(shade, Tensor) else shade
+        self.colour[:, *where] = self.colour[:, *where] * (1 - cover) + paint * shade * cover
+        self.alpha[where] = self.alpha[where] * (1 - cover) + cover
 
     def darken(self, cover: Tensor, amount: float) -> None:
         """Take `amount` of the light away."""

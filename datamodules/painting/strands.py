@@ -11,6 +11,7 @@ from torch import Tensor
 from datamodules.painting.canvas import Stage
 from datamodules.painting.face import HALF_HEIGHT
 from datamodules.painting.hairstyles import Style
+from datamodules.painting.head import sweep_of_head
 from datamodules.painting.poses import Build, Skeleton
 from datamodules.painting.surface import smoothstep
 
@@ -101,8 +102,13 @@ class Strands:
         """Over all that is on the canvas; strands rooted behind the head are left out."""
         if self.root.shape[1] == 0:
             return
-        canvas, size, middle = stage.canvas, stage.canvas.size, stage.canvas.middle
+        canvas, sweep = stage.canvas, sweep_of_head(stage)
         x, y = self._points(stage.here)
+        box = canvas.box(torch.stack([x, y], dim=-1), 1, sweep)
+        if box is None:
+            return
+        x, y = x - box[1].start, y - box[0].start
+        size = (box[0].stop - box[0].start, box[1].stop - box[1].start)
         root = stage.here.rotation @ self.root
         lx, ly, lz = stage.light.direction
         lit = (0.55 + 0.45 * (root[:, 0] * lx + root[:, 1] * ly + root[:, 2] * lz)).clamp(0.2, 1) * self.tone
@@ -113,27 +119,26 @@ class Strands:
         surface = None
         if canvas.surface is not None:
             places = [c for s in (stage.before, stage.rest) for c in self._points(s)]
-            weight = mass[middle]
-            moved = splat(x[middle], y[middle], torch.stack([weight, *(weight * p for p in places)]), size)
+            moved = splat(x, y, torch.stack([mass, *(mass * p for p in places)]), size)
             surface = (moved[1:] / moved[0].clamp_min(1e-6)).movedim(0, 1)
         # Several hairs over a pixel hide each other at random.
         cover = 1 - torch.exp(-density)
         cover = torch.where(cover < 1 / 255, torch.zeros_like(cover), cover)
-        canvas.paint((slice(0, size), slice(0, size)), colour, cover, surface)
+        canvas.paint(box, colour, cover, surface, sweep)
 
 
-def splat(x: Tensor, y: Tensor, values: Tensor, size: int) -> Tensor:
-    """(C, N, size, size) sums of the values (C, N, K, P) of points at (x, y) px, each shared by its four pixels."""
+def splat(x: Tensor, y: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+    """(C, N, H, W) sums of the values (C, N, K, P) of points at (x, y) px, each shared by its four pixels."""
     channels, n = values.shape[:2]
-    # A border of one pixel takes what falls off the canvas.
-    wide = size + 2
-    x, y = x.clamp(-1, size - 0.001) + 1, y.clamp(-1, size - 0.001) + 1
+    # A border of one pixel takes what falls off the picture.
+    high, wide = size[0] + 2, size[1] + 2
+    x, y = x.clamp(-1, size[1] - 0.001) + 1, y.clamp(-1, size[0] - 0.001) + 1
     left, top = x.floor(), y.floor()
     u, v = x - left, y - top
-    corner = torch.arange(n, device=x.device).reshape(-1, 1, 1) * wide**2 + top.long() * wide + left.long()
-    total = torch.zeros(channels, n * wide**2, device=x.device)
+    corner = torch.arange(n, device=x.device).reshape(-1, 1, 1) * (high * wide) + top.long() * wide + left.long()
+    total = torch.zeros(channels, n * high * wide, device=x.device)
     for shift, weight in ((0, (1 - u) * (1 - v)), (1, u * (1 - v)), (wide, (1 - u) * v), (wide + 1, u * v)):
         index = (corner + shift).flatten()
         for c in range(channels):
             total[c].index_add_(0, index, (weight * values[c]).flatten())
-    return total.reshape(channels, n, wide, wide)[:, :, 1:-1, 1:-1]
+    return total.reshape(channels, n, high, wide)[:, :, 1:-1, 1:-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,6 @@ def fractal_noise(
     cells: tuple[float, float] = (4, 4),
     octaves: int = 4,
     gain: float = 0.5,
-    device: torch.device | str = "cpu",
 ) -> Tensor:
     """(height, width) smooth noise with standard deviation about 1, a sum of octaves of random grids.
 
@@ -46,31 +46,27 @@ def fractal_noise(
     """
     # One draw whatever the size: a person stays the same person at every resolution.
     own = np.random.default_rng(rng.integers(2**63))
-    total, power = torch.zeros(1, 1, height, width, device=device), 0.0
+    total, power = np.zeros((height, width), np.float32), 0.0
     for octave in range(octaves):
         rows, columns = (max(round(c * 2**octave), 1) + 3 for c in cells)
-        grid = torch.from_numpy(own.standard_normal((1, 1, rows, columns), dtype=np.float32)).to(device)
+        grid = own.standard_normal((rows, columns), dtype=np.float32)
         if rows > 2 * height or columns > 2 * width:
             break
-        grown = F.interpolate(grid, size=(height, width), mode="bicubic", align_corners=False)
-        total = total + gain**octave * grown
+        total += gain**octave * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
         power += gain ** (2 * octave) * 0.55  # bicubic interpolation lowers the variance to about 0.55
-    return total[0, 0] / max(power, 1e-6) ** 0.5
+    return torch.from_numpy(total) / max(power, 1e-6) ** 0.5
 
 
 def blur(image: Tensor, radius: int) -> Tensor:
     """(…, C, H, W) smoothed by three box filters of the given radius in pixels; borders are repeated."""
     if radius < 1:
         return image
-    flat = image.reshape(-1, 1, *image.shape[-2:])
-    radius = min(radius, min(image.shape[-2:]) - 1)
-    for _ in range(3):
-        for kernel, pad in (
-            ((2 * radius + 1, 1), (0, 0, radius, radius)),
-            ((1, 2 * radius + 1), (radius, radius, 0, 0)),
-        ):
-            flat = F.avg_pool2d(F.pad(flat, pad, mode="replicate"), kernel, stride=1)
-    return flat.reshape(image.shape)
+    window = 2 * min(radius, min(image.shape[-2:]) - 1) + 1
+    planes = image.reshape(-1, *image.shape[-2:]).clone()
+    for plane in planes.numpy():
+        for _ in range(3):
+            cv2.blur(plane, (window, window), dst=plane, borderType=cv2.BORDER_REPLICATE)
+    return planes.reshape(image.shape)
 
 
 def slope(height: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,8 @@ from datamodules.painting.surface import edge, lookup, smoothstep
 def paint_neck(stage: Stage, outfit: Outfit) -> None:
     """From under the chin down into the collar; it bends towards the head."""
     here = stage.here
-    box = stage.canvas.box(torch.cat([here.torso.origin, here.head.origin]), 0.45 * stage.scale)
+    sweep = stage.sweep(lambda s: (s.torso.origin, s.head.point(0.0, 0.3)))
+    box = stage.canvas.box(torch.cat([here.torso.origin, here.head.origin]), 0.45 * stage.scale, sweep)
     if box is None:
         return
     x, y = here.torso.inverse(*stage.canvas.pixels(box))
@@ -26,7 +27,7 @@ def paint_neck(stage: Stage, outfit: Outfit) -> None:
     nx, ny = (t - 0.25 * cord * across.sign()).clamp(-0.98, 0.98), torch.full_like(t, 0.12)
     nz = torch.sqrt((1 - nx * nx - ny * ny).clamp_min(0.02))
     colour = stage.light.shade(outfit.neck(across, y), (nx, ny, nz), 0.3, 0.03, 12, 1 - 0.1 * t * t)
-    stage.canvas.paint(box, colour, edge(distance * stage.scale), stage.surface(_on_neck, across, y))
+    stage.canvas.paint(box, colour, edge(distance * stage.scale), stage.surface(_on_neck, across, y), sweep)
 
 
 def _on_neck(skeleton: Skeleton, across: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,7 +49,8 @@ def paint_torso(stage: Stage, outfit: Outfit, chart: Tensor) -> None:
     """The trunk in its clothes; `chart` is `Outfit.torso_chart`."""
     here, build = stage.here, stage.build
     corners = torch.cat([here.torso.point(x, y) for x in (-1.2, 1.2) for y in (-0.3, 3.6)])
-    box = stage.canvas.box(corners, 2)
+    sweep = stage.sweep(lambda s: s.torso.ends(0.0, 2.5))
+    box = stage.canvas.box(corners, 2, sweep)
     if box is None:
         return
     x, y = here.torso.inverse(*stage.canvas.pixels(box))
@@ -73,4 +75,4 @@ def paint_torso(stage: Stage, outfit: Outfit, chart: Tensor) -> None:
         seen = (angle + _turn(skeleton, y)).clamp(-1.5, 1.5)
         return skeleton.torso.forward(build.half_torso(y) * torch.sin(seen), y)
 
-    stage.canvas.paint(box, colour, edge(distance * stage.scale), stage.surface(place, turned, y))
+    stage.canvas.paint(box, colour, edge(distance * stage.scale), stage.surface(place, turned, y), sweep)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -18,11 +19,11 @@ from datamodules.sources.cache import Arrays, Frame, FrameCache
 from datamodules.sources.interface import ForegroundClip, Scene
 from datamodules.sources.rendering import Cost
 
-FORMAT = 3  # raise it whenever the same options give other pixels: data are then others, and rendered anew
+FORMAT = 4  # raise it whenever the same options give other pixels: data are then others, and rendered anew
 PARTS = ("train", "val", "test")
 EXTRAS = ("flow", "texture")
 # Of a core, for a clip or scene and for each of its pixels.
-PERSON_SECONDS, ROOM_SECONDS = (0.75, 0.8e-6), (0.1, 1.0e-6)
+PERSON_SECONDS, ROOM_SECONDS = (0.1, 0.5e-6), (0.05, 1.0e-6)
 
 
 class ProceduralPeople:
@@ -231,12 +232,14 @@ def _generator(kind: str, seed: int, part: str, i: int) -> np.random.Generator:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """The last bit of a float can hang on how work is split between threads: pixels must not."""
-    before = torch.get_num_threads()
+    before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 def _checked(i: int, count: int) -> int:

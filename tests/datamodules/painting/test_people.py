@@ -96,9 +96,9 @@ def test_colour_does_not_bleed_black_outside(clip) -> None:
 
 
 def test_speed_zero_stands_still_and_more_speed_moves_more() -> None:
-    # Two people, since how far one moves is chance.
+    # Several people, since how far one moves is chance.
     motion = [
-        sum(render(n, num_frames=5, motion_speed=speed, motion_blur=0.0).flow.abs().mean().item() for n in range(2))
+        sum(render(n, num_frames=5, motion_speed=speed, motion_blur=0.0).flow.abs().mean().item() for n in range(6))
         for speed in (0.0, 0.7, 2.0)
     ]
     assert motion[0] < 0.3 * motion[1]
@@ -111,6 +111,16 @@ def test_open_shutter_softens_what_moves() -> None:
         return ((pha > 0) & (pha < 255)).float().mean().item()
 
     assert soft(0.0) < soft(0.5) < soft(1.0)
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.0, 3.0])
+def test_no_side_of_the_canvas_but_the_lower_cuts_a_person_off(speed) -> None:
+    people = [render(n, size=48, num_frames=8, motion_speed=speed) for n in range(25)]
+    alpha = torch.stack([clip.pha[:, 0] for clip in people])
+    assert not alpha[..., 0, :].any()
+    assert not alpha[..., 0].any()
+    assert not alpha[..., -1].any()
+    assert alpha[..., -1, :].amax(-1).all()
 
 
 @pytest.mark.parametrize("style", list(hair.STYLES))
