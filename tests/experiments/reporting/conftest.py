@@ -25,4 +25,4 @@ def write(tmp_path: Path) -> Callable[[dict[str, Any], list[CellRecord]], str]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are put together but not rendered, which takes most of the time."""
-    monkeypatch.setattr(plots, "_file", lambda *_, **__: b"image")
+    monkeypatch.setattr(plots, "png", lambda _: b"image")
