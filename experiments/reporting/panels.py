@@ -86,7 +86,7 @@ def _strip(folder: Path, clip: str, kind: str, arm: str = "") -> tuple[str, Imag
         pixels = Image.open(folder / f"{clip}__{kind}.png").convert("RGB")
     except Exception:  # anything: Pillow tells of a broken PNG by a SyntaxError, of a bomb by an error of its own
         return None
-    return f"{STRIPS[kind]}: {' '.join(arm.split())}" if arm else STRIPS[kind], pixels
+    return f"{STRIPS[kind]}: {arm}" if arm else STRIPS[kind], pixels
 
 
 def _panel(title: str, rows: Sequence[tuple[str, Image.Image]]) -> bytes:
@@ -96,12 +96,16 @@ def _panel(title: str, rows: Sequence[tuple[str, Image.Image]]) -> bytes:
     height = TITLE_GAP + sum(GAP + one for one in heights) + MARGIN
     picture = Image.new("RGB", (WIDTH + 2 * MARGIN, height), "white")
     draw, font, top = ImageDraw.Draw(picture), ImageFont.truetype(FONT, 18), TITLE_GAP
-    draw.text((MARGIN, top - 10), title, "black", ImageFont.truetype(FONT, 22), anchor="ls")
+    draw.text((MARGIN, top - 10), _one_line(title), "black", ImageFont.truetype(FONT, 22), anchor="ls")
     for (name, strip), height in zip(rows, heights, strict=True):
         top += GAP
-        draw.text((MARGIN, top - 8), name, "black", font, anchor="ls")
+        draw.text((MARGIN, top - 8), _one_line(name), "black", font, anchor="ls")
         picture.paste(strip.resize((round(scale * strip.width), height), resample), (MARGIN, top))
         top += height
     buffer = BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
