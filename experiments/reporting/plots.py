@@ -74,10 +74,13 @@ def _tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
+def _legend(figure: Figure, axes: Axes, columns: int = 3, above: float | None = None) -> None:
+    """Names of the lines, under the figure or so many inches above it."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}  # under the figure
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
+        if above is not None:
+            place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1 + above / figure.get_figheight())}
         figure.legend(handles, labels, ncols=min(columns, len(labels)), frameon=False, **place)
 
 
@@ -146,11 +149,11 @@ def strata_forest(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric])
             y = np.arange(len(strata), dtype=np.float64) + 0.7 * ((place + 0.5) / len(arms) - 0.5)
             _whiskers(axes, [one.relative for one in found], y, matrix.arms.index(arm), arm.label)
         axes.axhline(0.5, color="#999999", linewidth=0.8)
-        axes.set_xlabel(f"{metric.label}, %\n({'right' if metric.higher_is_better else 'left'} is better)")
+        axes.set_title(f"{metric.label}, % ({'right' if metric.higher_is_better else 'left'} is better)", fontsize=10)
         _tidy(axes)
     panels[0].set_yticks(range(len(strata)), [plain(name) for name in strata])
     panels[0].set_ylim(len(strata) - 0.4, -0.6)
-    _legend(figure, panels[0])
+    _legend(figure, panels[0], above=0.3)  # what a reader sees first stands at the head of a page
     return figure
 
 
