@@ -6,7 +6,7 @@ import math
 
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.arms import Arm
-from experiments.reporting.formatting import number, percent, two_ends, with_interval
+from experiments.reporting.formatting import counted, number, percent, two_ends, with_interval
 from experiments.reporting.matrix import Matrix, seed_means
 from experiments.reporting.tables import smallest_text, verdict_text
 from experiments.statistics.bootstrap import Estimate, can_resample
@@ -28,7 +28,7 @@ def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
     if not matrix.arms:
         return ["No cell is complete: there is no result yet."]
     if not matrix.baselines:
-        return [f"{_cells(len(matrix.arms), 'arm')} complete, but not the baseline: no comparison can be made."]
+        return [f"{counted(len(matrix.arms), 'arm')} complete, but not the baseline: no comparison can be made."]
     arms = [arm for arm in matrix.others if any((arm.text, m.key) in analysis.comparisons for m in matrix.primary)]
     if not arms:
         shown = "; ".join(arm.label for arm in matrix.arms)
@@ -54,7 +54,7 @@ def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
         by_phrase.setdefault(found.verdict if few else verdict_text(found), []).append(_with_limits(found, metric))
         figures.append(f"{metric.label} {with_interval(found.difference)} {metric.unit}, {percent(found.relative)}")
     verdicts = "; ".join(f"{phrase} in {' and '.join(labels)}" for phrase, labels in by_phrase.items())
-    first = f"{arm.label} against {baseline.label}, {_cells(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."
+    first = f"{arm.label} against {baseline.label}, {counted(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."
     told = [first, f"Differences with 95 % intervals: {'; '.join(figures)}."]
     compared = {metric: analysis.comparisons[arm.text, metric.key] for metric in metrics}
     if apart := [m.label for m, one in compared.items() if one.difference.value * one.relative.value < 0]:
@@ -169,7 +169,3 @@ def _limits(matrix: Matrix, arms: list[Arm]) -> list[str]:
             f"{SEEDS_FOR_A_CLAIM}."
         ]
     return []
-
-
-def _cells(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -22,6 +22,7 @@ STRIPS = {
     "coverage": "restored cells",
 }
 WIDTH, MARGIN, GAP, TITLE_GAP = 960, 12, 30, 42  # pixels of a panel; above a row is a gap for its name
+GROUND = "#949494"  # grey, on which black and white mattes show alike and which suits light and dark pages
 FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 FIRST_ROWS, LAST_ROWS = ("frame", "alpha_true"), ("background_restored", "coverage")
 
@@ -94,7 +95,7 @@ def _panel(title: str, rows: Sequence[tuple[str, Image.Image]]) -> bytes:
     resample = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS  # enlarged pixels stay sharp
     heights = [round(scale * strip.height) for _, strip in rows]
     height = TITLE_GAP + sum(GAP + one for one in heights) + MARGIN
-    picture = Image.new("RGB", (WIDTH + 2 * MARGIN, height), "white")
+    picture = Image.new("RGB", (WIDTH + 2 * MARGIN, height), GROUND)
     draw, font, top = ImageDraw.Draw(picture), ImageFont.truetype(FONT, 18), TITLE_GAP
     draw.text((MARGIN, top - 10), _one_line(title), "black", ImageFont.truetype(FONT, 22), anchor="ls")
     for (name, strip), height in zip(rows, heights, strict=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from experiments.records.cell_record import CellRecord
 from experiments.reporting import cells_file, plots, provenance, tables
 from experiments.reporting.analysis import Analysis, analyse, in_detail
 from experiments.reporting.floors import floor_warnings
-from experiments.reporting.formatting import Table
+from experiments.reporting.formatting import Table, filled
 from experiments.reporting.headline import headline, restored_backgrounds
 from experiments.reporting.ledger import SCALES, claims_sentence, of_experiment
 from experiments.reporting.matrix import Matrix, build_matrix
@@ -25,7 +24,7 @@ from experiments.reporting.panels import first_panel, matte_panels
 from experiments.reporting.training import training_table
 from experiments.reporting.viewer import viewer
 
-LINE, ANSWER_SENTENCES = 110, 6  # of a terminal
+ANSWER_SENTENCES = 6  # that a terminal shows
 MAX_IMAGE_BYTES = 2_000_000  # of all images together; in base64 they fill 2.7 MB of the page
 
 CAPTIONS = {
@@ -141,7 +140,7 @@ def _contents(content: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _answer(matrix: Matrix, verdict: Sequence[str]) -> str:
     """What a terminal shows of a report: its first sentences and the primary metrics of the arms."""
-    told = [textwrap.fill(sentence, LINE, subsequent_indent="  ") for sentence in verdict]
+    told = [filled(sentence, 2) for sentence in verdict]
     return "\n".join([*told, *([tables.primary_table(matrix).to_text()] if matrix.arms else [])]) + "\n"
 
 
