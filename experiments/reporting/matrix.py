@@ -318,7 +318,10 @@ def _reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
             if table is not None and "method" in table:
                 tables.append(table.assign(seed=len(tables)))  # what is told apart by seeds elsewhere are cells here
     found: dict[str, dict[str, FloatArray]] = {}
-    for method, rows in pd.concat(tables, ignore_index=True).groupby("method") if tables else ():
+    together = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*CLIP_COLUMNS, "method"])
+    words = [*CLIP_COLUMNS, "method"]
+    together[words] = together[words].astype("category")  # a million names, which take longest to split and sort
+    for method, rows in together.groupby("method", observed=True):
         by_metric = found.setdefault(str(method), {})
         # Not of the flow: some estimators are never trained.
         metrics = [metric for metric in matrix.metrics if metric.column in rows and "flow" not in metric.needs]
