@@ -41,6 +41,12 @@ def test_dark_colours_are_for_screens_alone():
     assert value(blocks("print"), ":root", "color-scheme") == "light"
 
 
+@pytest.mark.parametrize("page", ["report", "compare", "leaderboard", "claims"])
+def test_a_screen_reader_finds_the_head_and_the_main_part_of_a_page(page):
+    text = (TEMPLATES / f"{page}.html.j2").read_text()
+    assert [text.count(tag) for tag in ("<header>", "<h1>", "<main>", 'lang="en"')] == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("selector", ["nav", ".controls", "#viewer"])
 def test_what_cannot_be_pressed_on_paper_is_not_printed(selector):
     assert value(blocks("print"), selector, "display") == "none"
