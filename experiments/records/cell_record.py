@@ -169,7 +169,8 @@ class CellRecord:
         self.read_config()
         self.read_frames()
         self.read_memory()
-        self.read_baselines()
+        if BASELINES not in self.checksums:  # else that vouches for this largest of the tables
+            self.read_baselines()
         self.read_history()
         for name in self.checksums:
             if name != WEIGHTS:  # no report needs it, and its reader checks it
@@ -203,24 +204,20 @@ class CellRecord:
         return self._once("metrics.parquet", read_table)
 
     def read_memory(self) -> pd.DataFrame | None:
-        """`memory.parquet`: columns of `read_frames` and `state`; None where there is none.
+        """`memory.parquet`, read once: columns of `read_frames` and `state`; None where there is none.
 
         Raises:
             ValueError: as `read_frames`.
         """
-        return self._read_further(MEMORY)
+        return self._once(MEMORY, _read_if_there)
 
     def read_baselines(self) -> pd.DataFrame | None:
-        """`baselines.parquet`: columns of `read_frames` and `method`; None where there is none.
+        """`baselines.parquet`, too large to be kept: columns of `read_frames` and `method`; None where there is none.
 
         Raises:
             ValueError: as `read_frames`.
         """
-        return self._read_further(BASELINES)
-
-    def _read_further(self, name: str) -> pd.DataFrame | None:
-        path = self.checked(name)
-        return read_table(path) if path.is_file() else None
+        return _read_if_there(self.checked(BASELINES))
 
     def read_history(self) -> pd.DataFrame | None:
         """Losses of all stages in the order of training: stage, step (counted on), loss and its named terms.
@@ -246,6 +243,10 @@ class CellRecord:
         except (KeyError, TypeError):
             return found
         return sorted(found, key=lambda stage: order.index(stage) if stage in order else len(order))
+
+
+def _read_if_there(path: Path) -> pd.DataFrame | None:
+    return read_table(path) if path.is_file() else None
 
 
 def _read_config(path: Path) -> dict[str, Any]:

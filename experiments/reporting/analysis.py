@@ -28,6 +28,7 @@ from experiments.statistics.verdicts import Verdict
 from lightning_modules.metrics.table import Metric
 
 Key = TypeVar("Key")
+MAX_ARMS_IN_DETAIL = 6  # of more, bands and lines of seeds hide each other
 SETTLES = (METRICS["mad"], METRICS["dtssd_later"])  # analysis A1: the metrics whose start and plateau are told
 
 
@@ -44,9 +45,9 @@ class Analysis:
         interactions: by (arm, metric), then stratum.
         shares: by (arm, metric), of the gain of the arm that is the bound, of the primary metrics.
         interquartile: by (arm, metric), the baseline too.
-        curves: by (arm, metric), (frames, 3), of the primary metrics and of `SETTLES`.
+        curves: by (arm, metric), (frames, 3), of the primary metrics and of `SETTLES`; bands are NaN but `in_detail`.
         states: by (arm, how the state is replaced, metric, condition), of arms with a state.
-        profiles: by metric (thresholds,) and by (arm, metric) (thresholds, 3), of the primary metrics.
+        profiles: by metric (thresholds,) and by (arm, metric) (thresholds, 3), of the primary metrics; likewise.
     """
 
     resamples: int
@@ -71,6 +72,11 @@ class Analysis:
     def exploratory(self) -> dict[tuple[str, str], Comparison]:
         """The comparisons of all other metrics, on all clips."""
         return {key: found for key, found in self.comparisons.items() if key[1] not in self.primary}
+
+
+def in_detail(matrix: Matrix) -> bool:
+    """Whether figures show the band and the seeds of each arm."""
+    return len(matrix.arms) <= MAX_ARMS_IN_DETAIL
 
 
 def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
@@ -99,7 +105,7 @@ def analyse(matrix: Matrix, resamples: int, seed: int) -> Analysis:
             middle = estimate(interquartile_mean_of(values), len(values), matrix.clips, some)
             analysis.interquartile[arm.text, metric.key] = middle
             if metric in matrix.primary or metric in SETTLES:
-                curve = curve_over_time(scores_over_time(arm, metric), matrix.clips, own)
+                curve = curve_over_time(scores_over_time(arm, metric), matrix.clips, own if in_detail(matrix) else None)
                 analysis.curves[arm.text, metric.key] = curve
             if baseline and baseline is not arm and paired and baseline.has(metric):
                 _compare(analysis, matrix, (arm, baseline), metric, draws[len(paired)], strata[len(paired)])
@@ -178,5 +184,5 @@ def _profile(analysis: Analysis, matrix: Matrix, metric: Metric, draws: dict[int
     thresholds = profile_thresholds(np.concatenate([found.ravel() for found in values.values()]))
     analysis.thresholds[metric.key] = thresholds
     for text, found in values.items():
-        profile = performance_profile(found, matrix.clips, draws[len(found)], thresholds)
-        analysis.profiles[text, metric.key] = profile
+        own = draws[len(found)] if in_detail(matrix) else None
+        analysis.profiles[text, metric.key] = performance_profile(found, matrix.clips, own, thresholds)

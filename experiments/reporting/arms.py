@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from experiments.records.cell_record import CellRecord
@@ -33,6 +34,11 @@ class Arm:
     cells: list[CellRecord]
     frames: pd.DataFrame
     states: pd.DataFrame | None = None
+
+    def by_frame(self, name: str) -> pd.Series[float]:
+        """A column of `frames` by frame number: mean of strata, seeds and clips, of the frames that have a figure."""
+        values = self.frames[["stratum", "frame", name]].replace([np.inf, -np.inf], np.nan)
+        return values.groupby(["stratum", "frame"])[name].mean().groupby("frame").mean().dropna()
 
     @property
     def seeds(self) -> list[int]:

@@ -20,7 +20,7 @@ from experiments.cells.cell import Cell
 from experiments.command.messages import duration
 from experiments.records.cell_record import CellRecord, read_cells
 from experiments.reporting.arms import Arm, arm_text, scores
-from experiments.reporting.formatting import two_ends
+from experiments.reporting.formatting import counted, filled, two_ends
 from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.statistics.bootstrap import jackknife
 from experiments.statistics.comparisons import log_ratio, mean_of
@@ -46,14 +46,16 @@ def plan(cells: Sequence[Cell], workers: int) -> str:
     to_go = [cell for cell in cells if states[cell.name] != "complete"]
     records, note = _records(cells)
     workers = min(workers, max(1, len(to_go)))
-    lines = [f"plan      {first.experiment['name']} at {first.scale}: {len(cells)} cells; nothing is started"]
+    lines = [
+        f"plan      {first.experiment['name']} at {first.scale}: {counted(len(cells), 'cell')}; nothing is started"
+    ]
     for state in ("complete", "to resume", "to run"):
         if named := [cell for cell, found in states.items() if found == state]:
             lines.append(f"{state:<10}{len(named)}: {'; '.join(named)}")
     lines.append(f"time      {_time(to_go, records, workers)}{note}")
     lines.append(f"memory    {_memory(records, workers)}")
     lines.append(f"disk      {_disk(records, len(to_go), Path(str(first.config['data']['cache_dir'])))}")
-    return "\n".join([*lines, f"effect    {_effect(cells, records)}"])
+    return "\n".join(filled(line, 10) for line in [*lines, f"effect    {_effect(cells, records)}"])
 
 
 def before_start(cells: Sequence[Cell], workers: int) -> str:

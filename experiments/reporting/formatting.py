@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import pandas as pd
 from experiments.statistics.bootstrap import Estimate
 
 LONG_TABLE = 20
+LINE = 110  # of a terminal
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,16 @@ def p_text(value: float) -> str:
     if math.isnan(value):
         return "—"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """How many of something: "1 seed", "2 seeds"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def filled(text: str, indent: int) -> str:
+    """Text in lines that a terminal has room for, the later ones indented; words, and names of cells, stay whole."""
+    return textwrap.fill(text, LINE, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def two_ends(ends: Iterable[float], unit: str, between: str = " … ") -> str:

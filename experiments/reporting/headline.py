@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import pandas as pd
-
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.arms import Arm
-from experiments.reporting.formatting import number, percent, two_ends, with_interval
+from experiments.reporting.formatting import counted, number, percent, two_ends, with_interval
 from experiments.reporting.matrix import Matrix, seed_means
 from experiments.reporting.tables import smallest_text, verdict_text
 from experiments.statistics.bootstrap import Estimate, can_resample
@@ -30,7 +28,7 @@ def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
     if not matrix.arms:
         return ["No cell is complete: there is no result yet."]
     if not matrix.baselines:
-        return [f"{_cells(len(matrix.arms), 'arm')} complete, but not the baseline: no comparison can be made."]
+        return [f"{counted(len(matrix.arms), 'arm')} complete, but not the baseline: no comparison can be made."]
     arms = [arm for arm in matrix.others if any((arm.text, m.key) in analysis.comparisons for m in matrix.primary)]
     if not arms:
         shown = "; ".join(arm.label for arm in matrix.arms)
@@ -56,7 +54,7 @@ def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
         by_phrase.setdefault(found.verdict if few else verdict_text(found), []).append(_with_limits(found, metric))
         figures.append(f"{metric.label} {with_interval(found.difference)} {metric.unit}, {percent(found.relative)}")
     verdicts = "; ".join(f"{phrase} in {' and '.join(labels)}" for phrase, labels in by_phrase.items())
-    first = f"{arm.label} against {baseline.label}, {_cells(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."
+    first = f"{arm.label} against {baseline.label}, {counted(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."
     told = [first, f"Differences with 95 % intervals: {'; '.join(figures)}."]
     compared = {metric: analysis.comparisons[arm.text, metric.key] for metric in metrics}
     if apart := [m.label for m, one in compared.items() if one.difference.value * one.relative.value < 0]:
@@ -141,11 +139,11 @@ def restored_backgrounds(matrix: Matrix) -> list[str]:
     """
     told = []
     for arm in (arm for arm in matrix.arms if RESTORED in arm.frames):
-        curve = _by_frame(arm, RESTORED)
+        curve = arm.by_frame(RESTORED)
         if len(curve) > 1:
             first, last = float(curve.iloc[0]), float(curve.iloc[-1])
             moved = abs(last - first)
-            floor = f"; one colour reaches {number(_by_frame(arm, FLAT).mean(), 1)}" if FLAT in arm.frames else ""
+            floor = f"; one colour reaches {number(arm.by_frame(FLAT).mean(), 1)}" if FLAT in arm.frames else ""
             told.append(
                 f"stays at {number(first, 1)} dB ({arm.label}{floor})"
                 if moved < SMALLEST_CHANGE_DB
@@ -155,12 +153,6 @@ def restored_backgrounds(matrix: Matrix) -> list[str]:
     if not told:
         return []
     return [f"Over a clip the PSNR of the restored background {'; '.join(told[:MAX_ARMS_RANKED])}."]
-
-
-def _by_frame(arm: Arm, name: str) -> pd.Series[float]:
-    """A figure by frame number: mean of strata and seeds, of the frames that have one."""
-    values = arm.frames[["stratum", "frame", name]].replace([math.inf, -math.inf], math.nan)
-    return values.groupby(["stratum", "frame"])[name].mean().groupby("frame").mean().dropna()
 
 
 def _limits(matrix: Matrix, arms: list[Arm]) -> list[str]:
@@ -178,7 +170,3 @@ def _limits(matrix: Matrix, arms: list[Arm]) -> list[str]:
             f"{SEEDS_FOR_A_CLAIM}."
         ]
     return []
-
-
-def _cells(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

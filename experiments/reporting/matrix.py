@@ -112,8 +112,9 @@ def build_matrix(experiment: dict[str, Any], cells: Sequence[CellRecord]) -> Mat
     tables = _usable(cells, matrix)
     if not tables:
         return matrix
-    matrix.notes += _undefined_notes([table for _, table in tables])
-    tables = _mark_broken(tables)
+    undefined = _undefined([table for _, table in tables])
+    matrix.notes += _undefined_notes(undefined)
+    tables = [(cell, mark_broken(table, undefined)) for cell, table in tables]
     matrix.clips = _clips(tables[0][1])
     matrix.arms = _arms(tables, experiment.get("labels") or {})
     matrix.metrics = [metric for metric in METRICS.values() if any(arm.has(metric) for arm in matrix.arms)]
@@ -180,21 +181,17 @@ def _named(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     return named.iloc[order].reset_index(drop=True)
 
 
-def _undefined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
-    """Where no cell has a figure: frames on which there is nothing to measure; None where one cell cannot tell."""
-    if len(tables) < 2:
-        return None
+def _undefined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Where no cell has a figure, or a single one has none beside its MAD: there is nothing to measure."""
+    if len(tables) == 1:
+        marked = mark_broken(tables[0])
+        return pd.DataFrame({m.column: marked[m.column].isna() for m in METRICS.values() if m.column in marked})
     found = {}
     for name in dict.fromkeys(metric.column for metric in METRICS.values()):
         known = [table[name].isna() for table in tables if name in table]
         if known:
             found[name] = np.logical_and.reduce([one for one in known if not one.all()] or known)
     return pd.DataFrame(found)
-
-
-def _mark_broken(tables: list[tuple[CellRecord, pd.DataFrame]]) -> list[tuple[CellRecord, pd.DataFrame]]:
-    undefined = _undefined([table for _, table in tables])
-    return [(cell, mark_broken(table, undefined)) for cell, table in tables]
 
 
 def _test_set(table: pd.DataFrame) -> frozenset[Any]:
@@ -269,11 +266,7 @@ def _memory_notes(matrix: Matrix) -> list[str]:
     return [f"Whether the memory is used was not measured in every cell of {'; '.join(untold)}."] if untold else []
 
 
-def _undefined_notes(tables: Sequence[pd.DataFrame]) -> list[str]:
-    undefined = _undefined(tables)
-    if undefined is None:  # one cell alone
-        marked = mark_broken(tables[0])
-        undefined = pd.DataFrame({m.column: marked[m.column].isna() for m in METRICS.values() if m.column in marked})
+def _undefined_notes(undefined: pd.DataFrame) -> list[str]:
     counts = {name: int(column.sum()) for name, column in undefined.items() if 0 < column.sum() < len(undefined)}
     return [
         f"{METRICS[str(name)].label} has nothing to measure in {count} of {len(undefined)} frames: they are left out."
@@ -323,9 +316,12 @@ def _reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
         with suppress(ValueError):
             table = cell.read_baselines()
             if table is not None and "method" in table:
-                tables.append(_named(table, len(tables)))  # what is told apart by seeds elsewhere are cells here
+                tables.append(table.assign(seed=len(tables)))  # what is told apart by seeds elsewhere are cells here
     found: dict[str, dict[str, FloatArray]] = {}
-    for method, rows in pd.concat(tables, ignore_index=True).groupby("method") if tables else ():
+    together = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*CLIP_COLUMNS, "method"])
+    words = [*CLIP_COLUMNS, "method"]
+    together[words] = together[words].astype("category")  # a million names, which take longest to split and sort
+    for method, rows in together.groupby("method", observed=True):
         by_metric = found.setdefault(str(method), {})
         # Not of the flow: some estimators are never trained.
         metrics = [metric for metric in matrix.metrics if metric.column in rows and "flow" not in metric.needs]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.image import imread
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
 
 from experiments.reporting.arms import Arm
 from experiments.reporting.matrix import Matrix
-from experiments.reporting.plots import WIDTH_INCHES, figure_of_height, plain
-from experiments.statistics.clips import FloatArray
 
 MAX_PANELS, MAX_ARMS, MAX_ARMS_FIRST = 8, 8, 4
 STRIPS = {
@@ -23,12 +21,14 @@ STRIPS = {
     "background_restored": "restored background",
     "coverage": "restored cells",
 }
-GAP_INCHES = 0.28  # above a row, for its name
+WIDTH, MARGIN, GAP, TITLE_GAP = 960, 12, 30, 42  # pixels of a panel; above a row is a gap for its name
+GROUND = "#949494"  # grey, on which black and white mattes show alike and which suits light and dark pages
+FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 FIRST_ROWS, LAST_ROWS = ("frame", "alpha_true"), ("background_restored", "coverage")
 
 
-def matte_panels(matrix: Matrix) -> dict[str, Figure]:
-    """Pictures of the test clips that every arm has, by clip: input, truth, each arm, restored backgrounds.
+def matte_panels(matrix: Matrix) -> dict[str, bytes]:
+    """JPEGs of the test clips that every arm has, by clip: input, truth, each arm, restored backgrounds.
 
     Each arm shows its lowest seed. Clips are taken evenly from the sorted names, eight at most, and of many arms the
     first ones: more are no picture, and the viewer has all.
@@ -43,8 +43,8 @@ def matte_panels(matrix: Matrix) -> dict[str, Figure]:
     return panels
 
 
-def first_panel(matrix: Matrix) -> Figure | None:
-    """Mattes of the last clip alone, for the head of a page; None where no pictures are."""
+def first_panel(matrix: Matrix) -> bytes | None:
+    """JPEG with the mattes of the last clip alone, for the head of a page; None where no pictures are."""
     shared = _shared_clips(matrix)
     rows = _matte_rows(matrix.arms[:MAX_ARMS_FIRST], shared[-1]) if shared else []
     return _panel(shared[-1].replace("__", " · "), rows) if rows else None
@@ -62,14 +62,14 @@ def _folders(arms: Sequence[Arm]) -> list[Path]:
     return [arm.cells[0].folder / "media" for arm in arms]
 
 
-def _matte_rows(arms: Sequence[Arm], clip: str) -> list[tuple[str, FloatArray]]:
+def _matte_rows(arms: Sequence[Arm], clip: str) -> list[tuple[str, Image.Image]]:
     folders = _folders(arms)
     rows = [_first(folders, clip, kind) for kind in FIRST_ROWS]
     rows += [_strip(folder, clip, "alpha_pred", arm.label) for arm, folder in zip(arms, folders, strict=True)]
     return [row for row in rows if row is not None]
 
 
-def _memory_rows(arms: Sequence[Arm], clip: str) -> list[tuple[str, FloatArray]]:
+def _memory_rows(arms: Sequence[Arm], clip: str) -> list[tuple[str, Image.Image]]:
     folders = _folders(arms)
     restored = [_strip(folder, clip, kind, arm.label) for arm, folder in zip(arms, folders, strict=True)
                 for kind in LAST_ROWS]  # fmt: skip
@@ -77,32 +77,36 @@ def _memory_rows(arms: Sequence[Arm], clip: str) -> list[tuple[str, FloatArray]]
     return [row for row in rows if row is not None]
 
 
-def _first(folders: Sequence[Path], clip: str, kind: str) -> tuple[str, FloatArray] | None:
+def _first(folders: Sequence[Path], clip: str, kind: str) -> tuple[str, Image.Image] | None:
     return next((row for row in (_strip(folder, clip, kind) for folder in folders) if row), None)
 
 
-def _strip(folder: Path, clip: str, kind: str, arm: str = "") -> tuple[str, FloatArray] | None:
-    """What is seen and its pixels (H, W, 3) in [0, 1]; None if the file is not there or torn."""
+def _strip(folder: Path, clip: str, kind: str, arm: str = "") -> tuple[str, Image.Image] | None:
+    """What is seen and its pixels; None if the file is not there or torn."""
     try:
-        pixels = np.atleast_3d(imread(folder / f"{clip}__{kind}.png"))[..., :3]
-        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+        pixels = Image.open(folder / f"{clip}__{kind}.png").convert("RGB")
     except Exception:  # anything: Pillow tells of a broken PNG by a SyntaxError, of a bomb by an error of its own
         return None
     return f"{STRIPS[kind]}: {arm}" if arm else STRIPS[kind], pixels
 
 
-def _panel(title: str, rows: Sequence[tuple[str, FloatArray]]) -> Figure:
-    width = max(pixels.shape[1] for _, pixels in rows)
-    gap = round(GAP_INCHES / WIDTH_INCHES * width)
-    # One picture of all rows: axes of their own would take most of a report's time where there are many arms.
-    picture = np.ones((sum(gap + pixels.shape[0] for _, pixels in rows), width, 3))
-    figure = figure_of_height(WIDTH_INCHES * len(picture) / width + 0.35)
-    figure.suptitle(plain(title), fontsize=11, x=0.01, ha="left")
-    axes, top = figure.subplots(), 0
-    for label, pixels in rows:
-        axes.text(0, top + 0.85 * gap, plain(label), fontsize=9, va="baseline")
-        top += gap + pixels.shape[0]
-        picture[top - pixels.shape[0] : top, : pixels.shape[1]] = pixels
-    axes.imshow(picture)
-    axes.set_axis_off()
-    return figure
+def _panel(title: str, rows: Sequence[tuple[str, Image.Image]]) -> bytes:
+    scale = WIDTH / max(strip.width for _, strip in rows)
+    resample = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS  # enlarged pixels stay sharp
+    heights = [round(scale * strip.height) for _, strip in rows]
+    height = TITLE_GAP + sum(GAP + one for one in heights) + MARGIN
+    picture = Image.new("RGB", (WIDTH + 2 * MARGIN, height), GROUND)
+    draw, font, top = ImageDraw.Draw(picture), ImageFont.truetype(FONT, 18), TITLE_GAP
+    draw.text((MARGIN, top - 10), _one_line(title), "black", ImageFont.truetype(FONT, 22), anchor="ls")
+    for (name, strip), height in zip(rows, heights, strict=True):
+        top += GAP
+        draw.text((MARGIN, top - 8), _one_line(name), "black", font, anchor="ls")
+        picture.paste(strip.resize((round(scale * strip.width), height), resample), (MARGIN, top))
+        top += height
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

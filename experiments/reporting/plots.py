@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from experiments.reporting.analysis import Analysis
+from experiments.records.cell_record import CellRecord
+from experiments.reporting.analysis import Analysis, in_detail
 from experiments.reporting.matrix import Matrix, seed_means
 from experiments.statistics.bootstrap import Estimate
 from experiments.statistics.clips import FloatArray
@@ -24,33 +26,37 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDTH_INCHES = 6.4
+MARGIN_INCHES = 0.55  # below the panels, for ticks and their name
 MAX_LOSS_TERMS = 6
 PER_FRAME_EXTRAS = {
     "coverage": "share of cells with\nrestored background",
-    "background_psnr": "PSNR of restored\nbackground (dB)",
+    "background_psnr": "PSNR of restored\nbackground (dB;\ndashed: one colour)",
     "refined_share": "share of\npatches refined",
 }
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG."""
-    return _file(figure, "png", dpi=160)
-
-
-def jpeg(figure: Figure) -> bytes:
-    """The figure as JPEG: for photographs, a tenth of the PNG's size."""
-    return _file(figure, "jpeg", dpi=150, pil_kwargs={"quality": 85})
-
-
-def _file(figure: Figure, kind: str, **options: object) -> bytes:
+    """The figure as PNG, with all that stands beside its panels: names of any length, a legend of any height."""
     buffer = BytesIO()
-    figure.savefig(buffer, format=kind, bbox_inches="tight", pad_inches=0.08, **options)  # type: ignore[arg-type]
+    figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight", pad_inches=0.08)
     return buffer.getvalue()
 
 
-def figure_of_height(height_inches: float) -> Figure:
-    """An empty figure as wide as the report."""
-    return Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+def _panels(
+    height_inches: float, rows: int = 1, columns: int = 1, gaps: tuple[float, float] = (0.1, 0.1), **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """An empty figure and its panels, row by row.
+
+    Args:
+        height_inches: of the panels together; what stands around them is added.
+        gaps: between rows and between columns, as shares of a panel.
+        shared: "sharex" or "sharey".
+    """
+    # Placed by hand: matplotlib's own layout draws everything twice more, and gives up where names or legends are long.
+    whole = height_inches + MARGIN_INCHES
+    figure = Figure(figsize=(WIDTH_INCHES, whole))
+    figure.subplots_adjust(left=0.1, right=1, bottom=MARGIN_INCHES / whole, top=1, hspace=gaps[0], wspace=gaps[1])
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **shared).ravel())
 
 
 def plain(text: str) -> str:
@@ -58,7 +64,7 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _style(place: int) -> dict[str, str]:
+def _style(place: int) -> dict[str, Any]:
     return {"color": COLORS[place % len(COLORS)], "linestyle": LINES[place // len(COLORS) % len(LINES)]}
 
 
@@ -68,16 +74,19 @@ def _tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
+def _legend(figure: Figure, axes: Axes, columns: int = 3, above: float | None = None) -> None:
+    """Names of the lines, under the figure or so many inches above it."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)), frameon=False)
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
+        if above is not None:
+            place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1 + above / figure.get_figheight())}
+        figure.legend(handles, labels, ncols=min(columns, len(labels)), frameon=False, **place)
 
 
 def error_over_time(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric]) -> Figure:
     """Each metric by frame index, one line an arm with its 95 % band."""
-    figure = figure_of_height(2.6 * len(metrics) + 0.5)
-    panels = figure.subplots(len(metrics), 1, squeeze=False, sharex=True)[:, 0]
+    figure, panels = _panels(2.4 * len(metrics), rows=len(metrics), sharex=True)
     for axes, metric in zip(panels, metrics, strict=True):
         for place, arm in enumerate(matrix.arms):
             if not arm.has(metric):
@@ -87,7 +96,7 @@ def error_over_time(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric
             if metric.first_frame != "measured":
                 frames, curve = frames[1:], curve[1:]
             axes.plot(frames, curve[:, 0], label=plain(arm.label), linewidth=1.8, **_style(place))
-            if len(matrix.arms) <= 6:
+            if in_detail(matrix):
                 axes.fill_between(frames, curve[:, 1], curve[:, 2], color=COLORS[place], alpha=0.15, linewidth=0)
         axes.set_ylabel(metric.heading)
         _tidy(axes)
@@ -99,8 +108,7 @@ def error_over_time(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric
 def seeds_of_arms(matrix: Matrix, metrics: Sequence[Metric]) -> Figure:
     """A dot a seed and arm, lines between the dots of one seed, a bar at each arm's mean."""
     rows = len(matrix.arms)
-    figure = figure_of_height(1.2 + 0.36 * rows)
-    panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
+    figure, panels = _panels(0.4 + 0.36 * rows, columns=len(metrics), sharey=True)
     seeds = sorted({seed for arm in matrix.arms for seed in arm.seeds})
     for axes, metric in zip(panels, metrics, strict=True):
         values = [
@@ -110,7 +118,7 @@ def seeds_of_arms(matrix: Matrix, metrics: Sequence[Metric]) -> Figure:
         for place, seed in enumerate(seeds):
             points = [(found[seed], row) for row, found in enumerate(values) if seed in found]
             x, y = zip(*points, strict=True) if points else ((), ())
-            line = {"linewidth": 0.8, "alpha": 0.9} if rows <= 6 else {"linewidth": 0}
+            line = {"linewidth": 0.8, "alpha": 0.9} if in_detail(matrix) else {"linewidth": 0}
             marker = MARKERS[place % len(MARKERS)]
             axes.plot(
                 x, y, marker=marker, markersize=5, color=COLORS[place % len(COLORS)], label=f"seed {seed}", **line
@@ -130,8 +138,7 @@ def strata_forest(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric])
     """Relative change against each arm's baseline in each stratum and on all clips, with 95 % intervals."""
     strata = ["all clips", *(matrix.clips.strata)]
     arms = [arm for arm in matrix.others if any((arm.text, m.key) in analysis.comparisons for m in metrics)]
-    figure = figure_of_height(0.9 + len(strata) * (0.22 + 0.12 * len(arms)))
-    panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
+    figure, panels = _panels(len(strata) * (0.22 + 0.12 * len(arms)), columns=len(metrics), sharey=True)
     for axes, metric in zip(panels, metrics, strict=True):
         axes.axvline(0, color="black", linewidth=1)
         for place, arm in enumerate(arms):
@@ -142,11 +149,11 @@ def strata_forest(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric])
             y = np.arange(len(strata), dtype=np.float64) + 0.7 * ((place + 0.5) / len(arms) - 0.5)
             _whiskers(axes, [one.relative for one in found], y, matrix.arms.index(arm), arm.label)
         axes.axhline(0.5, color="#999999", linewidth=0.8)
-        axes.set_xlabel(f"{metric.label}, %\n({'right' if metric.higher_is_better else 'left'} is better)")
+        axes.set_title(f"{metric.label}, % ({'right' if metric.higher_is_better else 'left'} is better)", fontsize=10)
         _tidy(axes)
     panels[0].set_yticks(range(len(strata)), [plain(name) for name in strata])
     panels[0].set_ylim(len(strata) - 0.4, -0.6)
-    _legend(figure, panels[0])
+    _legend(figure, panels[0], above=0.3)  # what a reader sees first stands at the head of a page
     return figure
 
 
@@ -168,8 +175,7 @@ def _whiskers(axes: Axes, estimates: Sequence[Estimate], y: FloatArray, place: i
 
 def performance_profiles(matrix: Matrix, analysis: Analysis, metrics: Sequence[Metric]) -> Figure:
     """For each arm the share of clips whose score is at most τ, on a log axis, with 95 % bands."""
-    figure = figure_of_height(3.2)
-    panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
+    figure, panels = _panels(2.4, columns=len(metrics), sharey=True)
     for axes, metric in zip(panels, metrics, strict=True):
         for place, arm in enumerate(matrix.arms):
             profile = analysis.profiles.get((arm.text, metric.key))
@@ -177,7 +183,7 @@ def performance_profiles(matrix: Matrix, analysis: Analysis, metrics: Sequence[M
                 continue
             thresholds = analysis.thresholds[metric.key]
             axes.plot(thresholds, profile[:, 0], label=plain(arm.label), linewidth=1.8, **_style(place))
-            if len(matrix.arms) <= 6:
+            if in_detail(matrix):
                 axes.fill_between(
                     thresholds, profile[:, 1], profile[:, 2], color=COLORS[place], alpha=0.15, linewidth=0
                 )
@@ -209,8 +215,7 @@ def quality_against_cost(matrix: Matrix, metrics: Sequence[Metric]) -> Figure | 
         or len({one.get("gmacs_per_frame") for one in cost}) < 2
     ):
         return None
-    figure = figure_of_height(3.2)
-    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    figure, panels = _panels(2.4, columns=len(metrics), gaps=(0.0, 0.4))
     for axes, metric in zip(panels, metrics, strict=True):
         for place, arm in enumerate(matrix.arms):
             if not arm.has(metric):
@@ -237,13 +242,15 @@ def extras_over_time(matrix: Matrix) -> Figure | None:
     names = [name for name, arms in found.items() if arms]
     if not names:
         return None
-    figure = figure_of_height(2.4 * len(names) + 0.5)
-    panels = figure.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
+    figure, panels = _panels(2.2 * len(names), rows=len(names), sharex=True)
     for axes, name in zip(panels, names, strict=True):
         for arm in found[name]:
-            values = arm.frames.replace([np.inf, -np.inf], np.nan)
-            curve = values.groupby(["stratum", "frame"])[name].mean().groupby("frame").mean()
-            axes.plot(curve.index, curve, label=plain(arm.label), linewidth=1.8, **_style(matrix.arms.index(arm)))
+            style, floor = _style(matrix.arms.index(arm)), f"flat_{name}"
+            curve = arm.by_frame(name)
+            axes.plot(curve.index, curve, label=plain(arm.label), linewidth=1.8, **style)
+            if floor in arm.frames:
+                curve = arm.by_frame(floor)
+                axes.plot(curve.index, curve, linewidth=1.2, **style | {"linestyle": "--"})
         axes.set_ylabel(PER_FRAME_EXTRAS[name])
         _tidy(axes)
     panels[-1].set_xlabel("frame")
@@ -252,25 +259,27 @@ def extras_over_time(matrix: Matrix) -> Figure | None:
 
 
 def training_curves(matrix: Matrix) -> Figure | None:
-    """Loss and its terms by step: a thin line a seed, a thick one for the mean of an arm; None without histories."""
-    histories = [(place, arm, cell.read_history()) for place, arm in enumerate(matrix.arms) for cell in arm.cells]
-    curves = [(place, arm, table) for place, arm, table in histories if table is not None]
-    numeric = (name for _, _, table in curves for name in table.select_dtypes("number").columns)
-    terms = [name for name in dict.fromkeys(numeric) if name not in ("step", "epoch")][:MAX_LOSS_TERMS]
+    """Loss and its terms by step: a line for the mean of an arm, and of few arms a thin one a seed.
+
+    None without histories.
+    """
+    curves = [(place, arm, [_by_step(cell) for cell in arm.cells]) for place, arm in enumerate(matrix.arms)]
+    means = [_shared_mean(seeds) for _, _, seeds in curves]
+    names = (str(name) for mean in means for name in mean)
+    terms = [name for name in dict.fromkeys(names) if name != "epoch"][:MAX_LOSS_TERMS]
     if not terms:
         return None
     rows = (len(terms) + 1) // 2
-    figure = figure_of_height(2.2 * rows + 0.7)
-    panels = figure.subplots(rows, 2, squeeze=False).ravel()
+    figure, panels = _panels(2.0 * rows, rows, 2, gaps=(0.4, 0.25))
     for axes, term in zip(panels, terms, strict=False):
-        for place, arm in enumerate(matrix.arms):
-            seeds = [table.groupby("step")[term].mean() for _, one, table in curves if one is arm and term in table]
-            for values in seeds:
-                axes.plot(values.index, values, linewidth=0.6, alpha=0.35, **_style(place))
-            if seeds:
-                mean = pd.concat(seeds, axis=1).sort_index().dropna().mean(axis=1)
-                marker = "o" if mean.notna().sum() == 1 else None  # a line of one point is none
-                axes.plot(mean.index, mean, marker=marker, label=plain(arm.label), linewidth=1.8, **_style(place))
+        for (place, arm, seeds), mean in zip(curves, means, strict=True):
+            lines = [table[term].dropna() for table in seeds if term in table] if in_detail(matrix) else []
+            for line in lines:
+                axes.plot(line.index, line, linewidth=0.6, alpha=0.35, **_style(place))
+            if term in mean:
+                line = mean[term].dropna()
+                marker = "o" if len(line) == 1 else None  # a line of one point is none
+                axes.plot(line.index, line, marker=marker, label=plain(arm.label), linewidth=1.8, **_style(place))
         axes.set_title(plain(term), fontsize=10)
         _tidy(axes)
     for axes in panels[len(terms) :]:
@@ -279,3 +288,16 @@ def training_curves(matrix: Matrix) -> Figure | None:
         axes.set_xlabel("training step")
     _legend(figure, panels[0])
     return figure
+
+
+def _by_step(cell: CellRecord) -> pd.DataFrame:
+    """Losses of a cell by step; without columns where it has no history."""
+    history = cell.read_history()
+    return pd.DataFrame() if history is None else history.groupby("step").mean(numeric_only=True)
+
+
+def _shared_mean(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Mean by step over seeds; NaN where not all that know a column have that step."""
+    steps = pd.concat(tables).groupby(level=0)
+    counts = steps.count()
+    return steps.mean().where(counts == counts.max())

@@ -12,7 +12,7 @@ from experiments.records.fingerprints import size_text
 from experiments.records.locks import is_locked
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.curves import DRAWS
-from experiments.reporting.formatting import Table, number
+from experiments.reporting.formatting import Table, counted, number
 from experiments.reporting.matrix import Matrix
 
 FLOAT_SCORING = "float (mattes straight from the model, not rounded to 8 bits)"
@@ -73,7 +73,8 @@ def subtitle(matrix: Matrix, cells: Sequence[CellRecord]) -> str:
         clips = matrix.clips
         parts.append(f"{clips.num_foregrounds} people in {len(clips)} test clips of {len(clips.strata)} conditions")
         seeds = sorted({len(arm.seeds) for arm in matrix.arms})
-        parts.append(f"{len(matrix.arms)} arms × {' to '.join(map(str, (seeds[0], seeds[-1])[: len(seeds)]))} seeds")
+        fewest = f"{seeds[0]} to " if len(seeds) > 1 else ""
+        parts.append(f"{counted(len(matrix.arms), 'arm')} × {fewest}{counted(seeds[-1], 'seed')}")
         stages = [stage for stage in _config(first, "recipe", "stages").values() if isinstance(stage, dict)]
         steps = sum(stage["steps"] for stage in stages if isinstance(stage.get("steps"), int))
         parts += [f"{steps} training steps"] if steps else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 from datamodules.files.writing import write_file
 from experiments.records.cell_record import CellRecord
 from experiments.reporting import cells_file, plots, provenance, tables
-from experiments.reporting.analysis import Analysis, analyse
+from experiments.reporting.analysis import Analysis, analyse, in_detail
 from experiments.reporting.floors import floor_warnings
-from experiments.reporting.formatting import Table
+from experiments.reporting.formatting import Table, filled
 from experiments.reporting.headline import headline, restored_backgrounds
 from experiments.reporting.ledger import SCALES, claims_sentence, of_experiment
 from experiments.reporting.matrix import Matrix, build_matrix
@@ -25,16 +24,24 @@ from experiments.reporting.panels import first_panel, matte_panels
 from experiments.reporting.training import training_table
 from experiments.reporting.viewer import viewer
 
-LINE, ANSWER_SENTENCES = 110, 6  # of a terminal
+ANSWER_SENTENCES = 6  # that a terminal shows
 MAX_IMAGE_BYTES = 2_000_000  # of all images together; in base64 they fill 2.7 MB of the page
 
-OVER_TIME = (
-    "Error over time, mean of clips and seeds. The 95 % bands hold the spread of clips too: those of two arms may "
-    "overlap although their paired difference is clear."
-)
-
-PROFILE = "Share of clips with an error of at most τ: an arm whose line lies above is better at that error. 95 % bands."
-COST = "Quality against time per frame; bars reach from the best to the worst seed."
+CAPTIONS = {
+    "seeds": "Each seed's mean, by arm.",
+    "time": "Error over time, mean of clips and seeds.",
+    "profile": "Share of clips with an error of at most τ: an arm whose line lies above is better at that error.",
+    "cost": "Quality against time per frame; bars reach from the best to the worst seed.",
+    "extras": "What the memory holds and what is refined, by frame.",
+    "training": "Training losses, mean of seeds.",
+    "strata": "Change against the baseline by stratum, with 95 % intervals.",
+}
+OF_DETAILS = {
+    "time": "The 95 % bands hold the spread of clips too: those of two arms may overlap although their paired "
+    "difference is clear.",
+    "profile": "95 % bands.",
+    "training": "Thin lines are seeds.",
+}
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ def _contents(content: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _answer(matrix: Matrix, verdict: Sequence[str]) -> str:
     """What a terminal shows of a report: its first sentences and the primary metrics of the arms."""
-    told = [textwrap.fill(sentence, LINE, subsequent_indent="  ") for sentence in verdict]
+    told = [filled(sentence, 2) for sentence in verdict]
     return "\n".join([*told, *([tables.primary_table(matrix).to_text()] if matrix.arms else [])]) + "\n"
 
 
@@ -166,29 +173,32 @@ def _images(matrix: Matrix, analysis: Analysis) -> list[Image]:
     primary = matrix.primary
     over_time = [metric for metric in primary if not metric.derived]
     figures = {
-        "seeds": ("Each seed's mean, by arm.", plots.seeds_of_arms(matrix, primary)),
-        "time": (OVER_TIME, plots.error_over_time(matrix, analysis, over_time) if over_time else None),
-        "profile": (PROFILE, plots.performance_profiles(matrix, analysis, primary)),
-        "cost": (COST, plots.quality_against_cost(matrix, primary)),
-        "extras": ("What the memory holds and what is refined, by frame.", plots.extras_over_time(matrix)),
-        "training": ("Training losses: thin lines are seeds, thick ones their mean.", plots.training_curves(matrix)),
-    }  # fmt: skip
-    if analysis.comparisons:
-        forest = plots.strata_forest(matrix, analysis, primary)
-        figures["strata"] = ("Change against the baseline by stratum, with 95 % intervals.", forest)
-    images = [Image(f"{name}.png", caption, plots.png(figure)) for name, (caption, figure) in figures.items() if figure]
+        "seeds": plots.seeds_of_arms(matrix, primary),
+        "time": plots.error_over_time(matrix, analysis, over_time) if over_time else None,
+        "profile": plots.performance_profiles(matrix, analysis, primary),
+        "cost": plots.quality_against_cost(matrix, primary),
+        "extras": plots.extras_over_time(matrix),
+        "training": plots.training_curves(matrix),
+        "strata": plots.strata_forest(matrix, analysis, primary) if analysis.comparisons else None,
+    }
+    images = [Image(f"{name}.png", _caption(name, matrix), plots.png(one)) for name, one in figures.items() if one]
     if first := first_panel(matrix):
-        images.append(Image("mattes.jpg", "Frames of one test clip, from the first to the last.", plots.jpeg(first)))
+        images.append(Image("mattes.jpg", "Frames of one test clip, from the first to the last.", first))
     size = sum(len(image.data) for image in images)
     panels = matte_panels(matrix)
-    for place, (clip, figure) in enumerate(panels.items()):
-        image = Image(f"panel_{_file_name(clip)}.jpg", clip.replace("__", ", clip "), plots.jpeg(figure))
+    for place, (clip, data) in enumerate(panels.items()):
+        image = Image(f"panel_{_file_name(clip)}.jpg", clip.replace("__", ", clip "), data)
         size += len(image.data)
         if size > MAX_IMAGE_BYTES:
             matrix.notes.append(f"Mattes of {place} of {len(panels)} clips are shown, to keep the page small.")
             break
         images.append(image)
     return images
+
+
+def _caption(name: str, matrix: Matrix) -> str:
+    more = OF_DETAILS.get(name) if in_detail(matrix) else None
+    return f"{CAPTIONS[name]} {more}" if more else CAPTIONS[name]
 
 
 def _latex(name: str, results: Sequence[Table]) -> str:

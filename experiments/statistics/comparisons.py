@@ -55,8 +55,8 @@ def interquartile_mean_of(values: FloatArray) -> Statistic:
 
     def interquartile_mean(seeds: FloatArray, clips: FloatArray) -> FloatArray:
         weights = np.einsum("ns,nc->nsc", seeds, clips).reshape(len(seeds), -1)[:, order]
-        share = np.diff(np.cumsum(weights, axis=1).clip(0.25, 0.75), axis=1, prepend=0.25)
-        return (share @ ordered) / 0.5
+        below = np.cumsum(weights, axis=1).clip(0.25, 0.75)
+        return 2 * (0.75 * ordered[-1] - 0.25 * ordered[0] - below[:, :-1] @ np.diff(ordered))
 
     return interquartile_mean
 

@@ -1,5 +1,7 @@
 """Reports of a few cells."""
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,4 +27,19 @@ def write(tmp_path: Path) -> Callable[[dict[str, Any], list[CellRecord]], str]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are put together but not rendered, which takes most of the time."""
-    monkeypatch.setattr(plots, "_file", lambda *_, **__: b"image")
+    monkeypatch.setattr(plots, "png", lambda _: b"image")
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Callable[..., str]:
+    """Opens a page in Chromium, without a window, and gives what that says."""
+    if shutil.which("chromium") is None:
+        pytest.skip("needs Chromium")
+    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    options += f"--disable-component-update --disable-sync --user-data-dir={tmp_path / 'browser'}"
+
+    def open_page(page: Path, *more: str) -> str:
+        command = ["chromium", *options.split(), *more, page.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    return open_page

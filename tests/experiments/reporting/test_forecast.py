@@ -53,7 +53,7 @@ def planned(make_cell: Callable[..., CellRecord], experiment: dict[str, Any], tm
                     done = make_cell({"model.brm": brm}, seed, effect=effect if brm else 1.0, clips=8, frames=3)
                     write_config(done.folder / "config.yaml", config | {"seed": seed})
                     done.save()
-        return plan(cast(list[Cell], cells), workers)
+        return plan(cast(list[Cell], cells), workers).replace("\n          ", " ")  # each line whole
 
     return lines
 

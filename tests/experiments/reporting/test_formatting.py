@@ -1,4 +1,4 @@
-from experiments.reporting.formatting import Table
+from experiments.reporting.formatting import Table, filled
 
 
 def test_a_table_for_a_terminal_has_words_on_the_left_and_figures_on_the_right() -> None:
@@ -8,3 +8,11 @@ def test_a_table_for_a_terminal_has_words_on_the_left_and_figures_on_the_right()
         "with BRM   7.10 ± 0.20   12.5",
         "none      70.10 ± 0.20      —",
     ]
+
+
+def test_long_lines_are_wrapped_under_their_heading_and_names_stay_whole():
+    names = "; ".join(f"model.brm=true,model.width={width},seed=0" for width in range(4))
+    lines = filled(f"to run    4: {names}", 10).splitlines()
+    assert max(map(len, lines)) <= 110
+    assert [line[:10] for line in lines] == ["to run    ", 10 * " "]
+    assert " ".join(line.strip() for line in lines).endswith(names)

@@ -1,12 +1,14 @@
 """Pages as text, on paper, and what a page shows at once."""
 
 import re
+import zlib
 from pathlib import Path
 
 import pytest
 
 from experiments.reporting import pages
 from experiments.reporting.leaderboard import write_leaderboard
+from experiments.reporting.report import write_report
 from tests.experiments.cells_on_disk import WITH, WITHOUT, small
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
@@ -37,6 +39,12 @@ def test_dark_colours_are_for_screens_alone():
     queries = re.findall(r"@media ([^{]+?) \{", style)
     assert [query for query in queries if "dark" in query] == ["screen and (prefers-color-scheme: dark)"]
     assert value(blocks("print"), ":root", "color-scheme") == "light"
+
+
+@pytest.mark.parametrize("page", ["report", "compare", "leaderboard", "claims"])
+def test_a_screen_reader_finds_the_head_and_the_main_part_of_a_page(page):
+    text = (TEMPLATES / f"{page}.html.j2").read_text()
+    assert [text.count(tag) for tag in ("<header>", "<h1>", "<main>", 'lang="en"')] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("selector", ["nav", ".controls", "#viewer"])
@@ -84,3 +92,18 @@ def test_every_row_of_markdown_has_the_columns_of_its_head(make_cell, experiment
     cells = [small(make_cell, arm, seed) for arm in (WITH, WITHOUT) for seed in range(2)]
     for block in re.findall(r"(?:^\|.*\n)+", write(experiment, cells), flags=re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+@pytest.mark.slow
+def test_nothing_of_a_report_is_wider_than_paper(make_cell, experiment, tmp_path, browse):
+    """Chromium prints a CSS pixel as 0.75 points, and all of it smaller where something is wider than the paper."""
+    experiment["labels"] |= {"model.brm=true": "a background restored from all earlier frames at a quarter of the size"}
+    cells = [make_cell(arm, seed, media=True) for arm in (WITH, WITHOUT) for seed in range(5)]
+    page = write_report(experiment, cells, tmp_path / "results", resamples=100)
+    browse(page, f"--print-to-pdf={tmp_path / 'report.pdf'}")
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", (tmp_path / "report.pdf").read_bytes(), flags=re.DOTALL)
+    drawn = [zlib.decompress(stream) for stream in streams if stream.startswith(b"x")]
+    scales = [re.match(rb"([.\d]+) 0 0 -\1 0 \d+ cm\nq\n([.\d]+) 0 0 \2 ", page) for page in drawn]
+    pages = [float(found[1]) * float(found[2]) for found in scales if found]
+    assert len(pages) >= 3
+    assert pages == pytest.approx([0.75] * len(pages))

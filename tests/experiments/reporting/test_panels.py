@@ -1,7 +1,9 @@
 """Pictures of the test clips."""
 
 import pytest
+from PIL import Image
 
+from experiments.reporting import panels
 from tests.experiments.cells_on_disk import WITHOUT, small
 
 
@@ -11,3 +13,11 @@ def test_a_torn_strip_leaves_its_row_out(make_cell, experiment, tmp_path, write)
     (cell.folder / "media" / "pan__person_0__frame.png").write_bytes(b"torn")
     write(experiment, [cell])
     assert len(list((tmp_path / "results" / "figures").glob("panel_*"))) == 2
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_label_of_several_lines_stands_in_one(make_cell, experiment, tmp_path, write):
+    experiment["labels"] = {"model.brm=false": "with\nmany\nlines, " + 50 * "long "}
+    write(experiment, [small(make_cell, WITHOUT, 0, media=True)])
+    panel = Image.open(tmp_path / "results" / "figures" / "mattes.jpg")
+    assert panel.size == (panels.WIDTH + 2 * panels.MARGIN, 3 * (192 + panels.GAP) + panels.TITLE_GAP + panels.MARGIN)

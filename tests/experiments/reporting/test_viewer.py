@@ -1,8 +1,6 @@
 """The viewer of a report's test clips."""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -107,15 +105,11 @@ addEventListener("load", async () => {
 """
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
-def test_a_browser_shows_it_and_keys_drive_it(cells, experiment, tmp_path):
+def test_a_browser_shows_it_and_keys_drive_it(cells, experiment, tmp_path, browse):
     experiment = experiment | {"question": "</script><script>document.title = 'hacked'</script>"}
     page = write_report(experiment, cells, tmp_path / "results", resamples=100)
     page.write_text(page.read_text().replace("</body>", DRIVE + "</body>"))
-    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    options += "--disable-component-update --disable-sync --virtual-time-budget=10000 --dump-dom"
-    command = ["chromium", *options.split(), f"--user-data-dir={tmp_path / 'browser'}", page.as_uri()]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    told = browse(page, "--virtual-time-budget=10000", "--dump-dom")
     title = re.search(r"<title>(.*?)</title>", told)[1].split(" ; ")
     assert [text.partition(" of")[0] for text in title[:4]] == ["frame 0", "frame 1", "frame 0", f"frame {FRAMES - 1}"]
     assert title[4].partition(" | ")[2] != title[3].partition(" | ")[2]
