@@ -130,6 +130,7 @@ def test_an_official_checkpoint_is_read_with_the_options_of_the_command_line(
     assert "disk8 (truncate)" in (record.folder / "scores.md").read_text()
 
 
+@pytest.mark.slow
 def test_options_change_the_figures_they_should_and_no_others(
     files: Path, whole: tuple[CellRecord, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +264,7 @@ def test_a_killed_evaluation_goes_on_with_the_next_clip(
     pd.testing.assert_frame_equal(frames, whole[1], check_exact=True)
 
 
+@pytest.mark.slow
 def test_two_processes_agree_with_one(
     files: Path, whole: tuple[CellRecord, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +358,7 @@ def scored(
 Scored = Callable[..., tuple[float, str, set[str]]]
 
 
+@pytest.mark.slow
 def test_two_sets_of_one_folder_name_are_two_and_a_set_at_another_place_is_the_same(
     tmp_path: Path, scored: Scored
 ) -> None:
@@ -371,6 +374,7 @@ def test_two_sets_of_one_folder_name_are_two_and_a_set_at_another_place_is_the_s
     assert len(there) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("name=it",)])
 def test_a_corrected_set_is_scored_anew_and_the_old_scores_are_kept(
     tmp_path: Path, scored: Scored, options: tuple[str, ...]
@@ -386,6 +390,7 @@ def test_a_corrected_set_is_scored_anew_and_the_old_scores_are_kept(
     assert sorted({round(value, 3) for value in kept}) == sorted({wrong, right})
 
 
+@pytest.mark.slow
 def test_an_edited_manifest_and_another_size_are_other_evaluations(tmp_path: Path, scored: Scored) -> None:
     testset = make_set(tmp_path / "test", 0)
     clip = {"stratum": "s", "folder": "0000", "foreground": "anna", "background": "room"}
@@ -396,6 +401,7 @@ def test_an_edited_manifest_and_another_size_are_other_evaluations(tmp_path: Pat
     assert counts == [1, 2, 3, 3]
 
 
+@pytest.mark.slow
 def test_what_was_scored_of_other_data_is_never_gone_on_with(
     tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch
 ) -> None:

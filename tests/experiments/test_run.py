@@ -17,12 +17,11 @@ import torch
 import yaml
 from PIL import Image
 
-from experiments.cells.work import run_cell
-from experiments.records.cell_record import CellRecord, read_cells
+from experiments.records.cell_record import read_cells
 from experiments.run import run_cells
 from lightning_modules.nets import build_net
 from tests.experiments.in_process import run_here
-from tests.experiments.one_cell import FEW, made_once
+from tests.experiments.one_cell import FEW, EndedCell, made_once
 
 SMOKE = ["scale=smoke", "logger=none", *FEW]
 ABLATION = ["+exp=brm_ablation", "scale=smoke", *FEW, "model.brm=true,false", "seed=0"]
@@ -58,19 +57,6 @@ def here(
         return run_here(partial(run_cells, given, []), given, monkeypatch, capsys)
 
     return run
-
-
-class EndedCell:
-    """Stands for a cell's process: its work is done in this one, which has imported everything."""
-
-    def __init__(self, config: Path, *_: object, **__: object) -> None:
-        self.status = run_cell(yaml.safe_load(config.read_text()), CellRecord.load(config.parent))
-
-    def poll(self) -> int:
-        return self.status
-
-    def wait(self) -> int:
-        return self.status
 
 
 @pytest.fixture
@@ -173,8 +159,9 @@ def test_a_cell_is_one_commands_and_ends_with_it(
 def test_a_failing_cell_is_told_and_stops_no_other(
     root: Path, here: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
+    """With the default logger, too, which holds the run of the failed cell."""
     arms = "model.brm_update=nonsense,average"
-    result = here(root / "failing", "+exp=brm_update", arms, "seed=0", *SMOKE)
+    result = here(root / "failing", "+exp=brm_update", arms, "seed=0", "scale=smoke", *FEW)
     assert result.returncode == 1
     assert "brm_update must be one of" in result.stdout
     status = {record["arm"]["model.brm_update"]: record for record in cells(root / "failing", "brm_update").values()}

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import yaml
 from omegaconf import OmegaConf
@@ -19,9 +18,10 @@ from experiments.cells import sweep_files
 from experiments.cells.launch import BUSY, CellPool
 from experiments.cells.search import Search, read_score
 from experiments.cells.sweep_files import Point, SweepFile, read_sweep, sweep_of
-from experiments.records.cell_record import CellRecord, write_table
+from experiments.records.cell_record import CellRecord
 from experiments.records.locks import lock_cell
 from experiments.sweep import Runner, composed, numbered
+from tests.experiments.cells_on_disk import complete
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
@@ -223,15 +223,6 @@ class Cells:
         if status == 0:
             complete(cell)
         return subprocess.Popen([sys.executable, "-c", f"import sys, time; time.sleep(0.3); sys.exit({status})"])
-
-
-def complete(cell: sweep.Cell) -> None:
-    cell.prepare()
-    record = cell.record()
-    row = {"clip": ["a"], "scene": ["b"], "stratum": ["c"], "frame": [0], "mad": [0.1], "mse": [0.1], "dtssd": [0.0]}
-    write_table(cell.folder / "metrics.parquet", pd.DataFrame(row))
-    record.status = "complete"
-    record.save()
 
 
 @pytest.fixture

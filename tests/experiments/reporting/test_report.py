@@ -192,6 +192,7 @@ FIELDS = [field.name for field in fields(CellRecord) if field.name != "folder"]
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8, deadline=None)
 @given(changes=st.dictionaries(st.sampled_from(FIELDS), JSON | st.dictionaries(st.text(max_size=4), JSON, max_size=2)),
        lost=st.sets(st.sampled_from(FIELDS), max_size=2))  # fmt: skip
+@pytest.mark.slow
 def test_no_record_whatever_it_says_stops_a_report(changes, lost, good_cells, experiment, tmp_path_factory):
     root, output = good_cells, tmp_path_factory.mktemp("results")
     path = root / "bad" / "record.json"
