@@ -19,7 +19,7 @@ from experiments.cells.work import run_cell
 from experiments.records.cell_record import CellRecord
 from experiments.training.settings import FREE, Trainer
 from tests.experiments.cells_on_disk import complete
-from tests.experiments.one_cell import shared_folder
+from tests.made_once import shared_folder
 
 CONFIGS = Path(experiments.__file__).parent / "configs"
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "exp").glob("*.yaml"))

@@ -15,7 +15,8 @@ import torch
 from experiments.records.cell_record import CellRecord
 from experiments.training.stages import pick_device
 from tests.campaigns.kills import cell_difference
-from tests.experiments.one_cell import OneCell, made_once
+from tests.experiments.one_cell import OneCell
+from tests.made_once import made_once
 
 pytestmark = pytest.mark.slow
 # Validation right after a checkpoint is due: its scores must survive too.
