@@ -89,6 +89,7 @@ def test_only_failed_cells_give_a_report_that_says_so(tmp_path, experiment, writ
     assert "No cell is complete" in write(experiment, [])
 
 
+@pytest.mark.slow
 def test_hostile_text_stays_text(make_cell, experiment, tmp_path, write):
     evil = "<script>alert(1)</script> a|b $x_$"
     experiment |= {"question": evil, "claim": evil, "labels": {"model.brm=true": evil}}
