@@ -104,6 +104,7 @@ def test_a_sweep_file_runs_single_cells_of_an_experiment(path: Path) -> None:
     assert set(file.parameters) == set(experiment_axes(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_values_of_a_sweep_file_arrive_as_they_are_meant(path: Path) -> None:
     """None, 1e-4, yes and commas change on the way from YAML through the agent to Hydra."""
