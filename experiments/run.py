@@ -115,11 +115,11 @@ def composed_cells(arguments: list[str], own_process: bool) -> list[Composed]:
     Raises:
         ValueError: no run could use a setting of one of them.
     """
-    from experiments.training.checks import check_machine, check_parts  # here: it imports torch
-
     axes, found = swept(arguments), list[Composed]()
 
     def take(config: Any) -> None:
+        from experiments.training.checks import check_machine, check_parts  # here: it imports torch
+
         hydra = HydraConfig.get()
         sys.argv[1:] = arguments  # which records keep
         cell = Cell(config, hydra, axes)

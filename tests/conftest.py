@@ -2,17 +2,22 @@
 
 import gc
 import os
+import re
+import subprocess
+import sys
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.file_server import FileServer, running_server
+from tests.made_once import made_once
 
 torch.set_num_threads(1)
 gc.disable()  # until all is imported and collected, of which nothing is garbage
@@ -36,6 +41,24 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_every_order() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all commands of docs/tour.md have been run as they stand, W&B offline: an ablation to its report, …"""
+
+    def make(folder: Path) -> None:
+        root = Path(__file__).parents[1]
+        blocks = re.findall(r"```bash\n(.*?)```", (root / "docs/tour.md").read_text("utf-8"), flags=re.DOTALL)
+        assert len(blocks) == 5
+        paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        variables = os.environ | {"PYTHONPATH": str(root), "PATH": paths}
+        script = "set -euo pipefail\n" + "\n".join(blocks)
+        folder.mkdir()
+        result = subprocess.run(["bash", "-c", script], cwd=folder, env=variables, capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr
+
+    return made_once(tmp_path_factory, "tour", make)
 
 
 @pytest.fixture

@@ -207,14 +207,14 @@ def spawn(
     )
 
 
-def end_with_parent(exit_now: Callable[[int], None] = os._exit) -> None:
+def end_with_parent() -> None:
     """End this process when the one that started it is gone, if that one asked for it (MATTING_PARENT_PIPE)."""
 
     def watch() -> None:
         # Not through sys.stdin: its lock would be held when the interpreter shuts down.
         while os.read(0, 1):
             pass
-        exit_now(143)
+        os._exit(143)
 
     if os.environ.get("MATTING_PARENT_PIPE"):
         threading.Thread(target=watch, daemon=True).start()

@@ -221,11 +221,11 @@ def _evaluate_together(
     return scores.tables()
 
 
-def evaluate_constant(clips: Iterable[TestClip], alpha: float, scoring: Scoring | None = None) -> pd.DataFrame:
-    """The same table for a matte that is `alpha` everywhere: what knowing nothing scores."""
+def evaluate_constant(clips: Iterable[TestClip], alpha: float) -> pd.DataFrame:
+    """The table of `evaluate` for a matte that is `alpha` everywhere: what knowing nothing scores."""
     tables = []
     for clip in clips:
-        scores = ClipScores(scoring or Scoring(), [clip])
+        scores = ClipScores(Scoring(), [clip])
         for start, stop in Streaming().pieces(clip):
             batch = clip.read(start, stop)
             scores.add(batch, MattingOutput(torch.full_like(batch.alpha, alpha)))

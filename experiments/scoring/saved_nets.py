@@ -1,4 +1,3 @@
-"""An earlier name of `experiments.inference.saved_nets`."""
+"""An earlier name of `experiments.inference.saved_nets`, by which scripts outside save nets."""
 
-from experiments.inference.saved_nets import load_net as load_net
 from experiments.inference.saved_nets import save_net as save_net

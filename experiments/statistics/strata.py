@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pandas as pd
 
 from lightning_modules.metrics.table import FIGURES, Metric
@@ -22,10 +20,10 @@ def figures(frames: pd.DataFrame, metric: Metric) -> pd.Series:
     return values.where(frames["frame"] > 0) if metric.first_frame == "undefined" else values
 
 
-def stratum_means(frames: pd.DataFrame, metrics: Iterable[Metric] | None = None) -> pd.DataFrame:
-    """Raw figures: a row a stratum, a column a metric (by default all) whose column is there; NaN are left out."""
+def stratum_means(frames: pd.DataFrame) -> pd.DataFrame:
+    """Raw figures: a row a stratum, a column a metric whose column is there; NaN are left out."""
     table = frames[CLIP_COLUMNS].copy()
-    for metric in FIGURES.values() if metrics is None else metrics:
+    for metric in FIGURES.values():
         if metric.column in frames:
             table[metric.key] = figures(frames, metric)
     means = table.groupby(CLIP_COLUMNS, sort=False).mean()

@@ -1,5 +1,4 @@
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from datamodules.batch import MattingBatch, SegmentationBatch
 from datamodules.interleaved import InterleavedDataModule, count
 from datamodules.segmentation import SegmentationDataModule
 from datamodules.video_matting import VideoMattingDataModule
+from tests.datamodules.fake_trainer import FakeTrainer
 
 ORDER = ("low", "high", "video", "low", "high", "image")
 MakeData = Callable[..., InterleavedDataModule]
@@ -51,16 +51,6 @@ def finished(data: InterleavedDataModule) -> Iterator[MattingBatch | Segmentatio
 
 def pixels(batch: MattingBatch | SegmentationBatch) -> Tensor:
     return batch.frames if isinstance(batch, MattingBatch) else batch.images
-
-
-@dataclass
-class FakeTrainer:
-    """What a data module asks its trainer for."""
-
-    global_rank: int = 0
-    world_size: int = 1
-    global_step: int = 0
-    accumulate_grad_batches: int = 1
 
 
 def test_passes_take_turns_each_with_sizes_of_its_own(make_data: MakeData) -> None:

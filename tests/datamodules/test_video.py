@@ -151,6 +151,7 @@ print("decord" in sys.modules, tuple(read_image(Path(sys.argv[2])).shape))
 """
 
 
+@pytest.mark.slow
 def test_pictures_are_read_after_a_video_was(
     tmp_path: Path, path: Path, images: Callable[[Path, np.ndarray], None]
 ) -> None:

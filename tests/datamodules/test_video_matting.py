@@ -13,6 +13,7 @@ from datamodules.batch import MattingBatch
 from datamodules.sources.rendering import Cost
 from datamodules.video import write_video
 from datamodules.video_matting import VideoMattingDataModule
+from tests.datamodules.fake_trainer import FakeTrainer
 
 MakeData = Callable[..., VideoMattingDataModule]
 HARD = {
@@ -154,16 +155,6 @@ def test_parts_share_no_clip_and_no_scene(make_data: MakeData) -> None:
     assert not seen[0] & seen[1]
     assert not seen[0] & seen[2]
     assert not seen[1] & seen[2]
-
-
-@dataclass
-class FakeTrainer:
-    """What the data module asks its trainer for."""
-
-    global_rank: int = 0
-    world_size: int = 1
-    global_step: int = 0
-    accumulate_grad_batches: int = 1
 
 
 @pytest.mark.parametrize("part", ["train", "test"])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+
+from experiments.cells.work import run_cell
+from experiments.records.cell_record import CellRecord
+from experiments.run import run_cells
 
 # One clip of each condition, and no more to train on than two.
 FEW = (
@@ -26,25 +29,39 @@ class OneCell:
 
     settings: tuple[str, ...]
 
-    def command(self, folder: Path, *overrides: str) -> list[str]:
+    def words(self, folder: Path, *overrides: str) -> list[str]:
         outputs, cache = folder / "outputs", folder.parent / "cache"
         places = [f"output_dir={outputs}", f"results_dir={folder}/results", f"data.cache_dir={cache}"]
-        return [sys.executable, "-m", "experiments.run", *SETTINGS, *self.settings, *overrides, *places]
+        return [*SETTINGS, *self.settings, *overrides, *places]
+
+    def command(self, folder: Path, *overrides: str) -> list[str]:
+        return [sys.executable, "-m", "experiments.run", *self.words(folder, *overrides)]
 
     def run(self, folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
         command = self.command(folder, *overrides)
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
+    def run_here(self, folder: Path, *overrides: str) -> int:
+        """The exit status of the same command and its cell, both in this process."""
+        words = self.words(folder, *overrides)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("experiments.cells.launchers.spawn_cell", EndedCell)
+            patch.setattr(sys, "argv", ["run", *words])
+            GlobalHydra.instance().clear()
+            return run_cells(words, [])
+
     def cell_of(self, folder: Path) -> Path:
         return next((folder / "outputs" / "brm_ablation").iterdir())
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first of the test processes fills by `make`; the others wait for it and only read it."""
-    base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            make(folder)
-    return folder
+class EndedCell:
+    """Stands for a cell's process: its work is done in this one, which has imported everything."""
+
+    def __init__(self, config: Path, *_: object, **__: object) -> None:
+        self.status = run_cell(yaml.safe_load(config.read_text()), CellRecord.load(config.parent))
+
+    def poll(self) -> int:
+        return self.status
+
+    def wait(self) -> int:
+        return self.status

@@ -67,6 +67,7 @@ def test_finished_tables_are_on_disk_when_a_later_one_fails(tmp_path: Path) -> N
     assert pd.read_csv(tmp_path / "nets.csv")["net"].tolist() == ["a"]
 
 
+@pytest.mark.slow
 def test_a_training_step_of_each_stage_is_measured_in_its_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
@@ -17,8 +16,10 @@ from experiments.benchmarks.cost import measure_cost
 from experiments.cells import work as cells
 from experiments.cells.cell import Cell, move_stale_aside
 from experiments.cells.work import run_cell
-from experiments.records.cell_record import CellRecord, write_table
+from experiments.records.cell_record import CellRecord
 from experiments.training.settings import FREE, Trainer
+from tests.experiments.cells_on_disk import complete
+from tests.made_once import shared_folder
 
 CONFIGS = Path(experiments.__file__).parent / "configs"
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "exp").glob("*.yaml"))
@@ -53,7 +54,7 @@ def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
     """The setting of a cache that cells share; each cell is trained in a folder of its own, its cost timed once."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cells, "measure_cost", lambda net, frame: measure_cost(net, frame, repetitions=1))
-    return f"data.cache_dir={tmp_path_factory.getbasetemp() / 'cache'}"
+    return f"data.cache_dir={shared_folder(tmp_path_factory) / 'cache'}"
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -64,7 +65,18 @@ def composed(*overrides: str) -> DictConfig:
 
 
 def cell_of(*overrides: str, axes: tuple[str, ...] = ()) -> Cell:
-    config = composed(*overrides)
+    return _cell(composed(*overrides), axes)
+
+
+def smallest_cell(*overrides: str) -> Cell:
+    """Of the conditions of its test the first and the last, between which only numbers differ."""
+    config = composed(*SMALLEST, *overrides)
+    strata = OmegaConf.to_container(config.data.test_strata)
+    config.data.test_strata = {name: strata[name] for name in (min(strata), max(strata))}
+    return _cell(config)
+
+
+def _cell(config: DictConfig, axes: tuple[str, ...] = ()) -> Cell:
     plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     return Cell(plain, HydraConfig.get(), axes)
 
@@ -90,25 +102,37 @@ def test_an_experiment_asks_a_question_of_several_arms_and_seeds(name: str) -> N
 
 @pytest.mark.parametrize(("name", "other"), ALIKE.items())
 def test_baselines_of_experiments_that_are_alike_are_one_config(name: str, other: str) -> None:
-    assert cell_of(f"+exp={name}", *SMALLEST).hash() == cell_of(f"+exp={other}", *SMALLEST).hash()
+    assert smallest_cell(f"+exp={name}").hash() == smallest_cell(f"+exp={other}").hash()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in ALIKE])
-def test_a_cell_of_each_experiment_runs_to_a_complete_record(name: str, place: str) -> None:
-    cell = cell_of(f"+exp={name}", *SMALLEST, place)
+def run_smallest(*overrides: str) -> CellRecord:
+    """A cell that has gone through all its stages to a complete record."""
+    cell = smallest_cell(*overrides)
     cell.prepare()
     assert run_cell(cell.config, cell.record()) == 0
     assert cell.is_complete()
+    trained = {path.stem for path in (cell.folder / "checkpoints").iterdir()}
+    assert trained == {name for name, stage in cell.config["recipe"]["stages"].items() if stage}
+    return CellRecord.load(cell.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in (*ALIKE, "flow_network")])
+def test_a_cell_of_each_experiment_runs_to_a_complete_record(name: str, place: str) -> None:
+    run_smallest(f"+exp={name}", place)
+
+
+@pytest.mark.slow
+def test_a_cell_without_an_experiment_runs_to_a_complete_record(place: str) -> None:
+    run_smallest("model=modnet", "recipe=modnet_soc", "test.one_frame_delay=true", place)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("flow", "error_of_flow"), [("oracle", (0, 1e-4)), ("none", (0.05, 20))])
-def test_cells_with_flow_are_scored_by_the_true_one(flow: str, error_of_flow: tuple[float, float], place: str) -> None:
-    cell = cell_of("+exp=flow_network", f"model.flow={flow}", *SMALLEST, place)
-    cell.prepare()
-    record = cell.record()
-    assert run_cell(cell.config, record) == 0
+def test_cells_of_flow_network_are_scored_by_the_true_one(
+    flow: str, error_of_flow: tuple[float, float], place: str
+) -> None:
+    record = run_smallest("+exp=flow_network", f"model.flow={flow}", place)
     frames = record.read_frames()
     assert (frames["epe"].isna() == (frames["frame"] == 0)).all()
     low, high = error_of_flow
@@ -126,16 +150,6 @@ def test_an_oracle_without_true_flow_ends_before_anything_is_rendered(
     assert run_cell(cell.config, record) == 1
     assert record.error.endswith("set data.flow=true")
     assert not Path(cell.config["data"]["cache_dir"]).exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("overrides", [(), ("model=modnet", "recipe=modnet_soc", "test.one_frame_delay=true")])
-def test_a_run_without_an_experiment_goes_through_all_stages(overrides: tuple[str, ...], place: str) -> None:
-    cell = cell_of(*SMALLEST, place, *overrides)
-    cell.prepare()
-    assert run_cell(cell.config, cell.record()) == 0
-    trained = {path.stem for path in (cell.folder / "checkpoints").iterdir()}
-    assert trained == {name for name, stage in cell.config["recipe"]["stages"].items() if stage}
 
 
 def test_a_folder_of_another_config_or_of_none_is_moved_aside_and_not_lost(
@@ -161,13 +175,7 @@ def test_a_folder_of_another_config_or_of_none_is_moved_aside_and_not_lost(
 def test_a_cell_whose_metrics_are_gone_is_not_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cell = cell_of("+exp=brm_ablation")
-    cell.prepare()
-    record = cell.record()
-    names = {name: ["a"] for name in ("clip", "scene", "stratum")}
-    values = {name: [0.0] for name in ("frame", "mad", "mse", "dtssd")}
-    write_table(cell.folder / "metrics.parquet", pd.DataFrame(names | values))
-    record.status = "complete"
-    record.save()
+    complete(cell)
     assert cell.is_complete()
     (cell.folder / "metrics.parquet").unlink()
     assert not cell.is_complete()
@@ -207,8 +215,12 @@ def test_a_cell_is_named_for_its_arm_seed_and_overrides_whatever_their_order() -
     assert one.study == "data.world=5"
 
 
-def test_where_a_cell_runs_changes_neither_its_name_nor_its_hash() -> None:
-    plain = cell_of("+exp=brm_ablation")
+@pytest.fixture(scope="module")
+def plain() -> Cell:
+    return cell_of("+exp=brm_ablation")
+
+
+def test_where_a_cell_runs_changes_neither_its_name_nor_its_hash(plain: Cell) -> None:
     moved = cell_of(
         "+exp=brm_ablation", "output_dir=/elsewhere", "data.cache_dir=/cache", "logger=none", "trainer.num_workers=2"
     )
@@ -217,9 +229,9 @@ def test_where_a_cell_runs_changes_neither_its_name_nor_its_hash() -> None:
 
 
 @pytest.mark.parametrize("setting", fields(Trainer), ids=lambda field: field.name)
-def test_a_setting_of_the_trainer_says_itself_whether_it_tells_cells_apart(setting: Field[Any]) -> None:
+def test_a_setting_of_the_trainer_says_itself_whether_it_tells_cells_apart(setting: Field[Any], plain: Cell) -> None:
     change = f"trainer.{setting.name}={OTHERS[setting.name]}"
-    plain, other = cell_of("+exp=brm_ablation"), cell_of("+exp=brm_ablation", change)
+    other = cell_of("+exp=brm_ablation", change)
     told_apart = (plain.name != other.name, plain.hash() != other.hash())
     assert told_apart == (FREE not in setting.metadata,) * 2
 
@@ -234,8 +246,8 @@ def test_a_setting_of_the_trainer_says_itself_whether_it_tells_cells_apart(setti
         "seed=1",
     ],
 )
-def test_what_changes_the_numbers_changes_the_hash(change: str) -> None:
-    assert cell_of("+exp=brm_ablation", change).hash() != cell_of("+exp=brm_ablation").hash()
+def test_what_changes_the_numbers_changes_the_hash(change: str, plain: Cell) -> None:
+    assert cell_of("+exp=brm_ablation", change).hash() != plain.hash()
 
 
 def test_a_setting_swept_on_the_command_line_is_a_part_of_the_arm() -> None:

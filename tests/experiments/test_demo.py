@@ -113,6 +113,7 @@ def test_without_gradio_a_line_says_how_to_install_it(monkeypatch: pytest.Monkey
         demo.main(["--port", "0"])
 
 
+@pytest.mark.slow
 def test_a_picture_is_matted_as_a_film_of_one_frame(files: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((64, 96, 3), 90, np.uint8)).save(tmp_path / "it's me.png")
     net = demo.parse_net(f"checkpoint={files}/model.pt")

@@ -130,6 +130,7 @@ def test_an_official_checkpoint_is_read_with_the_options_of_the_command_line(
     assert "disk8 (truncate)" in (record.folder / "scores.md").read_text()
 
 
+@pytest.mark.slow
 def test_options_change_the_figures_they_should_and_no_others(
     files: Path, whole: tuple[CellRecord, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +148,7 @@ def test_options_change_the_figures_they_should_and_no_others(
     assert not np.array_equal(mads("size=[64,96]"), plain)
 
 
+@pytest.mark.slow
 def test_the_project_s_own_conditions_are_those_of_a_training_run(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +160,7 @@ def test_the_project_s_own_conditions_are_those_of_a_training_run(
     assert record.scale == "smoke"
 
 
+@pytest.mark.slow
 def test_a_set_by_the_published_protocol_is_composited_in_memory(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +178,7 @@ def finished(whole: tuple[CellRecord, pd.DataFrame], tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole[0].folder, tmp_path / "evaluate" / "it"))
 
 
+@pytest.mark.slow
 def test_a_finished_evaluation_is_not_repeated_unless_it_is_told(
     files: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,6 +193,7 @@ def test_a_finished_evaluation_is_not_repeated_unless_it_is_told(
     assert file.stat().st_mtime_ns > written
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_named_with_its_remedy(
     files: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +203,7 @@ def test_a_damaged_record_is_named_with_its_remedy(
     assert evaluated(monkeypatch, tmp_path, *our_mad(files), "again=true")[0].status == "complete"
 
 
+@pytest.mark.slow
 def test_a_failed_clip_is_told_in_the_record_and_the_others_are_kept(
     files: Path,
     whole: tuple[CellRecord, pd.DataFrame],
@@ -231,6 +237,7 @@ def test_a_failed_clip_is_told_in_the_record_and_the_others_are_kept(
     pd.testing.assert_frame_equal(frames, whole[1], check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_with_the_next_clip(
     files: Path, whole: tuple[CellRecord, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +270,7 @@ def test_a_killed_evaluation_goes_on_with_the_next_clip(
     pd.testing.assert_frame_equal(frames, whole[1], check_exact=True)
 
 
+@pytest.mark.slow
 def test_two_processes_agree_with_one(
     files: Path, whole: tuple[CellRecord, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +364,7 @@ def scored(
 Scored = Callable[..., tuple[float, str, set[str]]]
 
 
+@pytest.mark.slow
 def test_two_sets_of_one_folder_name_are_two_and_a_set_at_another_place_is_the_same(
     tmp_path: Path, scored: Scored
 ) -> None:
@@ -371,6 +380,7 @@ def test_two_sets_of_one_folder_name_are_two_and_a_set_at_another_place_is_the_s
     assert len(there) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("name=it",)])
 def test_a_corrected_set_is_scored_anew_and_the_old_scores_are_kept(
     tmp_path: Path, scored: Scored, options: tuple[str, ...]
@@ -386,6 +396,7 @@ def test_a_corrected_set_is_scored_anew_and_the_old_scores_are_kept(
     assert sorted({round(value, 3) for value in kept}) == sorted({wrong, right})
 
 
+@pytest.mark.slow
 def test_an_edited_manifest_and_another_size_are_other_evaluations(tmp_path: Path, scored: Scored) -> None:
     testset = make_set(tmp_path / "test", 0)
     clip = {"stratum": "s", "folder": "0000", "foreground": "anna", "background": "room"}
@@ -396,6 +407,7 @@ def test_an_edited_manifest_and_another_size_are_other_evaluations(tmp_path: Pat
     assert counts == [1, 2, 3, 3]
 
 
+@pytest.mark.slow
 def test_what_was_scored_of_other_data_is_never_gone_on_with(
     tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,6 +431,7 @@ def test_what_was_scored_of_other_data_is_never_gone_on_with(
     assert scored(testset, "name=it")[0] == expected
 
 
+@pytest.mark.slow
 def test_a_record_from_before_data_were_recorded_is_scored_anew(tmp_path: Path, scored: Scored) -> None:
     testset = make_set(tmp_path / "test", 0)
     scored(testset, "name=it")
@@ -431,6 +444,7 @@ def test_a_record_from_before_data_were_recorded_is_scored_anew(tmp_path: Path, 
     assert "data" in json.loads(file.read_text())
 
 
+@pytest.mark.slow
 def test_another_checkpoint_of_the_same_name_is_another_evaluation(files: Path, tmp_path: Path, scored: Scored) -> None:
     testset, file = make_set(tmp_path / "test", 0), tmp_path / "net.pt"
     mads = []

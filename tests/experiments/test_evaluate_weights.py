@@ -17,6 +17,7 @@ def weights(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return publish(server, tmp_path, monkeypatch, SMALL)
 
 
+@pytest.mark.slow
 def test_the_record_names_weights_hash_and_licence_and_its_command_runs_again(
     weights: bytes, testset: Path, evaluated: Callable[..., CellRecord], tmp_path: Path
 ) -> None:

@@ -108,6 +108,7 @@ def test_records_of_two_sets_of_one_name_have_a_report_each(make_cell, tmp_path,
     assert "rvm0" not in text
 
 
+@pytest.mark.slow
 def test_reports_of_two_comparisons_do_not_mix(make_cell, tmp_path, monkeypatch, capsys):
     for seed, key in enumerate(("", "model.hidden=4")):
         for arm in (WITH, WITHOUT):

@@ -17,15 +17,14 @@ import torch
 import yaml
 from PIL import Image
 
-from experiments.cells.work import run_cell
-from experiments.records.cell_record import CellRecord, read_cells
+from experiments.records.cell_record import read_cells
 from experiments.run import run_cells
 from lightning_modules.nets import build_net
 from tests.experiments.in_process import run_here
-from tests.experiments.one_cell import FEW, made_once
+from tests.experiments.one_cell import FEW, EndedCell
 
 SMOKE = ["scale=smoke", "logger=none", *FEW]
-ABLATION = ["+exp=brm_ablation", "scale=smoke", *FEW, "model.brm=true,false", "seed=0"]
+ABLATION = ["+exp=brm_ablation", "scale=smoke", "seed=0", "model.brm=true,false"]  # that of the tour
 
 
 def words(folder: Path, *overrides: str) -> list[str]:
@@ -60,19 +59,6 @@ def here(
     return run
 
 
-class EndedCell:
-    """Stands for a cell's process: its work is done in this one, which has imported everything."""
-
-    def __init__(self, config: Path, *_: object, **__: object) -> None:
-        self.status = run_cell(yaml.safe_load(config.read_text()), CellRecord.load(config.parent))
-
-    def poll(self) -> int:
-        return self.status
-
-    def wait(self) -> int:
-        return self.status
-
-
 @pytest.fixture
 def cells_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.cells.launchers.spawn_cell", EndedCell)
@@ -83,39 +69,28 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("run")
 
 
-@pytest.fixture(scope="module")
-def ablation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole command at its smallest scale, W&B offline."""
-
-    def make(folder: Path) -> None:
-        result = run(folder, *ABLATION)
-        assert result.returncode == 0, result.stderr
-
-    return made_once(tmp_path_factory, "ablation", make)
-
-
 @pytest.mark.slow
-def test_the_whole_ablation_leaves_complete_records_and_a_report(ablation: Path) -> None:
-    records = cells(ablation)
+def test_the_whole_ablation_leaves_complete_records_and_a_report(tour: Path) -> None:
+    records = cells(tour)
     assert len(records) == 2
-    assert [cell.status for cell in read_cells(ablation / "outputs" / "brm_ablation")] == ["complete"] * 2
+    assert [cell.status for cell in read_cells(tour / "outputs" / "brm_ablation")] == ["complete"] * 2
     for name, record in records.items():
-        folder = ablation / "outputs" / "brm_ablation" / name
+        folder = tour / "outputs" / "brm_ablation" / name
         assert (folder / "memory.parquet").is_file() == record["arm"]["model.brm"]
         assert record["memory"] == ("measured" if record["arm"]["model.brm"] else "none")
         assert record["status"] == "complete"
         assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["brm"] == record["arm"]["model.brm"]
         frames = pd.read_parquet(folder / "metrics.parquet")
-        assert len(frames) == 8 * 2  # conditions × frames
+        assert len(frames) == 8 * 2 * 4  # conditions × clips × frames
         assert not frames[["mad", "mse", "dtssd"]].isna().any().any()
         assert ("coverage" in frames) == record["arm"]["model.brm"]
-    written = {path.name for path in (ablation / "results" / "brm_ablation" / "smoke").iterdir()}
+    written = {path.name for path in (tour / "results" / "brm_ablation" / "smoke").iterdir()}
     assert {"report.html", "report.md", "report.tex", "scores.csv"} <= written
 
 
 @pytest.mark.slow
-def test_a_saved_model_rebuilds_its_net(ablation: Path) -> None:
-    path = next((ablation / "outputs" / "brm_ablation").glob("model.brm=true*seed=0/model.pt"))
+def test_a_saved_model_rebuilds_its_net(tour: Path) -> None:
+    path = next((tour / "outputs" / "brm_ablation").glob("model.brm=true*seed=0/model.pt"))
     saved = torch.load(path, weights_only=True)
     options = dict(saved["model"])
     net = build_net(options.pop("name"), **options)
@@ -126,8 +101,8 @@ def test_a_saved_model_rebuilds_its_net(ablation: Path) -> None:
 
 
 @pytest.mark.slow
-def test_wandb_has_the_run_offline_without_an_account(ablation: Path) -> None:
-    runs = list((ablation / "outputs" / "brm_ablation").glob("*/wandb/offline-run-*/run-*.wandb"))
+def test_wandb_has_the_run_offline_without_an_account(tour: Path) -> None:
+    runs = list((tour / "outputs" / "brm_ablation").glob("*/wandb/offline-run-*/run-*.wandb"))
     assert len(runs) == 2
     assert all(path.stat().st_size > 1000 for path in runs)
 
@@ -135,9 +110,9 @@ def test_wandb_has_the_run_offline_without_an_account(ablation: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_complete_cells_are_skipped(
-    ablation: Path, root: Path, here: Callable[..., subprocess.CompletedProcess[str]]
+    tour: Path, root: Path, here: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    shutil.copytree(ablation, root / "again")
+    shutil.copytree(tour, root / "again")
     again = here(root / "again", *ABLATION)
     assert again.returncode == 0
     assert again.stdout.count("skip ") == 2
@@ -173,8 +148,9 @@ def test_a_cell_is_one_commands_and_ends_with_it(
 def test_a_failing_cell_is_told_and_stops_no_other(
     root: Path, here: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
+    """With the default logger, too, which holds the run of the failed cell."""
     arms = "model.brm_update=nonsense,average"
-    result = here(root / "failing", "+exp=brm_update", arms, "seed=0", *SMOKE)
+    result = here(root / "failing", "+exp=brm_update", arms, "seed=0", "scale=smoke", *FEW)
     assert result.returncode == 1
     assert "brm_update must be one of" in result.stdout
     status = {record["arm"]["model.brm_update"]: record for record in cells(root / "failing", "brm_update").values()}

@@ -22,13 +22,14 @@ def record(folder: Path) -> dict[str, object]:
     return json.loads((CELL.cell_of(folder) / "record.json").read_text())
 
 
-def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # In double precision only the order of sums is left of the difference, and of that what float32 losses show.
-    for folder, more in ((tmp_path / "one", []), (tmp_path / "two", TWO)):
-        result = CELL.run(folder, "scale.steps=5", "trainer.precision=64-true", *more)
-        assert result.returncode == 0, result.stderr
-        step = f"stage matting: 2 clips a step = {len(more) + 1} device(s) × {2 - len(more)} × 1 accumulated"
-        assert step in result.stdout
+    precise = ("scale.steps=5", "trainer.precision=64-true")
+    assert CELL.run_here(tmp_path / "one", *precise) == 0
+    assert "stage matting: 2 clips a step = 1 device(s) × 2 × 1 accumulated" in capsys.readouterr().out
+    result = CELL.run(tmp_path / "two", *precise, *TWO)
+    assert result.returncode == 0, result.stderr
+    assert "stage matting: 2 clips a step = 2 device(s) × 1 × 1 accumulated" in result.stdout
     one, two = (pd.read_csv(CELL.cell_of(tmp_path / name) / "history_matting.csv") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two, rtol=1e-5, atol=1e-7)
     one, two = (pd.read_parquet(CELL.cell_of(tmp_path / name) / "metrics.parquet") for name in ("one", "two"))

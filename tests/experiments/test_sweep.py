@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import yaml
 from omegaconf import OmegaConf
@@ -19,13 +18,15 @@ from experiments.cells import sweep_files
 from experiments.cells.launch import BUSY, CellPool
 from experiments.cells.search import Search, read_score
 from experiments.cells.sweep_files import Point, SweepFile, read_sweep, sweep_of
-from experiments.records.cell_record import CellRecord, write_table
+from experiments.records.cell_record import CellRecord
 from experiments.records.locks import lock_cell
 from experiments.sweep import Runner, composed, numbered
+from tests.experiments.cells_on_disk import complete
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments/configs/exp").glob("*.yaml"))
+GROUPS = ("model", "recipe", "memory")  # settings that name a file of the configs
 GRID = {
     "name": "brm_ablation",
     "method": "grid",
@@ -103,6 +104,7 @@ def test_a_sweep_file_runs_single_cells_of_an_experiment(path: Path) -> None:
     assert set(file.parameters) == set(experiment_axes(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_values_of_a_sweep_file_arrive_as_they_are_meant(path: Path) -> None:
     """None, 1e-4, yes and commas change on the way from YAML through the agent to Hydra."""
@@ -110,11 +112,12 @@ def test_the_values_of_a_sweep_file_arrive_as_they_are_meant(path: Path) -> None
     values = {
         name: spec.get("values") or [spec.get("value", spec.get("max"))] for name, spec in file.parameters.items()
     }
-    for place in range(max(map(len, values.values()))):  # every value once
+    # Every value once, but for names of files, which must be texts, and for seeds.
+    for place in range(max(1 if name in (*GROUPS, "seed") else len(given) for name, given in values.items())):
         point = {name: given[place % len(given)] for name, given in values.items()}
         config = composed(sweep._overrides(file.command_line(point)))
         for name, value in point.items():
-            if name not in ("model", "recipe", "memory"):  # config groups
+            if name not in GROUPS:
                 arrived = OmegaConf.select(config, name, throw_on_missing=True)
                 assert (arrived, type(arrived)) == (value, type(value)), name
 
@@ -225,15 +228,6 @@ class Cells:
         return subprocess.Popen([sys.executable, "-c", f"import sys, time; time.sleep(0.3); sys.exit({status})"])
 
 
-def complete(cell: sweep.Cell) -> None:
-    cell.prepare()
-    record = cell.record()
-    row = {"clip": ["a"], "scene": ["b"], "stratum": ["c"], "frame": [0], "mad": [0.1], "mse": [0.1], "dtssd": [0.0]}
-    write_table(cell.folder / "metrics.parquet", pd.DataFrame(row))
-    record.status = "complete"
-    record.save()
-
-
 @pytest.fixture
 def run_sweep(
     write_sweep: Callable[..., SweepFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -265,12 +259,14 @@ def test_a_sweep_starts_each_cell_once_and_skips_what_is_complete(
     assert capsys.readouterr().out.count("skip      ") == 4
 
 
+@pytest.mark.slow
 def test_a_failing_point_stops_no_other(run_sweep: Callable[..., tuple[int, Cells]]) -> None:
     status, cells = run_sweep(**{"model.brm=true,scale=smoke,seed=0": [1]})
     assert status == 1
     assert len(cells.started) == 4
 
 
+@pytest.mark.slow
 def test_a_point_that_another_process_works_on_comes_last(run_sweep: Callable[..., tuple[int, Cells]]) -> None:
     cell = "model.brm=true,scale=smoke,seed=0"
     status, cells = run_sweep(**{cell: [BUSY]})

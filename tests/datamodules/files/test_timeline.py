@@ -185,6 +185,7 @@ TURNED = [("h264_short_groups", "mp4"), ("h264_short_groups", "mov"), ("hevc_ope
 BEHEADED = [pair for pair in FILES if pair[1] in ("mp4", "avi", "mkv") and pair[0] not in ("av1", "h264_one_group")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "container"), FILES)
 def test_every_window_of_every_stream(
     name: str, container: str, encoded: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch

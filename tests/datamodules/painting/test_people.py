@@ -42,6 +42,7 @@ def test_alpha_is_exact_inside_and_outside(number) -> None:
     assert 0.004 < ((alpha > 0) & (alpha < 255)).float().mean() < 0.25
 
 
+@pytest.mark.slow
 def test_finer_hair_gives_more_soft_pixels() -> None:
     soft = []
     for fineness in (0.0, 0.5, 1.0):

@@ -44,6 +44,7 @@ def measured(folder: Path, code: Path | None) -> list[dict[str, float]]:
     return table.to_dict("records")  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 def test_every_source_yields_samples_and_is_compared(tmp_path: Path) -> None:
     package = tmp_path / "clone" / "dataset"
     package.mkdir(parents=True)

@@ -19,6 +19,7 @@ MetricMAD = MetricMSE = MetricGRAD = MetricCONN = MetricDTSSD = Mean
 """
 
 
+@pytest.mark.slow
 def test_the_scripts_need_nothing_that_is_not_measured(tmp_path: Path) -> None:
     (tmp_path / "evaluation").mkdir()
     for name in ("evaluate_lr", "evaluate_hr"):

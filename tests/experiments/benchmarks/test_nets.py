@@ -43,6 +43,7 @@ def test_a_row_for_each_precision_and_mode_with_every_figure() -> None:
     assert table["moved_gb"][2] < table["moved_gb"][0]
 
 
+@pytest.mark.slow
 def test_shares_follow_from_times_and_ceilings() -> None:
     (table,) = measure(["rvm"], "128x96@0.5")
     row = table.iloc[0]
@@ -52,6 +53,7 @@ def test_shares_follow_from_times_and_ceilings() -> None:
     assert row["roofline_share"] == pytest.approx(max(row["compute_share"], row["bandwidth_share"]))
 
 
+@pytest.mark.slow
 def test_nets_that_need_a_plate_and_nets_that_carry_a_state_run_at_a_ratio() -> None:
     tables = measure(
         ["background_matting_v2:backbone=mobilenetv2", "modnet_v:width=0.25,hidden=8"], "128x96@0.5", batch=2, chunk=3
@@ -62,6 +64,7 @@ def test_nets_that_need_a_plate_and_nets_that_carry_a_state_run_at_a_ratio() -> 
     assert all((table["throughput_fps"] > 0).all() for table in tables)
 
 
+@pytest.mark.slow
 def test_a_mode_that_fails_has_its_reason_and_the_others_their_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(net: Any) -> None:
         raise RuntimeError("no compiler\nhere")
@@ -78,6 +81,7 @@ def test_channels_last_frames_have_plain_strides_along_sides_of_one() -> None:
     assert channels_last(frames).stride() == (72, 72, 1, 18, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flow", ["oracle", "none", "dis"])
 def test_a_net_that_is_given_flow_runs_without_any_data(flow: str) -> None:
     (table,) = measure([f"context_motion:backbone=mobilenetv2,width=0.25,hidden=8,flow={flow}"], "64x64@0.5")

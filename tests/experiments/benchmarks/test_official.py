@@ -47,6 +47,7 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_official_module_and_ours_are_compared_on_the_same_frames(clone: Path) -> None:
     sizes = [parse_size("64x48@0.5"), parse_size("40x33")]
     variants = [("fp32", "eager"), ("bf16", "fused")]
@@ -84,6 +85,7 @@ def test_a_net_without_official_code_is_named(tmp_path: Path) -> None:
         next(benchmark_official("lraspp", {}, tmp_path, [], [], torch.device("cpu"), 0, print))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [0.0, 0.01])
 def test_a_published_onnx_file_is_compared_with_our_net_over_frames_with_state(
     changed: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ from experiments.inference.saved_nets import save_net
 from lightning_modules.nets import build_net
 
 
+@pytest.mark.slow
 def test_fewer_patches_are_refined_and_patches_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prm, "FRAMES", ((288, 512), (512, 288)))
     monkeypatch.setattr(prm, "WORKING_SIZE", 64)

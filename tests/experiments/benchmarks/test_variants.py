@@ -32,6 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 @torch.inference_mode()
 def test_all_modes_give_the_mattes_of_the_eager_net_over_time(name: str) -> None:

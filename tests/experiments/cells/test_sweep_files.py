@@ -129,6 +129,7 @@ SPECS = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.dictionaries(st.sampled_from(["name", "program", "method", "metric", "command", "run_cap"]), NESTED),

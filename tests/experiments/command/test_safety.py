@@ -56,6 +56,7 @@ def test_a_name_does_not_lead_out_of_the_output_folder(override: str) -> None:
         cell_of(override)
 
 
+@pytest.mark.slow
 def test_a_command_with_a_hostile_name_writes_nothing_outside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -77,6 +77,7 @@ def test_the_state_is_carried_over_pieces_and_emptied_where_it_is_told(chunk: in
     assert seen(Clip(), chunk=chunk, recurrence=50) == [1, 2, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 2, 5])
 def test_a_net_mattes_a_clip_in_pieces_as_it_does_whole(chunk: int) -> None:
     net = build_net("modnet_v", width=0.25, hidden=8, working_size=64)

@@ -53,6 +53,7 @@ def test_a_folder_of_frames_has_the_rate_that_is_told(planner: Planner, tmp_path
     assert Image.open(tmp_path / "out/foreground/00000002.png").size == (67, 41)
 
 
+@pytest.mark.slow
 def test_a_net_in_an_onnx_file_mattes_as_the_net_that_it_was_made_of(
     planner: Planner, files: Path, tmp_path: Path
 ) -> None:

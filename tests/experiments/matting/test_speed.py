@@ -14,6 +14,7 @@ from tests.experiments.matting.films_and_nets import files as files
 from tests.experiments.matting.films_and_nets import planner as planner
 
 
+@pytest.mark.slow
 def test_net_codec_and_all_are_measured_in_turns(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,9 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 
 from experiments.cells import work as cells
 from experiments.cells.cell import Cell, prepared_cell
-from experiments.records.cell_record import CellRecord, write_table
+from experiments.records.cell_record import CellRecord
 from experiments.records.fingerprints import describe_weights
 from experiments.sweep import composed
+from tests.experiments.cells_on_disk import complete
 
 
 def cell_of(folder: Path, *overrides: str) -> Cell:
@@ -25,20 +26,6 @@ def cell_of(folder: Path, *overrides: str) -> Cell:
 def on_pictures(folder: Path, *overrides: str) -> Cell:
     own = ("data=image_mattes", f"data.root={folder}/people", f"data.scenes={folder}/places")
     return cell_of(folder, *own, *overrides)
-
-
-def complete(cell: Cell, **fields: Any) -> CellRecord:
-    """Leave the record that a finished run of the cell leaves."""
-    cell.prepare()
-    record = cell.record()
-    names = {name: ["a"] for name in ("clip", "scene", "stratum")}
-    values = {name: [0.0] for name in ("frame", "mad", "mse", "dtssd")}
-    write_table(cell.folder / "metrics.parquet", pd.DataFrame(names | values))
-    record.status = "complete"
-    for field, value in fields.items():
-        setattr(record, field, value)
-    record.save()
-    return record
 
 
 def test_a_record_tells_what_its_cell_reads(pictures: Path) -> None:

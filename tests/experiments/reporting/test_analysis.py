@@ -40,6 +40,7 @@ def test_each_arm_of_a_further_axis_is_compared_within_it(make_cell, experiment,
     assert against["model.brm=true,model.width=1.0"] == "model.brm=false,model.width=1.0"
 
 
+@pytest.mark.slow
 def test_the_share_of_the_bounds_gain_is_told_with_its_interval(make_cell, experiment, write):
     experiment |= {"bound": {"model.brm": "oracle"}, "labels": {**experiment["labels"], "model.brm=oracle": "oracle"}}
     effects = {False: 1.0, True: 0.9, "oracle": 0.5}

@@ -73,6 +73,7 @@ def test_frames_past_the_700th_are_not_in_rvms_mean():
     assert aggregate(long, METRICS["mad"], "clip_mean") > 1
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=6, max_size=6))
 def test_orders_agree_on_one_stratum_of_clips_of_one_length(values):

@@ -79,6 +79,7 @@ def _without_checksums(path):
     return json.dumps(content | {"checksums": {}})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drawn_nothing")
 def test_a_report_tells_what_records_tell(cells, experiment, tmp_path):
     from experiments.records.cell_record import read_cells

@@ -89,6 +89,7 @@ def test_only_failed_cells_give_a_report_that_says_so(tmp_path, experiment, writ
     assert "No cell is complete" in write(experiment, [])
 
 
+@pytest.mark.slow
 def test_hostile_text_stays_text(make_cell, experiment, tmp_path, write):
     evil = "<script>alert(1)</script> a|b $x_$"
     experiment |= {"question": evil, "claim": evil, "labels": {"model.brm=true": evil}}
@@ -192,6 +193,7 @@ FIELDS = [field.name for field in fields(CellRecord) if field.name != "folder"]
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8, deadline=None)
 @given(changes=st.dictionaries(st.sampled_from(FIELDS), JSON | st.dictionaries(st.text(max_size=4), JSON, max_size=2)),
        lost=st.sets(st.sampled_from(FIELDS), max_size=2))  # fmt: skip
+@pytest.mark.slow
 def test_no_record_whatever_it_says_stops_a_report(changes, lost, good_cells, experiment, tmp_path_factory):
     root, output = good_cells, tmp_path_factory.mktemp("results")
     path = root / "bad" / "record.json"

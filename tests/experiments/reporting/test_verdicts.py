@@ -37,6 +37,7 @@ def test_where_no_difference_is_shown_it_is_told_what_is_excluded_and_what_would
     assert re.search(r"a true change of −\d+ / \+\d+ % would be shown by four of five such experiments", told)
 
 
+@pytest.mark.slow
 def test_no_share_is_told_of_a_gain_that_the_bound_does_not_have(make_cell, experiment, write):
     experiment |= {"bound": {"model.brm": "oracle"}}
     cells = [make_cell({"model.brm": brm}, seed) for brm in (False, True, "oracle") for seed in range(3)]

@@ -76,6 +76,7 @@ def test_clips_without_room_are_left_out_and_median_ones_come_first(cells, exper
     assert found["left_out"] == 4
 
 
+@pytest.mark.slow
 def test_without_pictures_there_is_no_viewer(make_cell, experiment, tmp_path):
     cells = [make_cell(arm, 0, strata=("pan",), clips=2, frames=FRAMES) for arm in (WITH, WITHOUT)]
     assert viewer(build_matrix(experiment, cells)) is None
@@ -105,6 +106,7 @@ addEventListener("load", async () => {
 """
 
 
+@pytest.mark.slow
 def test_a_browser_shows_it_and_keys_drive_it(cells, experiment, tmp_path, browse):
     experiment = experiment | {"question": "</script><script>document.title = 'hacked'</script>"}
     page = write_report(experiment, cells, tmp_path / "results", resamples=100)

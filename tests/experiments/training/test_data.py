@@ -48,6 +48,7 @@ def test_passes_of_a_stage_become_one_data_module(tmp_path: Path) -> None:
     assert (low.clip_length, low.random_resolution, high.random_resolution) == ((2, 3), True, False)
 
 
+@pytest.mark.slow
 def test_passes_run_without_files(tmp_path: Path) -> None:
     data = make_data(smoke(f"output_dir={tmp_path}"), stage())
     assert isinstance(data, InterleavedDataModule)
@@ -109,6 +110,7 @@ def test_compression_conditions_are_those_of_a_clean_one_compressed() -> None:
         assert each.but(clean) == data.strata["test"]["moving fast plain"]
 
 
+@pytest.mark.slow
 def test_the_true_flow_is_given_where_it_is_asked_for(tmp_path: Path) -> None:
     for flow in (False, True):
         plain = smoke(f"output_dir={tmp_path}", f"data.flow={str(flow).lower()}")

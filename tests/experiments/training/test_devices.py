@@ -24,6 +24,7 @@ FEW = ["scale=smoke", "scale.steps=6", "trainer.checkpoint_every=2", "scale.val_
 FEW += ["scale.train_clips=2", "scale.train_scenes=2", "scale.train_clip_frames=4"]
 
 
+@pytest.mark.slow
 def test_full_memory_is_told_with_what_to_change_and_training_goes_on_later(
     tmp_path: Path, fill_memory: Callable[..., Iterator[int]]
 ) -> None:

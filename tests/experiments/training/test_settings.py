@@ -80,6 +80,7 @@ def test_what_the_machine_lacks_is_told_before_the_start(override: str, monkeypa
         check_machine(cell_of(override).settings)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_of_many_cells_with_one_bad_setting_one_line_is_told_and_none_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -66,6 +66,7 @@ def test_a_stage_that_is_cut_off_within_a_row_or_at_its_end_leaves_what_a_whole_
         assert dict(logged[column].dropna()) == pytest.approx(dict(history[name].dropna()))
 
 
+@pytest.mark.slow
 def test_checkpoints_of_another_cell_are_not_used_and_none_stays_when_the_stage_is_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], told: Any
 ) -> None:
@@ -100,6 +101,7 @@ def recalibrated(net: MattingNet, batches: Iterable[MattingBatch]) -> MattingNet
     return net.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["rvm", "lraspp"])
 def test_an_averaged_net_is_the_same_net_recalibrated_by_hand(tmp_path: Path, model: str) -> None:
     settings = [f"model={model}", "scale.steps=4", "scale.rvm.short_steps=4", "trainer.calibration_batches=2"]
@@ -123,6 +125,7 @@ def test_an_averaged_net_is_the_same_net_recalibrated_by_hand(tmp_path: Path, mo
         assert not torch.allclose(scored, before, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_stage_that_holds_its_norms_frozen_leaves_their_statistics(tmp_path: Path) -> None:
     train(few_of(tmp_path, "model=modnet", "recipe=modnet_soc"), "", tmp_path / "cell", None)
     saved = [tmp_path / "cell" / "checkpoints" / f"{stage}.pt" for stage in ("matting", "adaptation")]

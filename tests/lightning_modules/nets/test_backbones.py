@@ -43,6 +43,7 @@ def test_mobilenetv3_is_torchvisions_dilated_one_on_normalised_frames(width):
     assert [tuple(f.shape[2:]) for f in features] == [(34, 51), (17, 26), (9, 13), (5, 7)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("depth", "theirs"), [(50, resnet50), (101, resnet101)])
 def test_resnet_is_torchvisions_dilated_one(depth, theirs):
     theirs = theirs(replace_stride_with_dilation=[False, False, True]).eval().double()

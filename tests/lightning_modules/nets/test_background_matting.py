@@ -148,6 +148,7 @@ def test_outputs_are_those_of_the_official_code(mode, kernel, dense_share, weigh
         torch.testing.assert_close(pixels, torch.tensor(expected), atol=2e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_weights_from_torchscript_and_of_the_base_network_alone(tmp_path):
     weights = official_weights(backbone="mobilenetv2")
     base = {key: value for key, value in weights.items() if not key.startswith("refiner.")}
@@ -180,6 +181,7 @@ def resnet50_deeplab():
         return deeplabv3_resnet50(weights=None, weights_backbone=None).state_dict()
 
 
+@pytest.mark.slow
 def test_start_from_deeplabv3_of_either_origin(tmp_path):
     torchvision = resnet50_deeplab()
     vainf = {key.replace("classifier.0.", "classifier.classifier.0."): value for key, value in torchvision.items()}

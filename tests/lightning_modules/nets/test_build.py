@@ -84,6 +84,7 @@ def test_gradient_reaches_every_parameter(name, options):
     assert [key for key in without if not key.startswith("segmentation_head.")] == []
 
 
+@pytest.mark.slow
 def test_compiled_step_gives_the_same_and_its_copy_has_own_weights():
     """With MODNet; a net with a memory has a test of its own, next to its others."""
     net = build_net("modnet", width=0.5, hidden=16).eval()

@@ -158,6 +158,7 @@ def test_gradients_flow_through_all_frames_and_into_the_flow():
     assert all(p.grad is not None for p in net.flow.parameters())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_compiled_step_gives_the_same():
     net = small(flow="none")

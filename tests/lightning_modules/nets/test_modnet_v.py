@@ -157,6 +157,7 @@ def test_state_of_other_frames_is_refused_in_one_line(shape):
             assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_advance_is_compiled_with_the_step_and_gives_the_same_in_training():
     net = build_net("modnet_v", **SMALL).train()
     leave_out_repeats(net.backbone)

@@ -166,6 +166,7 @@ def test_alias_unlike_its_twin_warns(state_dict, tmp_path):
     assert net.backbone.features[0][0].weight.any()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_torchscript_export_without_training_heads_is_read(state_dict, tmp_path):
     heads = ("lr_branch.conv_lr.", "hr_branch.conv_hr.")
@@ -223,6 +224,7 @@ def test_one_wrong_tensor_is_named_and_the_model_recognised(change, told, state_
     assert "looks like what load_official('modnet', path) reads" in str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "given", "options"),
     [

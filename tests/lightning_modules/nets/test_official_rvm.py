@@ -154,6 +154,7 @@ def outputs(net, fast_net):
     return maps
 
 
+@pytest.mark.slow
 def test_outputs_are_those_of_the_official_code(net, fast_net, backbone):
     maps = outputs(net, fast_net)
     for line in VECTORS[backbone].strip().splitlines():
@@ -171,6 +172,7 @@ def test_outputs_are_those_of_the_official_code(net, fast_net, backbone):
         )
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("ratio", [1, 0.375])
 def test_chunks_with_the_state_carried_over_give_the_whole_clip(net, fast_net, ratio):

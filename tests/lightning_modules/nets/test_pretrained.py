@@ -18,6 +18,7 @@ def weights(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return publish(server, tmp_path, monkeypatch, {"width": 0.25})
 
 
+@pytest.mark.slow
 def test_a_net_comes_by_name_and_the_second_time_without_the_network(
     weights: bytes, server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -219,6 +219,7 @@ def test_arms_share_their_start_weights():
     assert (plain.refiner.box.weight == 1 / 9).all()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_one_graph_serves_clips_of_every_length():
     net, graphs = tiny_net(), []

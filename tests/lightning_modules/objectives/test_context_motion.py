@@ -72,6 +72,7 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], par
     return any(not torch.equal(value, after[name]) for name, value in before.items() if name.startswith(part))
 
 
+@pytest.mark.slow
 def test_gradient_reaches_the_flow_net_only_after_unfreezing_and_norms_never() -> None:
     net = small("pwcnet")
     norms = {

@@ -170,6 +170,7 @@ def test_training_frames_must_fit_the_semantic_grid() -> None:
         MODNetVObjective(net)(net, clip_batch(1, size=80), generator())
 
 
+@pytest.mark.slow
 def test_modnet_overfits_one_clip() -> None:
     net = build_net("modnet", width=0.25, hidden=8)
     net.reset_parameters(0)
@@ -186,6 +187,7 @@ def test_modnet_overfits_one_clip() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.slow
 def test_soc_adapts_the_net_and_neither_its_statistics_nor_its_teacher() -> None:
     net = build_net("modnet", width=0.25, hidden=8).train()
     objective = SOCObjective(net, refresh_every=10)

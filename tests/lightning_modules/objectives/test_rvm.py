@@ -74,6 +74,7 @@ def test_segmentation_is_binary_cross_entropy_of_the_logits() -> None:
     torch.testing.assert_close(loss, losses.segmentation_loss(logits, batch.masks))
 
 
+@pytest.mark.slow
 def test_a_few_steps_lower_the_losses_of_all_passes() -> None:
     net = small_net()
     objective = RVMObjective(net)
