@@ -81,7 +81,7 @@ def _report_experiment() -> int:
             from experiments.logging.wandb_records import download_records  # here: a report needs no W&B
 
             folder = folder.parent / "from_wandb" / folder.name
-            download_records(project, cell.experiment["name"], folder)
+            download_records(project, cell.experiment.name, folder)
         asked = _asked(HydraConfig.get(), arguments)
         records = [each for each in read_cells(folder) if _belongs(each, cell) and _counts(each, asked)]
         if not records:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.command.safety import check_names
 from experiments.records.cell_record import BASELINES, CellRecord, write_config
+from experiments.records.experiment import Experiment
 from experiments.records.fingerprints import describe_weights, what_changed
 from experiments.records.identity import short_name
 from experiments.records.locks import lock_cell, lock_owner
@@ -33,7 +34,7 @@ class Cell:
     Attributes:
         config: resolved and plain.
         settings: the same with types.
-        experiment: config group `experiment`, plain.
+        experiment: what is asked and compared.
         workers: cells at once on this machine, or "auto".
         arm: what the experiment compares, setting → value.
         study: overrides that all cells of this comparison share, "" for none; another study is another comparison.
@@ -51,7 +52,7 @@ class Cell:
         self.config: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         stages = {f"recipe.stages.{name}": name for name in self.config["recipe"]["stages"]}
         check_names({f"{part}.name": self.config[part]["name"] for part in ("experiment", "scale")} | stages)
-        self.experiment = self.config.pop("experiment")
+        self.experiment = Experiment.of(self.config.pop("experiment"))
         outputs, results, self.workers = (self.config.pop(name) for name in OF_COMMAND)
         self.settings = Settings.of(self.config)
         given = [override.lstrip("+~").partition("=")[0] for override in hydra.overrides.task]
@@ -68,7 +69,7 @@ class Cell:
         scale = {} if self.scale == "tiny" else {"scale": self.scale}
         prefix = [short_name(self.study)] if shared else []
         self.name = ",".join([*prefix, _join(self.arm | scale | {"seed": self.seed})])
-        name = self.experiment["name"]
+        name = self.experiment.name
         self.folder = Path(outputs) / name / short_name(self.name, 200)
         self.report = Path(results) / name / ",".join([self.scale, *prefix])
 
@@ -83,7 +84,7 @@ class Cell:
         """A new record that says who the cell is."""
         return CellRecord(
             folder=self.folder,
-            experiment=self.experiment["name"],
+            experiment=self.experiment.name,
             study=self.study,
             cell=self.name,
             arm=self.arm,

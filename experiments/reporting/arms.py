@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -64,7 +64,7 @@ class Arm:
         return {key: table.loc[self.seeds].to_numpy(dtype=float) for key, table in tables.items()}
 
 
-def arm_text(settings: dict[str, Any]) -> str:
+def arm_text(settings: Mapping[str, Any]) -> str:
     """An arm's settings as overrides, by name.
 
     >>> arm_text({"model.prm_k": 8, "model.brm": True})
@@ -73,7 +73,7 @@ def arm_text(settings: dict[str, Any]) -> str:
     return ",".join(f"{key}={value_text(value)}" for key, value in sorted(settings.items()))
 
 
-def arm_label(settings: dict[str, Any], labels: dict[str, str]) -> str:
+def arm_label(settings: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     """What a report calls an arm: the labels of its settings, the most specific first, then what has no label.
 
     >>> arm_label({"model.width": 0.5, "model.brm": True}, {"model.brm=true": "with BRM"})

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.records.cell_record import WEIGHTS, CellRecord
+from experiments.records.experiment import Experiment
 from experiments.records.fingerprints import size_text
 from experiments.reporting.arms import arm_text, scores, value_text
 from experiments.reporting.formatting import Table, with_interval
@@ -14,7 +15,7 @@ from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.reporting.provenance import cost_table
 from experiments.statistics.bootstrap import Resamples, can_resample, estimate
 from experiments.statistics.comparisons import mean_of
-from lightning_modules.metrics.table import PRIMARY, Metric
+from lightning_modules.metrics.table import Metric
 
 
 def model_card(cell: CellRecord, resamples: int = 10_000, seed: int = 0) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def model_card(cell: CellRecord, resamples: int = 10_000, seed: int = 0) -> dict
         raise ValueError(f"{cell.folder} is {cell.status}: a card is written of a complete cell")
     cell.check()
     config = cell.read_config()
-    matrix = build_matrix({"name": cell.experiment, "primary": list(PRIMARY)}, [cell])
+    matrix = build_matrix(Experiment(cell.experiment), [cell])
     model = _group(config, "model")
     return {
         "name": str(model.get("name") or cell.arm.get("model") or cell.cell),

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from experiments.command.messages import reason
 from experiments.records.cell_record import CellRecord, is_cell, read_cells
+from experiments.records.experiment import Experiment
 from experiments.reporting.arms import scores
 from experiments.reporting.averages import METRICS
 from experiments.reporting.cells_file import NAME, CellFacts, facts_of, read_facts
@@ -86,7 +86,7 @@ def side_of_report(folder: Path) -> Side:
     return Side(str(folder), found, conditions, read_facts(folder))
 
 
-def side_of_records(place: str, description: dict[str, Any], cells: Sequence[CellRecord]) -> Side:
+def side_of_records(place: str, description: Experiment, cells: Sequence[CellRecord]) -> Side:
     """The complete cells of one comparison."""
     matrix = build_matrix(description, cells)
     found = {}

@@ -46,9 +46,7 @@ def plan(cells: Sequence[Cell], workers: int) -> str:
     to_go = [cell for cell in cells if states[cell.name] != "complete"]
     records, note = _records(cells)
     workers = min(workers, max(1, len(to_go)))
-    lines = [
-        f"plan      {first.experiment['name']} at {first.scale}: {counted(len(cells), 'cell')}; nothing is started"
-    ]
+    lines = [f"plan      {first.experiment.name} at {first.scale}: {counted(len(cells), 'cell')}; nothing is started"]
     for state in ("complete", "to resume", "to run"):
         if named := [cell for cell, found in states.items() if found == state]:
             lines.append(f"{state:<10}{len(named)}: {'; '.join(named)}")
@@ -74,7 +72,7 @@ def before_start(cells: Sequence[Cell], workers: int) -> str:
     elif not to_go:
         time = "none: every cell is complete"
     return "\n".join([
-        f"cells     {len(cells)} of {first.experiment['name']} at {first.scale}{told}; {places} at once",
+        f"cells     {len(cells)} of {first.experiment.name} at {first.scale}{told}; {places} at once",
         f"time      {time}",
         f"report    {first.report}/report.html",
     ])  # fmt: skip
@@ -188,7 +186,7 @@ def _effect(cells: Sequence[Cell], records: Sequence[CellRecord]) -> str:
     if seeds < FEWEST_SEEDS:
         return f"none can be shown with {seeds} seed{'' if seeds == 1 else 's'}: it takes {FEWEST_SEEDS}"
     matrix = build_matrix(cells[0].experiment, records)
-    compared = {arm_text(cell.arm) for cell in cells if cell.arm != cell.arm | matrix.baseline_settings}
+    compared = {arm_text(cell.arm) for cell in cells if cell.arm != {**cell.arm, **matrix.experiment.baseline}}
     tests = max(1, len(compared) * len(matrix.primary))
     told = []
     for metric in matrix.primary:

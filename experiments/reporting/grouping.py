@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from experiments.records.cell_record import CellRecord
+from experiments.records.experiment import Experiment
 from experiments.records.identity import short_name
 from experiments.reporting.arms import value_text
 
 
 def experiments_of(
     name: str, cells: Sequence[CellRecord], baseline: str = ""
-) -> dict[str, tuple[dict[str, Any], list[CellRecord]]]:
+) -> dict[str, tuple[Experiment, list[CellRecord]]]:
     """A description and its records for each test set (study, scale and data) among `cells`, by its report's name.
 
     Args:
@@ -38,7 +38,7 @@ def experiments_of(
     for place, group in _by_test_set(cells).items():
         first = next((cell.arm for cell in group if cell.status == "complete"), {})
         arm = arms[baseline] if baseline else first
-        found[place] = ({"name": name, "labels": labels, "baseline": arm}, group)
+        found[place] = (Experiment(name, baseline=arm, labels=labels), group)
     return found
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from datamodules.files.writing import write_file
 from experiments.command.messages import reason
 from experiments.records.cell_record import CellRecord, is_cell
+from experiments.records.experiment import Experiment
 from experiments.records.fingerprints import TEST_CONDITIONS, part_of_data
 from experiments.records.identity import config_hash, short_name
 from experiments.reporting.arms import Arm, arm_text, scores
@@ -147,7 +148,7 @@ def _tables(found: Sequence[tuple[str, CellRecord]]) -> tuple[list[tuple[Table, 
         comparisons.setdefault(key, []).append(cell)
     by_set: dict[str, list[Row]] = {}
     for (test_set, origin, _, _, _, training), cells in comparisons.items():
-        matrix = build_matrix({"name": cells[0].experiment, "primary": list(PRIMARY)}, cells)
+        matrix = build_matrix(Experiment(cells[0].experiment), cells)
         draws: dict[int, Resamples | None] = {}
         by_set.setdefault(test_set, []).extend(
             _row(matrix, arm, draws, test_set, origin, training) for arm in matrix.arms

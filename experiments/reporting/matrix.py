@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.records.cell_record import CellRecord
+from experiments.records.experiment import Experiment
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
 from experiments.reporting.averages import METRICS, mark_broken, score_tables
 from experiments.statistics.clips import Clips, FloatArray
@@ -25,7 +26,7 @@ class Matrix:
     """All that a report speaks about.
 
     Attributes:
-        experiment: the description in the experiment's file: name, question, claim, source, baseline, primary, labels.
+        experiment: what is asked and compared.
         arms: the arms that have a complete cell, those of one baseline together, the baseline first.
         clips: the test clips; of length 0 if no cell is complete.
         metrics: what was measured in at least one arm; `primary` those of the pre-declared family.
@@ -33,7 +34,7 @@ class Matrix:
         notes: what a reader must know to read the figures.
     """
 
-    experiment: dict[str, Any]
+    experiment: Experiment
     arms: list[Arm] = field(default_factory=list)
     clips: Clips = field(default_factory=lambda: Clips(np.array([], dtype=str), np.array([], dtype=str)))
     metrics: list[Metric] = field(default_factory=list)
@@ -42,20 +43,15 @@ class Matrix:
     notes: list[str] = field(default_factory=list)
     references: dict[str, dict[str, FloatArray]] | None = field(default=None, repr=False)  # once computed
 
-    @property
-    def baseline_settings(self) -> dict[str, Any]:
-        """What the experiment's file calls the baseline; settings that it does not name are free."""
-        return self.experiment.get("baseline") or {}
-
     def baseline_of(self, arm: Arm) -> Arm | None:
         """The arm with the baseline's settings and, in all others, those of `arm`; None if it has no complete cell."""
-        text = arm_text(arm.settings | self.baseline_settings)
+        text = arm_text({**arm.settings, **self.experiment.baseline})
         return next((one for one in self.arms if one.text == text), None)
 
     def bound_of(self, arm: Arm) -> Arm | None:
         """The arm with the bound's settings and, in all others, those of `arm`; None if there is none."""
-        settings = self.experiment.get("bound") or {}
-        text = arm_text(arm.settings | settings)
+        settings = self.experiment.bound
+        text = arm_text({**arm.settings, **settings})
         return next((one for one in self.others if settings and one.text == text), None)
 
     def is_baseline(self, arm: Arm) -> bool:
@@ -77,7 +73,7 @@ class Matrix:
         """What the arms are compared with, in words that hold for all of them."""
         if len(self.baselines) == 1:
             return self.baselines[0].label
-        return f"{arm_label(self.baseline_settings, self.experiment.get('labels') or {})} (all else alike)"
+        return f"{arm_label(self.experiment.baseline, self.experiment.labels)} (all else alike)"
 
     @property
     def main_metrics(self) -> list[Metric]:
@@ -95,13 +91,13 @@ def seed_means(matrix: Matrix, arm: Arm, metric: Metric) -> FloatArray:
     return overall_mean(scores(arm, metric), matrix.clips)
 
 
-def build_matrix(experiment: dict[str, Any], cells: Sequence[CellRecord]) -> Matrix:
+def build_matrix(experiment: Experiment, cells: Sequence[CellRecord]) -> Matrix:
     """Sort cells into arms, leaving out those that cannot be compared and saying why.
 
     Raises:
         ValueError: a primary metric is not known, or the cells are of several scales.
     """
-    primary = experiment.get("primary") or list(PRIMARY)
+    primary = experiment.primary or PRIMARY
     unknown = [key for key in primary if key not in METRICS]
     if unknown:
         raise ValueError(f"primary metric {', '.join(unknown)} is not known; choose from {', '.join(METRICS)}")
@@ -116,13 +112,13 @@ def build_matrix(experiment: dict[str, Any], cells: Sequence[CellRecord]) -> Mat
     matrix.notes += _undefined_notes(undefined)
     tables = [(cell, mark_broken(table, undefined)) for cell, table in tables]
     matrix.clips = _clips(tables[0][1])
-    matrix.arms = _arms(tables, experiment.get("labels") or {})
+    matrix.arms = _arms(tables, experiment.labels)
     matrix.metrics = [metric for metric in METRICS.values() if any(arm.has(metric) for arm in matrix.arms)]
     matrix.primary = [metric for metric in matrix.metrics if metric.key in primary] or matrix.metrics[:1]
     absent = [METRICS[key].label for key in primary if METRICS[key] not in matrix.metrics]
     matrix.notes += [f"{label} was not measured." for label in absent] + _absent_notes(matrix)
     free = {
-        arm.text: {key: value for key, value in arm.settings.items() if key not in matrix.baseline_settings}
+        arm.text: {key: value for key, value in arm.settings.items() if key not in matrix.experiment.baseline}
         for arm in matrix.arms
     }
     matrix.arms = sorted(
@@ -203,7 +199,7 @@ def _clips(table: pd.DataFrame) -> Clips:
     return Clips(clips["clip"].to_numpy(dtype=str), clips["stratum"].to_numpy(dtype=str))
 
 
-def _arms(tables: list[tuple[CellRecord, pd.DataFrame]], labels: dict[str, str]) -> list[Arm]:
+def _arms(tables: list[tuple[CellRecord, pd.DataFrame]], labels: Mapping[str, str]) -> list[Arm]:
     arms: dict[str, list[tuple[CellRecord, pd.DataFrame]]] = {}
     for cell, table in sorted(tables, key=lambda item: item[0].seed):
         arms.setdefault(arm_text(cell.arm), []).append((cell, table))
@@ -230,12 +226,12 @@ def _natural(settings: dict[str, Any]) -> list[tuple[int, float, str]]:
 
 
 def _baseline_notes(matrix: Matrix) -> list[str]:
-    if not matrix.baseline_settings and len(matrix.arms) > 1:
+    if not matrix.experiment.baseline and len(matrix.arms) > 1:
         return ["The experiment names no baseline: nothing is compared."]
     alone = [arm for arm in matrix.arms if matrix.baseline_of(arm) is None]
     missing: dict[str, list[str]] = {}
     for arm in alone:
-        missing.setdefault(arm_text(arm.settings | matrix.baseline_settings), []).append(arm.label)
+        missing.setdefault(arm_text({**arm.settings, **matrix.experiment.baseline}), []).append(arm.label)
     return [
         f"The baseline {text} has no complete cell: "
         + ("nothing is compared." if alone == matrix.arms else f"{'; '.join(labels)} cannot be compared.")

@@ -11,6 +11,7 @@ from typing import Any
 
 from datamodules.files.writing import write_file
 from experiments.records.cell_record import CellRecord
+from experiments.records.experiment import Experiment
 from experiments.reporting import cells_file, plots, provenance, tables
 from experiments.reporting.analysis import Analysis, analyse, in_detail
 from experiments.reporting.floors import floor_warnings
@@ -60,14 +61,14 @@ class Image:
 
 
 def write_report(
-    experiment: dict[str, Any], cells: Sequence[CellRecord], output: Path, resamples: int = 10_000, seed: int = 0
+    experiment: Experiment, cells: Sequence[CellRecord], output: Path, resamples: int = 10_000, seed: int = 0
 ) -> Path:
     """Write `report.html`, `.md`, `.tex`, `scores.csv`, `cells.json`, `figures/` and `answer.txt` into `output`.
 
     Cells that failed or are not finished are listed; with no complete cell the report says just that.
 
     Args:
-        experiment: name, and where known question, claim, source, baseline, primary, labels.
+        experiment: what is asked and compared.
         cells: those of one scale.
         output: RESULTS_DIR/EXPERIMENT/SCALE; files of an earlier report there are replaced.
         resamples: of the bootstrap.
@@ -86,12 +87,12 @@ def write_report(
     write_file(output / cells_file.NAME, cells_file.cells_json(cells_file.facts_of(used)))
     write_file(output / "scores.csv", tables.scores_frame(matrix, analysis).to_csv(index=False).encode())
     scale = next((cell.scale for cell in cells if cell.scale), "")
-    claims = of_experiment(str(experiment["name"]), output / "scores.csv") if scale in SCALES and matrix.arms else []
+    claims = of_experiment(experiment.name, output / "scores.csv") if scale in SCALES and matrix.arms else []
     claim = claims_sentence(claims)
     found = [*memory_sentences(matrix, analysis.states), *headline(matrix, analysis)]
     verdict = [*found, *restored_backgrounds(matrix), *filter(None, [claim]), *floor_warnings(matrix)]
     content = {
-        "experiment": {"question": "", "claim": "", "source": ""} | experiment,
+        "experiment": experiment,
         "scale": scale,
         "subtitle": provenance.subtitle(matrix, cells),
         "cost": provenance.cost_sentence(matrix),
@@ -113,7 +114,7 @@ def write_report(
     content["contents"] = _contents(content)
     _write_figures(output / "figures", images)
     write_file(output / "answer.txt", _answer(matrix, [*found[:ANSWER_SENTENCES], *filter(None, [claim])]).encode())
-    write_file(output / "report.tex", _latex(str(experiment["name"]), results).encode())
+    write_file(output / "report.tex", _latex(experiment.name, results).encode())
     write_file(output / "report.md", render("report.md.j2", content).encode())
     write_file(output / "report.html", render("report.html.j2", content).encode())
     return output / "report.html"

@@ -74,7 +74,7 @@ def primary_table(matrix: Matrix) -> Table:
 def _failed_arms(matrix: Matrix) -> list[str]:
     """Labels of arms of which no cell is complete but one has failed."""
     shown = {arm.text for arm in matrix.arms}
-    labels = matrix.experiment.get("labels") or {}
+    labels = matrix.experiment.labels
     failed = [cell.arm for cell, _ in matrix.unused if cell.status == "failed" and cell.arm]
     return list(dict.fromkeys(arm_label(arm, labels) for arm in failed if arm_text(arm) not in shown))
 
@@ -301,7 +301,7 @@ def _scores_row(matrix: Matrix, analysis: Analysis, arm: Arm, metric: Metric, st
     if found is not None:
         declared = stratum == "all" and metric in matrix.primary
         row |= {
-            "against": arm_text(arm.settings | matrix.baseline_settings),
+            "against": arm_text({**arm.settings, **matrix.experiment.baseline}),
             "paired_seeds": found.num_seeds, "difference": found.difference.value,
             "difference_low": found.difference.low, "difference_high": found.difference.high,
             "relative": found.relative.value, "relative_low": found.relative.low, "relative_high": found.relative.high,

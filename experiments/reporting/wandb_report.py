@@ -34,7 +34,7 @@ def send_report(cell: Cell, project: str | None = None) -> None:
     """
     import wandb
 
-    options, name, folder = cell.config["logger"], cell.experiment["name"], cell.report.resolve()
+    options, name, folder = cell.config["logger"], cell.experiment.name, cell.report.resolve()
     entity, _, plain_project = (project or options["project"]).rpartition("/")
     try:
         run = wandb.init(

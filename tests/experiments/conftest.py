@@ -22,22 +22,23 @@ from PIL import Image
 from experiments import evaluate
 from experiments.logging.cell_logger import CellLogger
 from experiments.records.cell_record import CellRecord, write_config, write_table
+from experiments.records.experiment import Experiment
 from lightning_modules.objectives.interface import Objective
 
 STRATA = ("static", "pan", "handheld", "dynamic", "cut", "light")
 
 
 @pytest.fixture
-def experiment() -> dict[str, Any]:
-    return {
-        "name": "brm_ablation",
-        "question": "Does restoring the background help?",
-        "claim": "BRM gives better and more stable mattes.",
-        "source": "MODNet-V, section 3.3",
-        "baseline": {"model.brm": False},
-        "primary": ["mad", "dtssd"],
-        "labels": {"model.brm=true": "with BRM", "model.brm=false": "without BRM"},
-    }
+def experiment() -> Experiment:
+    return Experiment(
+        "brm_ablation",
+        question="Does restoring the background help?",
+        claim="BRM gives better and more stable mattes.",
+        source="MODNet-V, section 3.3",
+        baseline={"model.brm": False},
+        primary=["mad", "dtssd"],
+        labels={"model.brm=true": "with BRM", "model.brm=false": "without BRM"},
+    )
 
 
 @pytest.fixture

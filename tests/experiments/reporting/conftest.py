@@ -4,20 +4,20 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from experiments.records.cell_record import CellRecord
+from experiments.records.experiment import Experiment
 from experiments.reporting import plots
 from experiments.reporting.report import write_report
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[[dict[str, Any], list[CellRecord]], str]:
+def write(tmp_path: Path) -> Callable[[Experiment, list[CellRecord]], str]:
     """Writes a report with few resamples and gives its Markdown."""
 
-    def write_markdown(experiment: dict[str, Any], cells: list[CellRecord]) -> str:
+    def write_markdown(experiment: Experiment, cells: list[CellRecord]) -> str:
         write_report(experiment, cells, tmp_path / "results", resamples=200)
         return (tmp_path / "results" / "report.md").read_text()
 

@@ -1,6 +1,7 @@
 """What is compared with what, and what too little data say."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,7 +43,9 @@ def test_each_arm_of_a_further_axis_is_compared_within_it(make_cell, experiment,
 
 @pytest.mark.slow
 def test_the_share_of_the_bounds_gain_is_told_with_its_interval(make_cell, experiment, write):
-    experiment |= {"bound": {"model.brm": "oracle"}, "labels": {**experiment["labels"], "model.brm=oracle": "oracle"}}
+    experiment = replace(
+        experiment, bound={"model.brm": "oracle"}, labels={**experiment.labels, "model.brm=oracle": "oracle"}
+    )
     effects = {False: 1.0, True: 0.9, "oracle": 0.5}
     cells = [make_cell({"model.brm": brm}, seed, effect) for brm, effect in effects.items() for seed in range(4)]
     (told,) = re.findall(r"Of what oracle gains, with BRM gains (.*)", write(experiment, cells))

@@ -9,6 +9,7 @@ import pytest
 
 from experiments.cells.cell import Cell
 from experiments.records.cell_record import CellRecord, write_config
+from experiments.records.experiment import Experiment
 from experiments.reporting.forecast import plan, seconds_of
 
 CONFIG = {"model": {"brm": True}, "data": {"cache_dir": "nowhere"}}
@@ -21,7 +22,7 @@ class Planned:
     folder: Path
     arm: dict[str, Any]
     seed: int
-    experiment: dict[str, Any]
+    experiment: Experiment
     complete: bool = False
     scale: str = "tiny"
     study: str = ""
@@ -39,7 +40,7 @@ class Planned:
 
 
 @pytest.fixture
-def planned(make_cell: Callable[..., CellRecord], experiment: dict[str, Any], tmp_path: Path) -> Callable[..., str]:
+def planned(make_cell: Callable[..., CellRecord], experiment: Experiment, tmp_path: Path) -> Callable[..., str]:
     """The plan for both arms, of which the first seeds are complete: each in ten minutes, with 1.5 GiB."""
 
     def lines(seeds: int, complete: int, workers: int = 2, config: dict[str, Any] = CONFIG, effect: float = 1.1) -> str:
@@ -80,7 +81,7 @@ def test_what_nothing_is_known_of_is_said_to_be_unknown(planned: Callable[..., s
 
 
 def test_a_cell_that_was_cut_off_is_resumed_and_one_of_another_config_is_not(
-    tmp_path: Path, experiment: dict[str, Any]
+    tmp_path: Path, experiment: Experiment
 ) -> None:
     cells = []
     for number, config_hash in enumerate(("0123456789ab", "ba9876543210")):

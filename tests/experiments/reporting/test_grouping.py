@@ -25,9 +25,9 @@ def test_each_test_set_is_a_comparison_against_its_first_complete_record() -> No
         "VM": ["bad", "one", "two"],
         "D646": ["three"],
     }
-    assert found["VM"][0]["baseline"] == ONE.arm
-    assert found["D646"][0]["baseline"] == other.arm
-    assert found["VM"][0]["labels"]["checkpoint=none"] == "no checkpoint"
+    assert found["VM"][0].baseline == ONE.arm
+    assert found["D646"][0].baseline == other.arm
+    assert found["VM"][0].labels["checkpoint=none"] == "no checkpoint"
 
 
 def test_records_of_other_data_are_a_set_of_their_own() -> None:
@@ -36,6 +36,6 @@ def test_records_of_other_data_are_a_set_of_their_own() -> None:
 
 
 def test_a_baseline_is_named_or_refused_with_the_names_there_are() -> None:
-    assert experiments_of("evaluate", [ONE, TWO], "two")["VM"][0]["baseline"] == TWO.arm
+    assert experiments_of("evaluate", [ONE, TWO], "two")["VM"][0].baseline == TWO.arm
     with pytest.raises(ValueError, match="baseline=three: no record is called so; there are one, two"):
         experiments_of("evaluate", [ONE, TWO], "three")

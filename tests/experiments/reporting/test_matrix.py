@@ -1,6 +1,7 @@
 """Which cells are in the figures, what they are compared with, and what is told of the others."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_of_two_cells_of_one_arm_and_seed_the_later_counts(make_cell, experiment
 @pytest.mark.usefixtures("only_tables")
 def test_a_grid_of_arms_is_sorted_by_value_with_the_baseline_first(make_cell, experiment, write):
     arms = [{"model.prm_k": k, "model.prm_xi": xi} for k in (32, 8, 16) for xi in (0.01, 0.003)]
-    experiment |= {"baseline": {"model.prm_xi": 0.01, "model.prm_k": 16}, "labels": {}}
+    experiment = replace(experiment, baseline={"model.prm_xi": 0.01, "model.prm_k": 16}, labels={})
     text = write(experiment, [small(make_cell, arm, 0, frames=3) for arm in arms])
     labels = ("prm_k=16, prm_xi=0.01 (baseline)", "prm_k=8, prm_xi=0.003", "prm_k=8, prm_xi=0.01", "prm_k=32")
     order = [text.index(f"\n| {label}") for label in labels]
@@ -76,7 +77,7 @@ def test_an_arm_without_its_own_baseline_is_named_and_the_others_are_compared(ma
 @pytest.mark.usefixtures("only_tables")
 def test_bad_descriptions_are_refused_in_one_line(make_cell, experiment, write):
     with pytest.raises(ValueError, match="primary metric madd is not known"):
-        write(experiment | {"primary": ["madd"]}, [])
+        write(replace(experiment, primary=["madd"]), [])
     with pytest.raises(ValueError, match="smoke, tiny"):
         write(experiment, [small(make_cell, WITH, 0), small(make_cell, WITHOUT, 0, scale="smoke")])
 
@@ -102,7 +103,7 @@ def test_frames_with_nothing_to_measure_are_counted_and_left_out(make_cell, expe
 
 @pytest.mark.usefixtures("only_tables")
 def test_a_primary_metric_of_the_experiment_that_no_record_has_is_replaced_and_named(make_cell, experiment, write):
-    text = write(experiment | {"primary": ["grad"]}, [small(make_cell, arm, 0) for arm in (WITH, WITHOUT)])
+    text = write(replace(experiment, primary=["grad"]), [small(make_cell, arm, 0) for arm in (WITH, WITHOUT)])
     assert "Grad was not measured." in text
     assert "Declared before the runs: MAD" in text
 

@@ -1,6 +1,7 @@
 """Whether memories are used, as a report says it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from experiments.records.cell_record import CellRecord, write_config, write_table
+from experiments.records.experiment import Experiment
 from experiments.reporting import report
 
 COLUMNS = ["clip", "scene", "stratum", "frame", "mad", "mse", "dtssd"]
@@ -20,7 +22,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]
     """The Markdown of a report with few resamples and without figures."""
     monkeypatch.setattr(report, "_images", lambda *_: [])
 
-    def write_markdown(experiment: dict[str, Any], cells: list[CellRecord]) -> str:
+    def write_markdown(experiment: Experiment, cells: list[CellRecord]) -> str:
         report.write_report(experiment, cells, tmp_path / "results", resamples=200)
         return (tmp_path / "results" / "report.md").read_text()
 
@@ -121,7 +123,7 @@ def test_many_arms_are_told_in_one_sentence(remember, experiment, write) -> None
     arms = {"a": 1.2, "b": 1.3, "c": 1.0, "d": 1.4}
     cells = [remember(0, emptied=factor, noise=0.02 * (factor > 1), arm={"model.x": name})
              for name, factor in arms.items()]  # fmt: skip
-    text = write(experiment | {"baseline": {"model.x": "a"}}, cells)
+    text = write(replace(experiment, baseline={"model.x": "a"}), cells)
     assert "The memory of 4 arms, by MAD when it is emptied before each frame: used in 3 (x=a, x=b, x=d); " in text
     assert "no use shown in 1 (x=c)." in text
 

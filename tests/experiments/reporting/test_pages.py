@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,13 @@ def test_every_row_of_markdown_has_the_columns_of_its_head(make_cell, experiment
 @pytest.mark.slow
 def test_nothing_of_a_report_is_wider_than_paper(make_cell, experiment, tmp_path, browse):
     """Chromium prints a CSS pixel as 0.75 points, and all of it smaller where something is wider than the paper."""
-    experiment["labels"] |= {"model.brm=true": "a background restored from all earlier frames at a quarter of the size"}
+    experiment = replace(
+        experiment,
+        labels={
+            **experiment.labels,
+            **{"model.brm=true": "a background restored from all earlier frames at a quarter of the size"},
+        },
+    )
     cells = [make_cell(arm, seed, media=True) for arm in (WITH, WITHOUT) for seed in range(5)]
     page = write_report(experiment, cells, tmp_path / "results", resamples=100)
     browse(page, f"--print-to-pdf={tmp_path / 'report.pdf'}")

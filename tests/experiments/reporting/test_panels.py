@@ -1,5 +1,7 @@
 """Pictures of the test clips."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
@@ -17,7 +19,7 @@ def test_a_torn_strip_leaves_its_row_out(make_cell, experiment, tmp_path, write)
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_label_of_several_lines_stands_in_one(make_cell, experiment, tmp_path, write):
-    experiment["labels"] = {"model.brm=false": "with\nmany\nlines, " + 50 * "long "}
+    experiment = replace(experiment, labels={"model.brm=false": "with\nmany\nlines, " + 50 * "long "})
     write(experiment, [small(make_cell, WITHOUT, 0, media=True)])
     panel = Image.open(tmp_path / "results" / "figures" / "mattes.jpg")
     assert panel.size == (panels.WIDTH + 2 * panels.MARGIN, 3 * (192 + panels.GAP) + panels.TITLE_GAP + panels.MARGIN)

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 
 import pytest
@@ -92,7 +92,7 @@ def test_only_failed_cells_give_a_report_that_says_so(tmp_path, experiment, writ
 @pytest.mark.slow
 def test_hostile_text_stays_text(make_cell, experiment, tmp_path, write):
     evil = "<script>alert(1)</script> a|b $x_$"
-    experiment |= {"question": evil, "claim": evil, "labels": {"model.brm=true": evil}}
+    experiment = replace(experiment, question=evil, claim=evil, labels={"model.brm=true": evil})
     text = write(experiment, [small(make_cell, arm, 0) for arm in (WITH, WITHOUT)])
     assert "<script>" not in text
     assert "a|b" not in text
@@ -138,7 +138,7 @@ def test_nothing_that_a_record_says_becomes_markup(make_cell, experiment, tmp_pa
         cells.append(small(make_cell, {"model.brm": 5}, 0, status=status, **(facts | {"error": evil, "cell": evil})))
         cells[-1].folder.rename(cells[-1].folder.with_name(status))
         cells[-1].folder = cells[-1].folder.with_name(status)
-    text = write(experiment | {"name": evil, "source": evil, "labels": {evil: evil}, "primary": ["mad"]}, cells)
+    text = write(replace(experiment, name=evil, source=evil, labels={evil: evil}, primary=["mad"]), cells)
     page = Page((tmp_path / "results" / "report.html").read_text())
     assert set(page.tags) <= TAGS
     assert page.tags.count("script") == 1

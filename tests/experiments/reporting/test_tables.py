@@ -1,6 +1,7 @@
 """The tables of a report, and scores.csv."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,7 @@ def test_the_error_of_the_flow_stands_beside_that_of_the_mattes_by_stratum(make_
         rewrite(moving, table.assign(epe=motion))
         rewrite(exact, exact.read_frames().assign(epe=0.0 * motion))
         cells += [moving, exact, without]
-    text = write(experiment | {"baseline": {"model.flow": "none"}, "labels": {}}, cells)
+    text = write(replace(experiment, baseline={"model.flow": "none"}, labels={}), cells)
     table = text.split("## Flow and mattes by stratum")[1].split("##")[0]
     assert "| Stratum | Arm | End-point error (pixels) | MAD (× 10⁻³) | dtSSD (× 10⁻²) |" in table
     assert "| static | flow=none | 0.50 ± 0.00 |" in table

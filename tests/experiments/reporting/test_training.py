@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from experiments.records.cell_record import CellRecord
+from experiments.records.experiment import Experiment
 from experiments.reporting.matrix import build_matrix
 from experiments.reporting.training import training_table
 
 
 def test_a_stage_of_passes_shows_the_loss_of_all_and_of_each_and_others_the_one_they_have(
-    make_cell: Callable[..., CellRecord], experiment: dict[str, Any]
+    make_cell: Callable[..., CellRecord], experiment: Experiment
 ) -> None:
     cells = [make_cell({"model.brm": False}, seed) for seed in (0, 1)]
     for cell in cells:
@@ -35,7 +35,7 @@ def test_a_stage_of_passes_shows_the_loss_of_all_and_of_each_and_others_the_one_
 
 
 def test_the_interval_knows_the_scatter_of_both_ends_and_all_seeds(
-    make_cell: Callable[..., CellRecord], experiment: dict[str, Any]
+    make_cell: Callable[..., CellRecord], experiment: Experiment
 ) -> None:
     cells = [make_cell({"model.brm": False}, seed) for seed in (0, 1)]
     ends = []
@@ -54,9 +54,7 @@ def test_the_interval_knows_the_scatter_of_both_ends_and_all_seeds(
     assert row[-1].endswith(f"[{low}, {high}]")
 
 
-def test_a_recipe_of_a_single_pass_has_one_loss(
-    make_cell: Callable[..., CellRecord], experiment: dict[str, Any]
-) -> None:
+def test_a_recipe_of_a_single_pass_has_one_loss(make_cell: Callable[..., CellRecord], experiment: Experiment) -> None:
     cell = make_cell({"model.brm": False}, 0)
     cell.steps = {"matting": {"clips": {"matting": 2}}}
     table = pd.DataFrame({"step": range(8), "loss": 1.0, "matting": 1.0})
@@ -66,7 +64,7 @@ def test_a_recipe_of_a_single_pass_has_one_loss(
         assert [row[2] for row in training_table(build_matrix(experiment, [cell])).rows] == ["loss"]
 
 
-def test_without_histories_there_are_no_rows(make_cell: Callable[..., CellRecord], experiment: dict[str, Any]) -> None:
+def test_without_histories_there_are_no_rows(make_cell: Callable[..., CellRecord], experiment: Experiment) -> None:
     cell = make_cell({"model.brm": False}, 0)
     (cell.folder / "history_matting.csv").unlink()
     cell.save()

@@ -1,6 +1,7 @@
 """The answer in sentences."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,14 +33,14 @@ def test_where_no_difference_is_shown_it_is_told_what_is_excluded_and_what_would
             table["mad"] *= np.exp(0.2 * draw.normal() + 0.2 * draw.normal(size=len(table)))
             cells.append(cell)
             rewrite(cell, table)
-    told = write(experiment | {"primary": ["mad"]}, cells).split("##")[0]
+    told = write(replace(experiment, primary=["mad"]), cells).split("##")[0]
     assert re.search(r"no difference shown in MAD \(changes beyond −\d+ … \+\d+ % are excluded; a true ", told)
     assert re.search(r"a true change of −\d+ / \+\d+ % would be shown by four of five such experiments", told)
 
 
 @pytest.mark.slow
 def test_no_share_is_told_of_a_gain_that_the_bound_does_not_have(make_cell, experiment, write):
-    experiment |= {"bound": {"model.brm": "oracle"}}
+    experiment = replace(experiment, bound={"model.brm": "oracle"})
     cells = [make_cell({"model.brm": brm}, seed) for brm in (False, True, "oracle") for seed in range(3)]
     text = write(experiment, cells)
     assert (
@@ -63,7 +64,7 @@ def test_published_claims_get_a_finding_that_a_terminal_shows_too(
              for arm in (WITH, WITHOUT) for seed in range(seeds)]  # fmt: skip
     assert CLAIMS + told in write(experiment, cells)
     assert CLAIMS in (tmp_path / "results" / "answer.txt").read_text()
-    assert CLAIMS not in write(experiment | {"name": "of my own"}, cells)
+    assert CLAIMS not in write(replace(experiment, name="of my own"), cells)
 
 
 @pytest.mark.usefixtures("only_tables")

@@ -1,6 +1,7 @@
 """The viewer of a report's test clips."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,7 @@ addEventListener("load", async () => {
 
 @pytest.mark.slow
 def test_a_browser_shows_it_and_keys_drive_it(cells, experiment, tmp_path, browse):
-    experiment = experiment | {"question": "</script><script>document.title = 'hacked'</script>"}
+    experiment = replace(experiment, question="</script><script>document.title = 'hacked'</script>")
     page = write_report(experiment, cells, tmp_path / "results", resamples=100)
     page.write_text(page.read_text().replace("</body>", DRIVE + "</body>"))
     told = browse(page, "--virtual-time-budget=10000", "--dump-dom")
