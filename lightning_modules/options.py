@@ -79,6 +79,10 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(type(value) is type(each) and value == each for each in inner)
     if kind is Sequence:
         return isinstance(value, list | tuple) and all(_fits(each, inner[0]) for each in value)
+    if kind is Mapping:
+        return isinstance(value, Mapping) and all(
+            _fits(each, inner[0]) and _fits(of, inner[1]) for each, of in value.items()
+        )
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63  # as torch's are
     if hint is float:

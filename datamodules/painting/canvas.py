@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,6 @@ from datamodules.painting.surface import Light
 
 Box = tuple[slice, slice]
 STILL, STEP = 0.4, 1.0  # pixels: a part that moves less is not smeared; between two pictures that a smear averages
-SAMPLING = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
 class Canvas:
@@ -130,6 +128,9 @@ def smear(layer: Tensor, sweep: Tensor) -> None:
         sweep: (3, N, 2, 2) two points of it, x and y in pixels of the layer, when the shutter opens, in the middle and
             when it closes. Between them the part is shifted, turned and scaled as the points are.
     """
+    import cv2
+
+    sampling = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     points = torch.view_as_complex(sweep.cpu().double().contiguous()).numpy()
     ways = np.abs(points[::2] - points[1]).sum(0).max(-1)
     covered = [(layer[:, 3] > 0).any(axis).cpu().numpy() for axis in (2, 1)]
@@ -144,7 +145,7 @@ def smear(layer: Tensor, sweep: Tensor) -> None:
         total = np.zeros_like(window)
         matrices = _to_middle(points[:, n] - (left + 1j * top), max(int(np.ceil(ways[n] / STEP)), 2))
         for matrix in matrices:
-            moved = cv2.warpAffine(window, matrix, window.shape[1::-1], flags=SAMPLING, borderMode=cv2.BORDER_REPLICATE)
+            moved = cv2.warpAffine(window, matrix, window.shape[1::-1], flags=sampling, borderMode=cv2.BORDER_REPLICATE)
             cv2.accumulate(moved, total)
         layer[where] = torch.from_numpy(total).permute(2, 0, 1).to(layer.device) / len(matrices)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from datamodules.painting.canvas import Stage
 from datamodules.painting.face import HALF_HEIGHT, Complexion
 from datamodules.painting.hairstyles import STYLES, WEIGHTS
-from datamodules.painting.head import globe, on_globe, sweep_of_head
+from datamodules.painting.head import RIM, globe, on_globe, sweep_of_head
 from datamodules.painting.poses import Build, Skeleton
 from datamodules.painting.strands import Strands
 from datamodules.painting.surface import edge, fractal_noise, lookup, pixel_distance, smoothstep
@@ -156,7 +156,8 @@ class Hair:
         def place(skeleton: Skeleton, mx: Tensor, my: Tensor, mz: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
             return on_globe(self.build, skeleton, mx, my, mz, reach)
 
-        canvas.paint(box, shaded, cover, stage.surface(place, mx, my, mz, reach), sweep)
+        # The fringe lies outside of the globe, where no point of it is: its strands are those of the rim, further out.
+        canvas.paint(box, shaded, cover, stage.surface(place, mx, my, mz, reach * radius.clamp_min(RIM) / RIM), sweep)
 
     # Curtains: hair that hangs, in coordinates of the head bent by the lag of its tips.
 

@@ -10,6 +10,9 @@ from datamodules.painting.face import HALF_HEIGHT, Face
 from datamodules.painting.poses import Build, Skeleton
 from datamodules.painting.surface import edge, lookup, pixel_distance, smoothstep
 
+RIM = 0.999
+"""Radius at which a globe ends: what is seen further out is drawn as a part of its rim."""
+
 
 def globe(
     build: Build, x: Tensor, y: Tensor, rotation: Tensor, far: bool = False
@@ -22,7 +25,7 @@ def globe(
     """
     u, v = x / build.half_face(y), y / HALF_HEIGHT
     radius = torch.sqrt(u * u + v * v + 1e-8)
-    inner = radius.clamp(max=0.999) / radius
+    inner = radius.clamp(max=RIM) / radius
     u, v = u * inner, v * inner
     z = torch.sqrt((1 - u * u - v * v).clamp_min(1e-6)) * (-1 if far else 1)
     r = rotation[:, :, :, None, None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -44,6 +43,8 @@ def fractal_noise(
         cells: how many cells of the coarsest octave fit into the height and into the width.
         gain: amplitude of an octave relative to the one before.
     """
+    import cv2
+
     # One draw whatever the size: a person stays the same person at every resolution.
     own = np.random.default_rng(rng.integers(2**63))
     total, power = np.zeros((height, width), np.float32), 0.0
@@ -59,10 +60,12 @@ def fractal_noise(
 
 def blur(image: Tensor, radius: int) -> Tensor:
     """(…, C, H, W) smoothed by three box filters of the given radius in pixels; borders are repeated."""
+    import cv2
+
     if radius < 1:
         return image
     window = 2 * min(radius, min(image.shape[-2:]) - 1) + 1
-    planes = image.reshape(-1, *image.shape[-2:]).clone()
+    planes = image.reshape(-1, *image.shape[-2:]).clone(memory_format=torch.contiguous_format)
     for plane in planes.numpy():
         for _ in range(3):
             cv2.blur(plane, (window, window), dst=plane, borderType=cv2.BORDER_REPLICATE)

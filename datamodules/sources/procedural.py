@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -19,7 +18,7 @@ from datamodules.sources.cache import Arrays, Frame, FrameCache
 from datamodules.sources.interface import ForegroundClip, Scene
 from datamodules.sources.rendering import Cost
 
-FORMAT = 4  # raise it whenever the same options give other pixels: data are then others, and rendered anew
+FORMAT = 5  # raise it whenever the same options give other pixels: data are then others, and rendered anew
 PARTS = ("train", "val", "test")
 EXTRAS = ("flow", "texture")
 # Of a core, for a clip or scene and for each of its pixels.
@@ -232,6 +231,8 @@ def _generator(kind: str, seed: int, part: str, i: int) -> np.random.Generator:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """The last bit of a float can hang on how work is split between threads: pixels must not."""
+    import cv2
+
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

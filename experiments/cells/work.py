@@ -178,7 +178,7 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
 
     begin = time.monotonic()
     clips = condition_test_set(data)
-    how, media = Streaming.of(settings.test), MediaFolder(folder / "media")
+    how, media = Streaming.of(settings.test), MediaFolder(folder / "media", clips)
     beats = _Beats(folder, "test", len(clips))
     tables, of_states = [], []
     for group in groups_of(clips):  # each is composited once

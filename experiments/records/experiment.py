@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from lightning_modules.options import check_names, check_options
 
+TEXTS = ("question", "claim", "source")
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -22,6 +24,7 @@ class Experiment:
         bound: settings of the arm that is given what others have to find: the share of its gain is told.
         primary: metrics that are declared before it runs; none: those of every report.
         labels: readable names of arms, by their overrides.
+        strata: test conditions of its own, which its file puts in place of those of the data.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Experiment:
     bound: Mapping[str, Any] = field(default_factory=dict)
     primary: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    strata: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -40,8 +44,11 @@ class Experiment:
         Raises:
             ValueError: there is no such option, or one does not fit its type; tells the nearest name.
         """
-        given = {name: value for name, value in options.items() if value is not None}
+        given = {str(name): value for name, value in options.items() if value is not None}
+        given |= {name: str(given[name]) for name in TEXTS if isinstance(given.get(name), int | float)}  # 2109.11818
         check_names("experiment", given, [each.name for each in fields(cls)])
+        if "name" not in given:
+            raise ValueError("experiment.name is missing: what its folders are called")
         try:
             check_options(cls, given)
         except ValueError as error:

@@ -173,7 +173,7 @@ def evaluate(
     tables: list[pd.DataFrame] = []
     how = how or Streaming()
     for group in side_by_side(clips, how):
-        kept = [None if media is None else media.next(clip) for clip in group]
+        kept = [None if media is None else media.of(clip) for clip in group]
         tables += _evaluate_together(net, group, device, how, scoring or Scoring(), decoder, kept)
         if progress is not None:
             progress(len(group))

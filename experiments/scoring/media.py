@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -17,16 +16,20 @@ PICTURED_CLIPS = 8  # of each condition
 
 
 class MediaFolder:
-    """Where the pictures of test clips go; counts the clips of each condition, of which it keeps the first ones'."""
+    """Where the pictures of a test set go: of each condition those of its first clips, one of a person."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.seen = folder, Counter[str]()
+    def __init__(self, folder: Path, clips: Iterable[TestClip]) -> None:
+        """Choose them: `clips` is the whole set, in its order; it may be scored in another."""
+        self.folder = folder
+        named: dict[str, dict[str, str]] = {}
+        for clip in clips:
+            named.setdefault(clip.stratum, {}).setdefault(clip.name, clip.key)
+        self.places = {key: place for keys in named.values() for place, key in enumerate(keys.values())}
 
-    def next(self, clip: TestClip) -> ClipMedia | None:
-        """Of the clip that is the next of its condition; None where none are kept."""
-        place = self.seen[clip.stratum]
-        self.seen[clip.stratum] += 1
-        return ClipMedia.of(self.folder, clip, place)
+    def of(self, clip: TestClip) -> ClipMedia | None:
+        """Of one clip; None where none are kept."""
+        place = self.places.get(clip.key)
+        return None if place is None else ClipMedia.of(self.folder, clip, place)
 
 
 class ClipMedia:

@@ -106,6 +106,15 @@ def test_speed_zero_stands_still_and_more_speed_moves_more() -> None:
     assert motion[1] < motion[2]
 
 
+def test_soft_hair_stands_as_still_as_the_head_that_it_grows_on() -> None:
+    astray = []
+    for n in range(3):
+        person = render(n, size=256, num_frames=2, motion_speed=0.0, motion_blur=0.0, hair_fineness=1.0)
+        soft = (person.pha[1, 0] > 25) & (person.pha[1, 0] < 250)
+        astray.append(person.flow[1].float().norm(dim=0)[soft].quantile(0.99).item())
+    assert max(astray) < 1.5  # 5 to 7 where a fringe moves like the rim that it lies outside of
+
+
 def test_open_shutter_softens_what_moves() -> None:
     def soft(blur: float) -> float:
         pha = torch.cat([render(n, motion_speed=2.0, motion_blur=blur, hair_fineness=0.0).pha for n in range(2)])

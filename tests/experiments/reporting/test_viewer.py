@@ -96,6 +96,7 @@ const place = () => ["place", "clip", "condition"].map((name) => {
 addEventListener("load", async () => {
   const said = [], wait = () => new Promise((done) => setTimeout(done, 150));
   document.getElementById("viewer").scrollIntoView();
+  while (!document.getElementById("viewer-place").textContent) await wait();  // pictures are read first
   for (const key of ["", "ArrowRight", "ArrowLeft", "ArrowLeft", "ArrowDown"]) {
     if (key) press(key);
     await wait();

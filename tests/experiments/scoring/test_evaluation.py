@@ -234,7 +234,7 @@ def test_a_net_is_left_in_the_mode_it_had() -> None:
 
 def test_strips_of_the_first_clip_of_each_stratum_are_written(tmp_path: Path) -> None:
     clips = [Clip("slow/plain", "anna"), Clip("slow/plain", "ben"), Clip("fast", "cleo")]
-    evaluate(Reader(clips), clips, CPU, Streaming(chunk=2), media=MediaFolder(tmp_path))
+    evaluate(Reader(clips), clips, CPU, Streaming(chunk=2), media=MediaFolder(tmp_path, clips))
     stems = {path.name.rpartition("__")[0] for path in tmp_path.glob("*.png")}
     assert stems == {"slow-plain__anna", "fast__cleo"}
     frames = cv2.imread(str(tmp_path / "fast__cleo__frame.png"))
@@ -290,8 +290,8 @@ def test_clips_side_by_side_score_as_one_by_one(name: str, tmp_path: Path, monke
     clips = [Clip("static", "anna", 4), Clip("static", "ben", 4), Clip("fast", "cleo", 4), Clip("fast", "di", 2)]
     net = build_net(name, width=0.25, hidden=8, prm=False) if name == "modnet_v" else build_net(name)
     net.reset_parameters(0)
-    together = evaluate(net, clips, CPU, media=MediaFolder(tmp_path / "together"))
+    together = evaluate(net, clips, CPU, media=MediaFolder(tmp_path / "together", clips))
     monkeypatch.setattr(streaming, "CLIPS_AT_ONCE", 1)
-    alone = evaluate(net, clips, CPU, media=MediaFolder(tmp_path / "alone"))
+    alone = evaluate(net, clips, CPU, media=MediaFolder(tmp_path / "alone", clips))
     pd.testing.assert_frame_equal(together, alone, rtol=1e-4, atol=1e-6)
     assert {p.name for p in (tmp_path / "together").iterdir()} == {p.name for p in (tmp_path / "alone").iterdir()}
