@@ -15,7 +15,7 @@ from datamodules.samples import EvaluationSamples
 from datamodules.testset.frames import checked_range
 
 HELD_VALUES = 2**26
-"""Values of composited clips that a test set holds, a quarter of a GiB: what goes side by side, of large clips two."""
+"""Values of composited clips that a test set holds, a quarter of a GiB: what goes side by side, of large ones three."""
 VALUES_OF_A_PIXEL = 12  # frame, alpha, foreground, background and flow
 
 
@@ -23,14 +23,14 @@ class ConditionTestSet(Sequence["ConditionClip"]):
     """The samples of a data module's test set, bit for bit, but readable in pieces.
 
     `ConditionTestSet(data.test_dataloader().dataset)`. A clip is composited whole when its first frames are read;
-    the last ones are held, as many as `HELD_VALUES` allow, but two at least.
+    the last ones are held, as many as `HELD_VALUES` allow, but three at least.
     """
 
     def __init__(self, samples: EvaluationSamples) -> None:
         self.samples = samples
         height, width = samples.size
         held = HELD_VALUES // (VALUES_OF_A_PIXEL * samples.num_frames * height * width)
-        self.batch = lru_cache(maxsize=max(2, held))(self._batch)
+        self.batch = lru_cache(maxsize=max(3, held))(self._batch)
 
     def __len__(self) -> int:
         return len(self.samples)

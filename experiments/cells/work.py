@@ -180,6 +180,7 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
     clips = condition_test_set(data)
     how, media = Streaming.of(settings.test), MediaFolder(folder / "media", clips)
     beats = _Beats(folder, "test", len(clips))
+    beats(0)
     tables, of_states = [], []
     for group in groups_of(clips):  # each is composited once
         tables.append(evaluate(net, group, device, how, decoder=decoder, media=media))
@@ -219,6 +220,7 @@ def _score_baselines(
         matte = mean_training_matte(typical)
     clips = condition_test_set(data)
     beats = _Beats(folder, "baselines", len(clips))
+    beats(0)
     tables = []
     for group in groups_of(clips):
         tables.append(evaluate_constant(group, mean_alpha).assign(method="constant alpha"))

@@ -36,9 +36,9 @@ class Arm:
     states: pd.DataFrame | None = None
 
     def by_frame(self, name: str) -> pd.Series[float]:
-        """A column of `frames` by frame number: mean of strata, seeds and clips, of the frames that have a figure."""
+        """A column of `frames` by frame number: mean of strata, seeds and clips, NaN where no clip has a figure."""
         values = self.frames[["stratum", "frame", name]].replace([np.inf, -np.inf], np.nan)
-        return values.groupby(["stratum", "frame"])[name].mean().groupby("frame").mean().dropna()
+        return values.groupby(["stratum", "frame"])[name].mean().groupby("frame").mean()
 
     @property
     def seeds(self) -> list[int]:

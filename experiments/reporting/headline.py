@@ -139,7 +139,7 @@ def restored_backgrounds(matrix: Matrix) -> list[str]:
     """
     told = []
     for arm in (arm for arm in matrix.arms if RESTORED in arm.frames):
-        curve = arm.by_frame(RESTORED)
+        curve = arm.by_frame(RESTORED).dropna()
         if len(curve) > 1:
             first, last = float(curve.iloc[0]), float(curve.iloc[-1])
             moved = abs(last - first)

@@ -97,10 +97,11 @@ def _panel(title: str, rows: Sequence[tuple[str, Image.Image]]) -> bytes:
     height = TITLE_GAP + sum(GAP + one for one in heights) + MARGIN
     picture = Image.new("RGB", (WIDTH + 2 * MARGIN, height), GROUND)
     draw, font, top = ImageDraw.Draw(picture), ImageFont.truetype(FONT, 18), TITLE_GAP
-    draw.text((MARGIN, top - 10), _one_line(title), "black", ImageFont.truetype(FONT, 22), anchor="ls")
+    large = ImageFont.truetype(FONT, 22)
+    draw.text((MARGIN, top - 10), _one_line(title, large), "black", large, anchor="ls")
     for (name, strip), height in zip(rows, heights, strict=True):
         top += GAP
-        draw.text((MARGIN, top - 8), _one_line(name), "black", font, anchor="ls")
+        draw.text((MARGIN, top - 8), _one_line(name, font), "black", font, anchor="ls")
         picture.paste(strip.resize((round(scale * strip.width), height), resample), (MARGIN, top))
         top += height
     buffer = BytesIO()
@@ -108,5 +109,11 @@ def _panel(title: str, rows: Sequence[tuple[str, Image.Image]]) -> bytes:
     return buffer.getvalue()
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _one_line(text: str, font: ImageFont.FreeTypeFont) -> str:
+    """The text on one line, its end left out where it is wider than the panel."""
+    line = " ".join(text.split())
+    if font.getlength(line) <= WIDTH:
+        return line
+    while font.getlength(line + "…") > WIDTH:
+        line = line[:-1]
+    return line.rstrip() + "…"

@@ -23,3 +23,12 @@ def test_a_label_of_several_lines_stands_in_one(make_cell, experiment, tmp_path,
     write(experiment, [small(make_cell, WITHOUT, 0, media=True)])
     panel = Image.open(tmp_path / "results" / "figures" / "mattes.jpg")
     assert panel.size == (panels.WIDTH + 2 * panels.MARGIN, 3 * (192 + panels.GAP) + panels.TITLE_GAP + panels.MARGIN)
+
+
+def test_what_is_wider_than_the_panel_ends_in_dots():
+    font = panels.ImageFont.truetype(panels.FONT, 18)
+    told = panels._one_line("with\n" + 50 * "long ", font)
+    assert told.startswith("with long")
+    assert told.endswith("…")
+    assert font.getlength(told) <= panels.WIDTH
+    assert panels._one_line("with  BRM\n", font) == "with BRM"
