@@ -97,20 +97,20 @@ def estimate_foreground(images: Tensor, alpha: Tensor) -> Tensor:
     image, a = images.float() / 255, alpha.float() / 255
     foreground, background = image, image
     for radius in (max(images.shape[-2:]) // 6, 3):
-        blurred_a = _blur(a, radius)
-        smooth_F = _blur(foreground * a, radius) / (blurred_a + 1e-5)
-        background = _blur(background * (1 - a), radius) / (1 - blurred_a + 1e-5)
+        blurred_a = box_mean(a, radius)
+        smooth_F = box_mean(foreground * a, radius) / (blurred_a + 1e-5)
+        background = box_mean(background * (1 - a), radius) / (1 - blurred_a + 1e-5)
         foreground = (smooth_F + a * (image - a * smooth_F - (1 - a) * background)).clamp(0, 1)
     return (foreground * 255).round().to(torch.uint8)
 
 
-def _blur(pictures: Tensor, radius: int) -> Tensor:
-    """Box mean of pictures (N, C, H, W) over 2 · radius + 1 pixels each way, with repeated borders."""
+def box_mean(pictures: Tensor, radius: int) -> Tensor:
+    """Box mean of pictures (…, H, W) float over 2 · radius + 1 pixels each way, with repeated borders."""
     import cv2
 
     kernel = (2 * radius + 1, 2 * radius + 1)
     blurred = [
         cv2.blur(plane.numpy(), kernel, borderType=cv2.BORDER_REPLICATE)
-        for plane in pictures.flatten(0, 1).contiguous()
+        for plane in pictures.reshape(-1, *pictures.shape[-2:])
     ]
     return torch.stack([torch.from_numpy(plane) for plane in blurred]).view_as(pictures)

@@ -84,16 +84,12 @@ class Scene:
 
     def polygon(self, corners: list[tuple[float, float]], soft: float = 0.0) -> Tensor:
         """Cover of a convex polygon, corners in clockwise order as seen."""
-
-        def distance(x: Tensor, y: Tensor) -> Tensor:
-            far = torch.full_like(x, -9.0)
-            for (ax, ay), (bx, by) in zip(corners, [*corners[1:], corners[0]], strict=True):
-                length = max(float(np.hypot(bx - ax, by - ay)), 1e-6)
-                far = torch.maximum(far, ((by - ay) * (x - ax) - (bx - ax) * (y - ay)) / length)
-            return far
-
         # Distances are those from the lines: beyond a sharp corner the cover reaches far.
-        return self.edge(distance(self.x, self.y), soft)
+        far = torch.full_like(self.x, -9.0)
+        for (ax, ay), (bx, by) in zip(corners, [*corners[1:], corners[0]], strict=True):
+            length = max(float(np.hypot(bx - ax, by - ay)), 1e-6)
+            far = torch.maximum(far, ((by - ay) * (self.x - ax) - (bx - ax) * (self.y - ay)) / length)
+        return self.edge(far, soft)
 
     def bar(self, x0: float, y0: float, x1: float, y1: float, thick: float, thin: float | None = None) -> Tensor:
         """Cover of a line from one point to another, `thick` wide at its start and `thin` at its end."""

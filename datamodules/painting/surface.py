@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from datamodules.images import box_mean
+
 # Colours are stored as displayed values in [0, 1]; light is added up in their squares, because a display's
 # gamma is close to 2 and a square root is cheap.
 
@@ -60,16 +62,11 @@ def fractal_noise(
 
 def blur(image: Tensor, radius: int) -> Tensor:
     """(…, C, H, W) smoothed by three box filters of the given radius in pixels; borders are repeated."""
-    import cv2
-
     if radius < 1:
         return image
-    window = 2 * min(radius, min(image.shape[-2:]) - 1) + 1
-    planes = image.reshape(-1, *image.shape[-2:]).clone(memory_format=torch.contiguous_format)
-    for plane in planes.numpy():
-        for _ in range(3):
-            cv2.blur(plane, (window, window), dst=plane, borderType=cv2.BORDER_REPLICATE)
-    return planes.reshape(image.shape)
+    for _ in range(3):
+        image = box_mean(image, min(radius, min(image.shape[-2:]) - 1))
+    return image
 
 
 def slope(height: Tensor) -> tuple[Tensor, Tensor]:

@@ -148,7 +148,6 @@ def evaluate(
     scoring: Scoring | None = None,
     decoder: nn.Module | None = None,
     media: MediaFolder | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """Score whole clips, each from an empty state; small ones go side by side.
 
@@ -160,7 +159,6 @@ def evaluate(
         scoring: what is measured; see `Scoring`.
         decoder: decodes restored background features to an image, for its PSNR and its picture.
         media: where the pictures of the clips go, or None.
-        progress: called with the number of clips done.
 
     Returns:
         Columns clip, scene, stratum, frame, a raw figure for each metric, and for nets that have them coverage
@@ -175,8 +173,6 @@ def evaluate(
     for group in side_by_side(clips, how):
         kept = [None if media is None else media.of(clip) for clip in group]
         tables += _evaluate_together(net, group, device, how, scoring or Scoring(), decoder, kept)
-        if progress is not None:
-            progress(len(group))
     net.train(was_training)
     return pd.concat(tables, ignore_index=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -31,7 +31,6 @@ def evaluate_states(
     clips: Sequence[TestClip],
     device: torch.device,
     how: Streaming,
-    progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame | None:
     """Score whole clips thrice, alike but for the state: a net that ignores it scores the same to the last bit.
 
@@ -44,7 +43,6 @@ def evaluate_states(
         clips: a test set, in any order.
         device: where to compute.
         how: the net is run.
-        progress: called with the number of clips done.
 
     Returns:
         The columns of `evaluation.evaluate` with MAD, MSE and dtSSD alone, and `state`; None for a net that carries
@@ -59,8 +57,6 @@ def evaluate_states(
             scores = ClipScores(_SCORING, group)
             scores.add(batch, MattingOutput(alphas))
             tables += [table.assign(state=state) for table in scores.tables()]
-        if progress is not None:
-            progress(len(group))
     net.train(was_training)
     return pd.concat(tables, ignore_index=True) if tables else None
 

@@ -18,7 +18,7 @@ from experiments.records.cell_record import SHEET_FRAMES
 
 STRIP_FRAMES, STRIP_SIDE = 5, 512  # of a strip: frames, and their longest side in pixels
 SHEET_SIDE = 256  # of a sheet, whose frames follow each other
-# Of file names, what they hold and how it is written: WebP's method 2 takes half the time of the usual 4 for 7 % more.
+# Of file names, what they hold and how it is written: WebP's method 2 is faster than the usual 4.
 FORMATS: dict[str, tuple[str, dict[str, int]]] = {
     ".png": ("PNG", {}),
     ".jpg": ("JPEG", {"quality": 95}),

@@ -162,7 +162,7 @@ def join(*parts: Tensor) -> Tensor:
     """Maps (N, C_i, H, W) joined along their channels; on a CPU the gradient of each comes back dense.
 
     As views of the whole's gradient, which plain concatenation gives, they would send convolutions and resizing down
-    slower ways there: a sixth of MODNet-V's backward pass.
+    slower ways there.
     """
     # Without gradient the plain function: exporters and tracers do not know ours.
     if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
