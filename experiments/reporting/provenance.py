@@ -11,6 +11,7 @@ from experiments.records.cell_record import CellRecord
 from experiments.records.fingerprints import size_text
 from experiments.records.locks import is_locked
 from experiments.reporting.analysis import Analysis
+from experiments.reporting.arms import tested_weights
 from experiments.reporting.curves import DRAWS
 from experiments.reporting.formatting import Table, counted, number
 from experiments.reporting.matrix import Matrix
@@ -125,6 +126,8 @@ def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
         facts.append(("Data", _distinct(_data(cell) for cell in used)))
         seeds = _distinct(f"{arm.label}: {', '.join(map(str, arm.seeds))}" for arm in matrix.arms)
         facts.append(("Seeds", seeds))
+        if weights := _distinct(_weights(cell) for cell in used):
+            facts.append(("Weights", weights))
         facts.append(
             (
                 "Intervals",
@@ -169,6 +172,13 @@ def _config(cell: CellRecord, *groups: str) -> dict[str, Any]:
 
 def _data(cell: CellRecord) -> str:
     return f"fingerprint {cell.data['fingerprint']}: {size_text(cell.data)}" if cell.data else ""
+
+
+def _weights(cell: CellRecord) -> str:
+    """Weights that a cell tested as they were: file or published name, net, SHA-256; "" where it trained its own."""
+    model = _config(cell, "model")
+    named = "weights" in model
+    return f"{model['weights']} ({model['name']}), SHA-256 {tested_weights(cell)}" if named else ""
 
 
 def total_minutes(cells: Iterable[CellRecord]) -> float:
