@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from experiments.inference.streaming import Streaming
 from experiments.training.data import make_data
 from experiments.training.devices import choose_strategy
+from experiments.training.nets import NO_OPTIONS
 from experiments.training.settings import Settings, Stage
 from experiments.training.stages import make_recipe, pick_device
 from lightning_modules.nets import check_net
@@ -22,7 +23,9 @@ def check_parts(settings: Settings) -> None:
     Raises:
         ValueError: one of them takes no such option, or no such value of it.
     """
-    check_net(settings.model["name"], {k: v for k, v in settings.model.items() if k not in ("name", "pretrained")})
+    check_net(settings.model["name"], {k: v for k, v in settings.model.items() if k not in NO_OPTIONS})
+    if "weights" in settings.model and settings.stages:
+        raise ValueError("model=checkpoint is tested as it is: give recipe=none with it")
     for name, stage in settings.stages.items():
         try:
             _check_objective(stage)
