@@ -22,6 +22,7 @@ from datamodules.samples import (
 from datamodules.sources.interface import BackgroundSource, ForegroundSource
 from datamodules.sources.parts import SourceSpec, open_parts
 from datamodules.sources.rendering import Report, fill_caches
+from datamodules.sources.splits import PARTS
 
 
 class VideoMattingDataModule(LightningDataModule):
@@ -50,6 +51,7 @@ class VideoMattingDataModule(LightningDataModule):
         num_workers: processes that load; 0 loads in this one.
         device_compositing: workers hand over uint8 layers, which the device composites; the same numbers
             to float tolerance.
+        parts: of the data that are opened, "train", "val", "test"; the others need not be there.
 
     Raises:
         ValueError: an option is unknown or out of its range.
@@ -77,6 +79,7 @@ class VideoMattingDataModule(LightningDataModule):
         random_resolution: bool = False,
         num_workers: int = 0,
         device_compositing: bool = False,
+        parts: Sequence[str] = PARTS,
     ) -> None:
         super().__init__()
         self.source, self.backgrounds = source, backgrounds
@@ -107,6 +110,7 @@ class VideoMattingDataModule(LightningDataModule):
         self.test_clip_length, self.flow = test_clip_length, flow
         self.random_resolution = random_resolution
         self.num_workers, self.device_compositing = num_workers, device_compositing
+        self.parts = tuple(parts)
         self._sources: dict[str, tuple[ForegroundSource, BackgroundSource]] = {}
         if self.clip_length[0] > self.clip_length[1]:
             raise ValueError(f"clip_length must be a number or (fewest, most), got {clip_length}")
@@ -118,7 +122,7 @@ class VideoMattingDataModule(LightningDataModule):
 
     def rendered(self, parts: Sequence[str] = ("train", "val")) -> list[object]:
         """Sources of these parts, which may make their own pictures (`fill_caches`)."""
-        return [source for part in parts for source in self.sources()[part]]
+        return [source for part in parts if part in self.parts for source in self.sources()[part]]
 
     def prepare_data(self, report: Report | None = None, parts: Sequence[str] = ("train", "val")) -> None:
         """Let sources that make their own pictures fill their caches; `report(done, total)` hears of it.
@@ -186,14 +190,14 @@ class VideoMattingDataModule(LightningDataModule):
         return make_loader(samples, collate, self.num_workers, **order)
 
     def sources(self) -> dict[str, tuple[ForegroundSource, BackgroundSource]]:
-        """People and scenes of train, val and test.
+        """People and scenes of each part.
 
         Raises:
             ValueError: two parts share a clip or a scene, or flow is asked for and backgrounds are videos.
         """
         if not self._sources:
-            extras = {part: self._extras(part) for part in ("train", "val", "test")}
-            self._sources = open_parts(self.source, self.backgrounds, min(self.size), self.flow, extras)
+            extras = {part: self._extras(part) for part in self.parts}
+            self._sources = open_parts(self.source, self.backgrounds, min(self.size), self.flow, extras, self.parts)
         return self._sources
 
     def _extras(self, part: str) -> tuple[str, ...]:

@@ -26,17 +26,15 @@ import torch
 import torch.distributed as dist
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from torch import Tensor
 
 from datamodules.files.writing import write_file
-from experiments.benchmarks.cost import measure_cost
+from experiments.benchmarks.cost import streaming_cost
 from experiments.cells.cell import move_aside
 from experiments.command.composing import given_settings, run_hydra
 from experiments.command.errors import ends_with_one_line
 from experiments.command.messages import reason
 from experiments.command.quoting import quote_texts
 from experiments.inference.saved_nets import named_by_file
-from experiments.inference.streaming import run_frames
 from experiments.records.cell_record import CellRecord, write_config, write_table
 from experiments.records.fingerprints import size_text, what_changed
 from experiments.records.locks import lock_cell, lock_owner
@@ -49,7 +47,6 @@ from experiments.scoring.request import Evaluation
 from experiments.scoring.trained_data import data_overrides, take_data, trained_config
 from experiments.statistics.strata import stratum_means, summarise
 from lightning_modules.metrics.table import FIGURES, METRICS
-from lightning_modules.nets.interface import MattingOutput
 
 
 def main() -> int:
@@ -195,7 +192,7 @@ def finish(asked: Evaluation, seconds: float) -> None:
     write_file(asked.folder / "scores.md", describe_scores(asked, frames, scores).encode())
     record = CellRecord.load(asked.folder)
     record.metrics = dict(summarise(frames))
-    record.cost = streaming_cost(asked)
+    record.cost = streaming_cost(asked.net, asked.clips[0], asked.how, asked.device)
     record.durations = {"test_seconds": record.durations.get("test_seconds", 0.0) + seconds}
     record.peak_memory_gib = peak_memory_gib(asked.device)
     record.status, record.error, record.finished = "complete", "", now()
@@ -272,19 +269,6 @@ def describe_scores(asked: Evaluation, frames: pd.DataFrame, scores: pd.DataFram
     for name in (name for name in METRICS if name in frames and frames[name].isna().any()):
         facts.append(f"{METRICS[name].label} is undefined in {frames[name].isna().sum()} frames, which are left out")
     return "\n".join([*lines, "", *(f"- {fact}" for fact in facts), ""])
-
-
-def streaming_cost(asked: Evaluation) -> dict[str, Any]:
-    """What a frame costs at the options of the evaluation, one at a time with the state carried on."""
-    clip = asked.clips[0]
-    batch = clip.read(0, 1).to(asked.device)
-    plate = batch.background if asked.how.plate != "none" and clip.has_background else None
-    repetitions = 20 if batch.frames[0, 0, 0].numel() <= 512**2 or asked.device.type == "cuda" else 3
-
-    def run(frame: Tensor, state: Any) -> MattingOutput:
-        return run_frames(asked.net, frame, state, plate, asked.how, batch.flow, batch.alpha)
-
-    return measure_cost(asked.net, batch.frames, repetitions, run)
 
 
 def say(text: str, rank: int) -> None:

@@ -19,6 +19,7 @@ def open_parts(
     side: int,
     flow: bool,
     extras: Mapping[str, Sequence[str]] | None = None,
+    parts: Sequence[str] = PARTS,
 ) -> dict[str, tuple[ForegroundSource, BackgroundSource]]:
     """People and scenes of each part.
 
@@ -28,6 +29,7 @@ def open_parts(
         side: the output's shorter one, pixels.
         flow: whether the true flow is asked for.
         extras: by part, what people made by code have beside colour and alpha; None for all that is known of them.
+        parts: that are opened.
 
     Raises:
         ValueError: a source is not usable, two parts share a clip or a scene, or flow is asked for and backgrounds
@@ -38,7 +40,7 @@ def open_parts(
             _build(source, part, build_foregrounds, round(4 / 3 * side), (extras or {}).get(part)),
             _build(backgrounds, part, build_backgrounds, 2 * side),
         )
-        for part in PARTS
+        for part in parts
     }
     if flow and any(getattr(pair[1], "has_videos", False) for pair in opened.values()):
         raise ValueError("flow=True needs still backgrounds and cut_share 0: set kinds=stills for the backgrounds")

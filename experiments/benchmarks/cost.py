@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datamodules.testset import TestClip
 from experiments.benchmarks.inputs import Stream, no_motion
 from experiments.benchmarks.roofline import count_demand
 from experiments.benchmarks.timing import interleave
+from experiments.inference.streaming import Streaming, run_frames
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 
 _WARM_UP_CALLS = 3
@@ -47,6 +49,18 @@ def measure_cost(
         "milliseconds_per_frame": times.median,
         "frame": f"{frame.shape[-2]}×{frame.shape[-1]}",
     }
+
+
+def streaming_cost(net: MattingNet, clip: TestClip, how: Streaming, device: torch.device) -> dict[str, Any]:
+    """`measure_cost` of a net, on `device`, as it is run over a test clip."""
+    batch = clip.read(0, 1).to(device)
+    plate = batch.background if how.plate != "none" and clip.has_background else None
+    repetitions = 20 if batch.frames[0, 0, 0].numel() <= 512**2 or device.type == "cuda" else 3
+
+    def run(frame: Tensor, state: Any) -> MattingOutput:
+        return run_frames(net, frame, state, plate, how, batch.flow, batch.alpha)
+
+    return measure_cost(net, batch.frames, repetitions, run)
 
 
 @torch.inference_mode()

@@ -47,11 +47,16 @@ class Cell:
         """Name the cell of a composed config; `axes` are the settings that the command line sweeps.
 
         Raises:
-            ValueError: a name of files would lead out of the output folder, or no run could use a setting.
+            ValueError: a name of files would lead out of the output folder, no run could use a setting, or the
+                weights that are to be tested cannot be had.
         """
         self.config: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         stages = {f"recipe.stages.{name}": name for name in self.config["recipe"]["stages"]}
         check_names({f"{part}.name": self.config[part]["name"] for part in ("experiment", "scale")} | stages)
+        if "weights" in self.config["model"]:
+            from experiments.training.nets import with_weights  # here: it imports torch
+
+            self.config["model"] = with_weights(self.config["model"])
         self.experiment = Experiment.of(self.config.pop("experiment"))
         outputs, results, self.workers = (self.config.pop(name) for name in OF_COMMAND)
         self.settings = Settings.of(self.config)
@@ -72,6 +77,11 @@ class Cell:
         name = self.experiment.name
         self.folder = Path(outputs) / name / short_name(self.name, 200)
         self.report = Path(results) / name / ",".join([self.scale, *prefix])
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains anything before it tests."""
+        return bool(self.settings.stages)
 
     @cached_property
     def data(self) -> dict[str, Any]:

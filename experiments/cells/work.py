@@ -22,7 +22,7 @@ from datamodules.processes import keep_memory
 from datamodules.sources.rendering import Report
 from datamodules.testset import TestClip
 from datamodules.video_matting import VideoMattingDataModule
-from experiments.benchmarks.cost import measure_cost
+from experiments.benchmarks.cost import streaming_cost
 from experiments.cells.launch import BUSY, end_with_parent
 from experiments.cells.slurm import ignore_warning
 from experiments.command.errors import print_on_any_terminal
@@ -165,14 +165,14 @@ def _report(folder: Path, what: str) -> Report:
 def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: CellLogger | None) -> None:
     folder = record.folder
     device = pick_device(settings.trainer.accelerator)
-    untrained = make_net(settings.model, settings.seed)
-    if untrained.needs_flow and not settings.data["flow"]:
+    net = make_net(settings.model, settings.seed)
+    if net.needs_flow and not settings.data["flow"]:
         raise ValueError("this net is given the true flow of its clips: set data.flow=true")
     data = make_data(settings, stage=None)
     data.prepare_data(_report(folder, "render test"), parts=("val", "test"))  # the constant matte is that of val
     data.setup("test")
     if not _has_baselines(record):
-        _score_baselines(untrained, settings, data, device, folder)
+        _score_baselines(net, settings, data, device, folder)
         record.note_checksums(BASELINES)
 
     for name, stage in settings.stages.items():
@@ -181,8 +181,10 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
             record.steps[name]["trunk"] = describe_trunk(stage)
         print(f"stage {name}: {step_line(record.steps[name])}", flush=True)
     record.save()
-    net, decoder, seconds = train(settings, cell, folder, logger)
-    save_net(folder / WEIGHTS, net, dict(settings.model))
+    decoder, durations = None, dict[str, float]()
+    if settings.stages:
+        net, decoder, durations["train_seconds"] = train(settings, cell, folder, logger)
+        save_net(folder / WEIGHTS, net, dict(settings.model))
 
     begin = time.monotonic()
     clips = condition_test_set(data)
@@ -201,8 +203,8 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
     if states:
         write_table(folder / MEMORY, _in_order(states, clips))
     record.memory = "measured" if states else "none"
-    record.cost = measure_cost(net, clips[0].read(0, 1).frames.to(device))
-    record.durations = {"train_seconds": seconds, "test_seconds": time.monotonic() - begin}
+    record.cost = streaming_cost(net, clips[0], how, device)
+    record.durations = durations | {"test_seconds": time.monotonic() - begin}
     record.peak_memory_gib = peak_memory_gib(device)
     if record.data and (changed := what_changed(record.data, describe_cell_data(settings))):
         raise ValueError(f"data changed while the cell ran: {changed}; the same command starts it anew")
@@ -220,8 +222,12 @@ def _has_baselines(record: CellRecord) -> bool:
 def _score_baselines(
     net: MattingNet, settings: Settings, data: VideoMattingDataModule, device: torch.device, folder: Path
 ) -> None:
-    """What a constant matte, the floors and the untrained net score: the scale on which a trained net is read."""
-    mean_alpha = float(torch.stack([batch.alpha.mean() for batch in data.val_dataloader()]).mean())
+    """What a constant matte, the floors and the untrained net score: the scale on which a trained net is read.
+
+    Where nothing is trained, the floors alone: there is no untrained net, and the constant is that of validation.
+    """
+    trains = bool(settings.stages)
+    mean_alpha = float(torch.stack([batch.alpha.mean() for batch in data.val_dataloader()]).mean()) if trains else None
     typical, matte = make_typical_data(settings, NUM_MATTES), None
     if typical is not None:
         typical.prepare_data(_report(folder, "render training"), parts=("train",))  # which are trained on afterwards
@@ -231,10 +237,12 @@ def _score_baselines(
     beats(0)
     tables = []
     for group in groups_of(clips):
-        tables.append(evaluate_constant(group, mean_alpha).assign(method="constant alpha"))
+        if mean_alpha is not None:
+            tables.append(evaluate_constant(group, mean_alpha).assign(method="constant alpha"))
         # A column of truth values has no gaps.
         tables.append(evaluate_floors(group, matte).assign(foreground_predicted=False))
-        tables.append(evaluate(net, group, device).assign(method="untrained"))
+        if trains:
+            tables.append(evaluate(net, group, device).assign(method="untrained"))
         beats(len(group))
     write_table(folder / BASELINES, _in_order(tables, clips))
 

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 TEXTS = (
     *("checkpoint", "testset", "output", "output_dir", "results_dir", "cache_dir", "sheet", "root", "scenes", "splits"),
     *("scene_splits", "youtubevis", "coco", "supervisely", "dir", "person", "name", "onnx", "input", "over"),
-    "background",
+    *("background", "weights"),
 )
 
 

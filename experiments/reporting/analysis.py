@@ -134,13 +134,13 @@ def _compare(
 ) -> None:
     arm, baseline = arms
     clips, seeds, higher = matrix.clips, matrix.paired_seeds(arm), metric.higher_is_better
-    one, other = scores(arm, metric, seeds), scores(baseline, metric, seeds)
-    analysis.comparisons[arm.text, metric.key] = compare(one, other, clips, draws, higher)
+    one, other, same = scores(arm, metric, seeds), scores(baseline, metric, seeds), matrix.same_weights(arm)
+    analysis.comparisons[arm.text, metric.key] = compare(one, other, clips, draws, higher, same)
     if metric not in matrix.primary:
         return
     analysis.interactions[arm.text, metric.key] = interaction(one, other, clips, draws.first(DRAWS) if draws else None)
     for stratum, (inside, part, drawn) in strata.items():
-        found = compare(one[:, inside], other[:, inside], part, drawn, higher)
+        found = compare(one[:, inside], other[:, inside], part, drawn, higher, same)
         analysis.strata[arm.text, metric.key, stratum] = found
 
 

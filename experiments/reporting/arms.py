@@ -45,6 +45,11 @@ class Arm:
         """Its seeds, in ascending order."""
         return [cell.seed for cell in self.cells]
 
+    @property
+    def weights(self) -> dict[int, str | None]:
+        """By seed the SHA-256 of the weights that were tested as they were; None of those that its cell trained."""
+        return {cell.seed: tested_weights(cell) for cell in self.cells}
+
     def has(self, metric: Metric) -> bool:
         """Whether the metric was measured in all its cells."""
         return metric.column in self._measured
@@ -62,6 +67,17 @@ class Arm:
         metrics = [metric for metric in METRICS.values() if metric.column in self.frames]
         tables = score_tables(self.frames, metrics)
         return {key: table.loc[self.seeds].to_numpy(dtype=float) for key, table in tables.items()}
+
+
+def tested_weights(cell: CellRecord) -> str | None:
+    """SHA-256 of the weights that a cell of `model=checkpoint`, or an evaluation, tested as they were; else None."""
+    try:
+        config = cell.read_config()
+    except ValueError:
+        return None
+    model = config.get("model")
+    found = model.get("weights_sha256") if isinstance(model, dict) else None
+    return found or config.get("checkpoint_sha256")
 
 
 def arm_text(settings: Mapping[str, Any]) -> str:

@@ -183,7 +183,8 @@ def _size(folder: Path) -> int:
 def _effect(cells: Sequence[Cell], records: Sequence[CellRecord]) -> str:
     """The smallest change of each primary metric that four of five such experiments show, for the most varied arm."""
     seeds = len({cell.seed for cell in cells})
-    if seeds < FEWEST_SEEDS:
+    trains = cells[0].trains
+    if trains and seeds < FEWEST_SEEDS:
         return f"none can be shown with {seeds} seed{'' if seeds == 1 else 's'}: it takes {FEWEST_SEEDS}"
     matrix = build_matrix(cells[0].experiment, records)
     compared = {arm_text(cell.arm) for cell in cells if cell.arm != {**cell.arm, **matrix.experiment.baseline}}
@@ -194,18 +195,22 @@ def _effect(cells: Sequence[Cell], records: Sequence[CellRecord]) -> str:
         if shown:
             told.append(f"{metric.label} {two_ends(np.expm1([-max(shown), max(shown)]).tolist(), '%', ' / ')}")
     if not told:
-        return "unknown: it takes two seeds of an arm and of the baseline that are complete here"
-    return f"{', '.join(told)} would be shown by four of five such experiments of {seeds} seeds and {tests} tests"
+        needed = "two seeds of an arm and of the baseline" if trains else "an arm and the baseline"
+        return f"unknown: it takes {needed} that are complete here"
+    size = counted(seeds, "seed") if trains else "these weights"
+    return f"{', '.join(told)} would be shown by four of five such experiments of {size} and {tests} tests"
 
 
 def _smallest(matrix: Matrix, arm: Arm, metric: Metric, seeds: int, tests: int) -> float | None:
-    """As a log ratio; None where fewer than two seeds are paired, or a score is zero."""
-    baseline, paired = matrix.baseline_of(arm), matrix.paired_seeds(arm)
-    if baseline is None or len(paired) < 2 or not (arm.has(metric) and baseline.has(metric)):
+    """As a log ratio; None where fewer than two seeds that training tells apart are paired, or a score is zero."""
+    baseline, paired, same = matrix.baseline_of(arm), matrix.paired_seeds(arm), matrix.same_weights(arm)
+    if baseline is None or len(paired) < (1 if same else 2) or not (arm.has(metric) and baseline.has(metric)):
         return None
     logs = log_ratio(scores(arm, metric, paired), scores(baseline, metric, paired))
     spread = jackknife(mean_of(logs), len(paired), matrix.clips)
     if not spread.error > 0 or not np.isfinite(spread.clips):
         return None
-    error, degrees = spread.planned(len(paired), seeds, matrix.clips.num_foregrounds)
+    error, degrees = spread.error, spread.degrees
+    if not same:
+        error, degrees = spread.planned(len(paired), seeds, matrix.clips.num_foregrounds)
     return WaldTest(0.0, error, degrees, True).smallest_effect(tests)

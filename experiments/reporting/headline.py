@@ -54,16 +54,29 @@ def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
         by_phrase.setdefault(found.verdict if few else verdict_text(found), []).append(_with_limits(found, metric))
         figures.append(f"{metric.label} {with_interval(found.difference)} {metric.unit}, {percent(found.relative)}")
     verdicts = "; ".join(f"{phrase} in {' and '.join(labels)}" for phrase, labels in by_phrase.items())
-    first = f"{arm.label} against {baseline.label}, {counted(len(matrix.paired_seeds(arm)), 'seed')}: {verdicts}."
+    first = f"{arm.label} against {baseline.label}, {_paired(matrix, arm)}: {verdicts}."
     told = [first, f"Differences with 95 % intervals: {'; '.join(figures)}."]
     compared = {metric: analysis.comparisons[arm.text, metric.key] for metric in metrics}
     if apart := [m.label for m, one in compared.items() if one.difference.value * one.relative.value < 0]:
         told.append(f"{' and '.join(apart)}: {OF_TWO_SIGNS}")
-    few = matrix.clips.num_foregrounds < FEWEST_PEOPLE or len(matrix.paired_seeds(arm)) < FEWEST_SEEDS
-    if len(matrix.clips.strata) == 1 or few:
+    known = matrix.clips.num_foregrounds >= FEWEST_PEOPLE and all(one.enough_seeds for one in compared.values())
+    if len(matrix.clips.strata) == 1 or not known:
         return told
     strata = "; ".join(_about_strata(matrix, analysis, arm, metric) for metric in metrics)
     return [*told, f"By stratum: {strata}."]
+
+
+def _paired(matrix: Matrix, arm: Arm) -> str:
+    """What an arm and its baseline have in common: seeds, and the weights where these are the same."""
+    seeds = counted(len(matrix.paired_seeds(arm)), "seed")
+    if not matrix.same_weights(arm):
+        return seeds
+    return "the same weights" if _one_net(arm) else f"the same weights in each of {seeds}"
+
+
+def _one_net(arm: Arm) -> bool:
+    """Whether nothing but one file of weights was tested."""
+    return len(set(arm.weights.values()) - {None}) == 1
 
 
 def _about_bound(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[str]:
@@ -160,6 +173,11 @@ def _limits(matrix: Matrix, arms: list[Arm]) -> list[str]:
     if not can_resample(fewest, matrix.clips):
         clips = "1 clip" if len(matrix.clips) == 1 else "1 clip in each stratum"
         return [f"1 seed and {clips}: no interval can be had, so nothing can be tested."]
+    if all(matrix.same_weights(arm) for arm in arms):
+        over = "people alone, and hold for this net" if all(map(_one_net, arms)) else "people and these nets"
+        return [
+            f"Every arm has the weights of what it is compared with, nothing is trained: the intervals are over {over}."
+        ]
     if fewest == 1:
         return ["1 seed: nothing is said of training; the intervals are over clips only."]
     if fewest < FEWEST_SEEDS:

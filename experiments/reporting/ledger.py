@@ -202,7 +202,8 @@ def _tested(claim: Claim, rows: Sequence[Row]) -> Entry:
             continue
         findings.append(_finding(contrast, row))
         told.append(_told(contrast, row))
-        seeds = f"{row['seeds']} seeds × {row['foregrounds']} people"
+        nets = "one net" if _of_one_net(row) else f"{row['seeds']} seeds"
+        seeds = f"{nets} × {row['foregrounds']} people"
     if not told:
         return Entry(claim, Finding.NOT_RUN, "")
     return Entry(claim, _together(findings), f"{'; '.join(told)}; {seeds}")
@@ -241,7 +242,8 @@ def _float(text: str) -> float:
 
 
 def _finding(contrast: Contrast, row: Row) -> Finding:
-    if int(float((row["seeds"] if contrast.state else row.get("paired_seeds")) or 0)) < FEWEST_SEEDS:
+    seeds = int(float((row["seeds"] if contrast.state else row.get("paired_seeds")) or 0))
+    if seeds < FEWEST_SEEDS and not _of_one_net(row):
         return Finding.TOO_FEW
     found = _of_state(contrast, row) if contrast.state else row.get("verdict", "")
     if found == Verdict.NOT_SHOWN:
@@ -249,6 +251,11 @@ def _finding(contrast: Contrast, row: Row) -> Finding:
     if found not in (Verdict.BETTER, Verdict.WORSE, Verdict.SAME):
         return Finding.NOT_RUN  # not measured, or in the words of an older report
     return Finding.SUPPORTED if found == Verdict[contrast.expect.upper()] else Finding.CONTRADICTED
+
+
+def _of_one_net(row: Row) -> bool:
+    """Whether the arm and what it is compared with are one net, run in two ways; a report of before does not say."""
+    return row.get("same_weights") == "True"
 
 
 def _of_state(contrast: Contrast, row: Row) -> Verdict:

@@ -85,6 +85,12 @@ class Matrix:
         baseline = self.baseline_of(arm)
         return sorted(set(arm.seeds) & set(baseline.seeds)) if baseline else []
 
+    def same_weights(self, arm: Arm) -> bool:
+        """Whether `arm` and its baseline are one net a seed, run in two ways: no training is between them."""
+        baseline = self.baseline_of(arm)
+        pairs = [(arm.weights[seed], baseline.weights[seed]) for seed in self.paired_seeds(arm)] if baseline else []
+        return bool(pairs) and all(one is not None and one == other for one, other in pairs)
+
 
 def seed_means(matrix: Matrix, arm: Arm, metric: Metric) -> FloatArray:
     """(seeds,) overall means of an arm: clip → stratum → mean of strata."""

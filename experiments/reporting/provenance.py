@@ -11,6 +11,7 @@ from experiments.records.cell_record import CellRecord
 from experiments.records.fingerprints import size_text
 from experiments.records.locks import is_locked
 from experiments.reporting.analysis import Analysis
+from experiments.reporting.arms import tested_weights
 from experiments.reporting.curves import DRAWS
 from experiments.reporting.formatting import Table, counted, number
 from experiments.reporting.matrix import Matrix
@@ -128,6 +129,8 @@ def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
         facts.append(("Seeds", seeds))
         if trunks := _distinct(trunk for cell in used for trunk in _trunks(cell)):
             facts.append(("Trunk", f"{trunks}, trained once a seed"))
+        if weights := _distinct(_weights(cell) for cell in used):
+            facts.append(("Weights", weights))
         facts.append(
             (
                 "Intervals",
@@ -177,6 +180,13 @@ def _config(cell: CellRecord, *groups: str) -> dict[str, Any]:
 
 def _data(cell: CellRecord) -> str:
     return f"fingerprint {cell.data['fingerprint']}: {size_text(cell.data)}" if cell.data else ""
+
+
+def _weights(cell: CellRecord) -> str:
+    """Weights that a cell tested as they were: file or published name, net, SHA-256; "" where it trained its own."""
+    model = _config(cell, "model")
+    named = "weights" in model
+    return f"{model['weights']} ({model['name']}), SHA-256 {tested_weights(cell)}" if named else ""
 
 
 def total_minutes(cells: Iterable[CellRecord]) -> float:

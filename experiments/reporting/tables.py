@@ -302,7 +302,7 @@ def _scores_row(matrix: Matrix, analysis: Analysis, arm: Arm, metric: Metric, st
         declared = stratum == "all" and metric in matrix.primary
         row |= {
             "against": arm_text({**arm.settings, **matrix.experiment.baseline}),
-            "paired_seeds": found.num_seeds, "difference": found.difference.value,
+            "paired_seeds": found.num_seeds, "same_weights": found.same_weights, "difference": found.difference.value,
             "difference_low": found.difference.low, "difference_high": found.difference.high,
             "relative": found.relative.value, "relative_low": found.relative.low, "relative_high": found.relative.high,
             "probability_of_improvement": found.probability.value, "probability_low": found.probability.low,

@@ -122,6 +122,7 @@ class Comparison:
         higher_is_better: of the scores; else they are errors.
         adjusted_p: p within the family that the comparison belongs to, which the verdict follows; None for one alone.
         tests: in that family.
+        same_weights: whether each seed's two scores are of one net, run in two ways: no training is between them.
     """
 
     num_seeds: int
@@ -141,6 +142,7 @@ class Comparison:
     higher_is_better: bool = False
     adjusted_p: float | None = None
     tests: int = 1
+    same_weights: bool = False
 
     def within(self, adjusted_p: float, tests: int) -> Comparison:
         """The same comparison as one of a family of `tests`, in which its p is `adjusted_p`."""
@@ -152,12 +154,17 @@ class Comparison:
         return self.test.p
 
     @property
+    def enough_seeds(self) -> bool:
+        """Whether a verdict can be given: fewer than three seeds say nothing of training, where that differs."""
+        return self.same_weights or self.num_seeds >= FEWEST_SEEDS
+
+    @property
     def verdict(self) -> Verdict:
-        """What the adjusted p says, and nothing else does; fewer than three seeds say nothing of training."""
+        """What the adjusted p says, and nothing else does, where there are enough seeds."""
         p = self.p_value if self.adjusted_p is None else self.adjusted_p
         if np.isnan(p):
             return Verdict.NOT_TESTABLE
-        if self.num_seeds < FEWEST_SEEDS:
+        if not self.enough_seeds:
             return Verdict.FEW_SEEDS
         if p <= ALPHA:
             return Verdict.BETTER if (self.test.value > 0) == self.higher_is_better else Verdict.WORSE
@@ -174,7 +181,7 @@ class Comparison:
 
         NaN where no verdict can be given.
         """
-        effect = self.test.smallest_effect(self.tests) if self.num_seeds >= FEWEST_SEEDS else float("nan")
+        effect = self.test.smallest_effect(self.tests) if self.enough_seeds else float("nan")
         return self._as_change(-effect, effect)
 
     def _as_change(self, low: float, high: float) -> tuple[float, float]:
@@ -193,12 +200,14 @@ def compare(
     clips: Clips,
     draws: Resamples | None,
     higher_is_better: bool = False,
+    same_weights: bool = False,
 ) -> Comparison:
     """Everything that is said about `arm` against `baseline`, both (seeds, clips) with the same seeds and clips.
 
     Args:
         draws: for these seeds and clips; None gives a comparison without intervals.
         higher_is_better: of the scores.
+        same_weights: whether no training is between the two, see `Comparison`.
 
     Raises:
         ValueError: the shapes do not agree.
@@ -228,6 +237,7 @@ def compare(
         foregrounds_better=int(((by_foreground > 0) if higher_is_better else (by_foreground < 0)).sum()),
         test=_wald_test(difference, logs, clips, sample.spreads if sample else []),
         higher_is_better=higher_is_better,
+        same_weights=same_weights,
     )
 
 

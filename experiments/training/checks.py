@@ -10,6 +10,7 @@ from typing import Any
 from experiments.inference.streaming import Streaming
 from experiments.training.data import make_data
 from experiments.training.devices import choose_strategy
+from experiments.training.nets import NO_OPTIONS
 from experiments.training.settings import Settings, Stage
 from experiments.training.stages import make_recipe, pick_device
 from experiments.training.trunk import trunk_settings
@@ -26,6 +27,8 @@ def check_parts(settings: Settings) -> None:
         ValueError: one of them takes no such option, or no such value of it.
     """
     _check_model(settings.model)
+    if "weights" in settings.model and settings.stages:
+        raise ValueError("model=checkpoint is tested as it is: give recipe=none with it")
     for name, stage in settings.stages.items():
         try:
             if stage.trunk is not None:
@@ -42,7 +45,7 @@ def check_parts(settings: Settings) -> None:
 
 
 def _check_model(model: Mapping[str, Any]) -> None:
-    check_net(model["name"], {name: value for name, value in model.items() if name not in ("name", "pretrained")})
+    check_net(model["name"], {name: value for name, value in model.items() if name not in NO_OPTIONS})
 
 
 def _check_objective(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from datamodules.files.fingerprint import contents_of
 from datamodules.interleaved import InterleavedDataModule, TrainingPass
 from datamodules.segmentation import SegmentationDataModule, build_segmentation
 from datamodules.sources.parts import open_parts
+from datamodules.sources.splits import PARTS
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.records.fingerprints import describe_data
 from experiments.training.settings import Settings, Stage
@@ -41,7 +42,7 @@ def make_data(
     options = data_options(settings.data) | {"num_workers": trainer.num_workers, "seed": settings.seed}
     if stage is None:
         sizes = {"size": settings.data["test_size"], "clip_length": 1, "batch_size": 1, "num_steps": 1}
-        return VideoMattingDataModule(**options | sizes)
+        return VideoMattingDataModule(**options | sizes, parts=parts_read(settings))
     num_steps = stage.steps * trainer.accumulate_grad_batches
     if not stage.order:
         options |= {"num_steps": num_steps, "device_compositing": trainer.device_compositing}
@@ -67,6 +68,11 @@ def make_typical_data(settings: Settings, num_clips: int) -> VideoMattingDataMod
     return VideoMattingDataModule(**data_options(settings.data) | sizes | {"seed": seed})
 
 
+def parts_read(settings: Settings) -> tuple[str, ...]:
+    """Which parts of the data a cell reads: where nothing is trained, that of the test alone."""
+    return PARTS if settings.stages else ("test",)
+
+
 def describe_cell_data(settings: Settings) -> dict[str, Any]:
     """`describe_data` of what a cell trains, validates and tests on.
 
@@ -76,7 +82,7 @@ def describe_cell_data(settings: Settings) -> dict[str, Any]:
     data = settings.data
     size = data["test_size"]
     side = size if isinstance(size, int) else min(size)
-    sources = open_parts(data["source"], data["backgrounds"], side, data["flow"])
+    sources = open_parts(data["source"], data["backgrounds"], side, data["flow"], parts=parts_read(settings))
     parts = {
         f"{what} of {part}": contents_of(source)
         for part, pair in sources.items()

@@ -248,6 +248,17 @@ class Named:
         self.prepared += 1
 
 
+def test_parts_that_are_not_asked_for_need_not_be_there(make_data: MakeData) -> None:
+    whole = make_data()
+    everybody = {**whole.source, "shares": (0, 0, 1)}  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="no names for train"):
+        make_data(source=everybody).setup()
+    data = make_data(source=everybody, parts=("test",))
+    people = sum(len(part[0]) for part in whole.sources().values())
+    assert {part: len(pair[0]) for part, pair in data.sources().items()} == {"test": people}
+    data.prepare_data()
+
+
 def test_name_that_two_parts_share_is_refused() -> None:
     fine = {part: Named([part]) for part in ("train", "val", "test")}
     leaking = {**fine, "test": Named(["train"])}

@@ -22,7 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from experiments import evaluate
-from experiments.benchmarks.cost import measure_cost
+from experiments.benchmarks.cost import streaming_cost
 from experiments.records.cell_record import CellRecord, read_cells
 from experiments.scoring.saved_nets import save_net
 from lightning_modules.nets import build_net
@@ -35,8 +35,8 @@ FORKED = multiprocessing.get_context("fork")  # without a second import of every
 
 @pytest.fixture(autouse=True)
 def _cost_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which takes longer than these clips; tests that read it put `measure_cost` back."""
-    monkeypatch.setattr(evaluate, "measure_cost", lambda *_: {})
+    """Which takes longer than these clips; tests that read it put `streaming_cost` back."""
+    monkeypatch.setattr(evaluate, "streaming_cost", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def whole(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CellRe
 def test_our_checkpoint_on_a_folder_leaves_the_record_of_a_run(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(evaluate, "measure_cost", measure_cost)
+    monkeypatch.setattr(evaluate, "streaming_cost", streaming_cost)
     record, frames = evaluated(monkeypatch, tmp_path, f"checkpoint={files}/run/model.pt", f"testset={files}/set")
     assert record.status == "complete"
     assert record.experiment == "evaluate"
@@ -164,7 +164,7 @@ def test_the_project_s_own_conditions_are_those_of_a_training_run(
 def test_a_set_by_the_published_protocol_is_composited_in_memory(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "measure_cost", measure_cost)
+    monkeypatch.setattr(evaluate, "streaming_cost", streaming_cost)
     net = (f"checkpoint={files}/run/model.pt", "metrics=[mad]", f"data.cache_dir={tmp_path.parent}/cache")
     protocol = ("testset=rvm", "protocol.clips=1", "protocol.frames=2", "size=[64,96]")
     record, frames = evaluated(monkeypatch, tmp_path, *net, *protocol)

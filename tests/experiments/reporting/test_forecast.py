@@ -26,6 +26,7 @@ class Planned:
     complete: bool = False
     scale: str = "tiny"
     study: str = ""
+    trains: bool = True
     config: dict[str, Any] = field(default_factory=lambda: CONFIG)
 
     @property

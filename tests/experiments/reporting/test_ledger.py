@@ -103,6 +103,7 @@ USELESS = {"emptied_difference": 2, "emptied_low": -1, "emptied_high": 3}
         ({"verdict": "helps"}, [("better", "")], "not run"),
         ({"verdict": "", "paired_seeds": ""}, [("better", "")], "too few seeds"),
         ({"seeds": 2} | USED, [("worse", "emptied")], "too few seeds"),
+        ({"paired_seeds": 1, "same_weights": True}, [("better", "")], "supported"),
         (USED, [("worse", "emptied")], "supported"),
         (USELESS, [("worse", "emptied")], "no difference shown"),
         (NOTHING | USED, [("better", ""), ("worse", "emptied")], "supported in part"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from experiments.records.cell_record import write_config
 from tests.experiments.cells_on_disk import WITH, WITHOUT, rewrite, small
 
 
@@ -20,6 +21,31 @@ def test_one_arm_alone_is_shown_without_a_comparison(make_cell, experiment, writ
 def test_one_seed_claims_no_interval_over_seeds(make_cell, experiment, write):
     text = write(experiment, [small(make_cell, WITH, 0), small(make_cell, WITHOUT, 0)])
     assert "1 seed: nothing is said of training" in text
+
+
+@pytest.mark.usefixtures("only_tables")
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model": {"name": "rvm", "weights": "rvm.pth", "weights_sha256": "ab"}},
+        {"model": {"name": "rvm"}, "checkpoint": "rvm.pth", "checkpoint_sha256": "ab"},
+    ],
+    ids=["a cell without training", "an evaluation"],
+)
+def test_arms_of_one_net_have_a_verdict_from_one_seed_and_other_weights_have_none(make_cell, experiment, write, config):
+    cells = [small(make_cell, WITH, 0, effect=0.5, clips=8), small(make_cell, WITHOUT, 0, clips=8)]
+    for cell in cells:
+        write_config(cell.folder / "config.yaml", config)
+        cell.save()
+    text = write(experiment, cells)
+    assert "with BRM against without BRM, the same weights: better in MAD and dtSSD" in text
+    assert "the intervals are over people alone, and hold for this net" in text
+    assert "nothing is said of training" not in text
+    write_config(
+        cells[0].folder / "config.yaml", config | {"model": {"weights_sha256": "cd"}, "checkpoint_sha256": "cd"}
+    )
+    cells[0].save()
+    assert "with BRM against without BRM, 1 seed: nothing is said of training" in write(experiment, cells)
 
 
 @pytest.mark.usefixtures("only_tables")

@@ -126,7 +126,7 @@ def test_the_command_scores_own_people_and_says_so(
     from lightning_modules.nets import build_net
 
     own = ("data=image_mattes", f"data.root={pictures}/people", f"data.scenes={pictures}/places")
-    monkeypatch.setattr(evaluate, "measure_cost", lambda *_: {})
+    monkeypatch.setattr(evaluate, "streaming_cost", lambda *_: {})
     small = ("scale=smoke", "scale.test_clips=1", "scale.test_frames=2")
     checkpoint = trained(*own, *small)
     net = build_net("modnet", width=0.25, hidden=8)

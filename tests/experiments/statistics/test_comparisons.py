@@ -175,6 +175,20 @@ def test_what_is_excluded_holds_zero_wherever_no_difference_is_shown():
                 assert low < 0 < high
 
 
+def test_one_seed_has_a_verdict_where_no_training_is_between_the_arms():
+    clips = clips_of(strata=1, foregrounds=20)
+    generator = np.random.default_rng(0)
+    baseline = positive_scores(generator, 1, clips)
+    draws = Resamples.draw(1, clips, 200, generator)
+    trained, tested = (
+        stats.compare(0.5 * baseline, baseline, clips, draws, same_weights=same) for same in (False, True)
+    )
+    assert (trained.verdict, tested.verdict) == (Verdict.FEW_SEEDS, Verdict.BETTER)
+    assert np.isnan(trained.smallest_effect).all()
+    assert np.isfinite(tested.smallest_effect).all()
+    assert (trained.p_value, trained.difference) == (tested.p_value, tested.difference)
+
+
 def test_benjamini_and_hochberg_pass_over_what_was_not_tested():
     assert stats.benjamini_hochberg([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.04, 0.04])
     adjusted = stats.benjamini_hochberg([0.04, float("nan")])
