@@ -26,7 +26,6 @@ from experiments.benchmarks.cost import measure_cost
 from experiments.cells.launch import BUSY, end_with_parent
 from experiments.cells.slurm import ignore_warning
 from experiments.command.errors import print_on_any_terminal
-from experiments.command.messages import reason
 from experiments.inference.saved_nets import save_net
 from experiments.inference.streaming import Streaming
 from experiments.logging.cell_logger import CellLogger
@@ -121,8 +120,7 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
             record.status = "complete"
         except Exception as error:
             log_error(record.folder)
-            record.status = "failed"
-            record.error = f"{type(error).__name__}: {reason(error, 500)}"[:500]
+            record.fail(error)
             print(f"{record.cell}: {record.error}", file=sys.stderr)
         record.finished = now()
         record.save()
