@@ -167,7 +167,8 @@ class Settings:
     Attributes:
         seed: of initial weights, data order and every random choice of training.
         model: name and options of the net, and `pretrained`.
-        data: config group `data`.
+        data: config group `data`, plain: its settings have their types in the constructors of data module, sources and
+            `Difficulty`, which check them; what else stands there is named to be used within the group.
         segmentation: the data of segmentation passes.
         stages: of the recipe, by name; those that are switched off are left out.
         trainer: where and how it computes.

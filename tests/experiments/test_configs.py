@@ -18,6 +18,7 @@ from experiments.cells.cell import Cell, move_stale_aside
 from experiments.cells.work import run_cell
 from experiments.records.cell_record import CellRecord
 from experiments.training.settings import FREE, Trainer
+from lightning_modules.nets import NETS, all_options
 from tests.experiments.cells_on_disk import complete
 from tests.made_once import shared_folder
 
@@ -98,6 +99,16 @@ def test_an_experiment_asks_a_question_of_several_arms_and_seeds(name: str) -> N
         assert value in values
         # The group `memory` has no key of its own: it sets those of model and recipe.
         assert axis == "memory" or OmegaConf.select(config, axis, throw_on_missing=True) is not None
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_a_default_that_a_model_file_shows_is_the_constructors(net: str) -> None:
+    """They stand there to be seen and overridden without +; what a scale decides is an interpolation."""
+    told = yaml.safe_load((CONFIGS / "model" / f"{net}.yaml").read_text(encoding="utf-8"))
+    told = {name: value for name, value in told.items() if not str(value).startswith("${")}
+    defaults = all_options(told.pop("name"), {}) | {"pretrained": False}
+    shown = {name: None if value == {} else value for name, value in told.items()}
+    assert shown == {name: list(each) if isinstance(each := defaults[name], tuple) else each for name in told}
 
 
 @pytest.mark.parametrize(("name", "other"), ALIKE.items())
