@@ -76,7 +76,7 @@ def main() -> int:
             return BUSY
         record = CellRecord.load(folder)
         if record.status == "complete":  # a sweep agent asks for a cell that was trained before
-            log_again(config, record)
+            log_again(settings.logger, config, record)
             return 0
         remove_torn(folder)
         return run_cell(config, record)
@@ -113,7 +113,7 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
             settings = Settings.of(config)
             torch.set_num_threads(settings.trainer.threads)
             record.hardware = describe_hardware()
-            logger = make_logger(config, record)
+            logger = make_logger(settings.logger, config, record)
             if logger:
                 ending.callback(logger.close, record)  # last, when the record is written, and however the cell ends
             _train_and_test(settings, settings_hash(config), record, logger)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal, Self, TypeVar
 
+from experiments.logging.settings import Logger
 from experiments.records.identity import config_hash
 from lightning_modules.options import From, check_names, check_options
 
@@ -147,17 +148,6 @@ class Stage:
             name: Pass.of(f"{place}.passes.{name}", each) for name, each in given["passes"].items() if each is not None
         }
         return read(cls, place, own | {"passes": passes})
-
-
-@dataclass(frozen=True)
-class Logger:
-    """Config group `logger`: what a cell is logged to; the others are of W&B, as `logger/wandb.yaml` explains them."""
-
-    name: Literal["wandb", "csv", "tensorboard", "none"]
-    project: str = ""
-    mode: Literal["online", "offline", "disabled", "shared"] = "offline"
-    init_timeout: float = 0
-    finish_timeout: float = 0
 
 
 @dataclass(frozen=True)
