@@ -22,7 +22,9 @@ def check_parts(settings: Settings) -> None:
     Raises:
         ValueError: one of them takes no such option, or no such value of it.
     """
-    check_net(settings.model["name"], {k: v for k, v in settings.model.items() if k not in ("name", "pretrained")})
+    # Of what is pretrained, a file too: see `make_net`.
+    model = {name: bool(each) if name == "pretrained" else each for name, each in settings.model.items()}
+    check_net(model.pop("name"), model)
     for name, stage in settings.stages.items():
         try:
             _check_objective(stage)
