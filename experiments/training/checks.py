@@ -24,7 +24,7 @@ def check_parts(settings: Settings) -> None:
     """
     # Of what is pretrained, a file too: see `make_net`.
     model = {name: bool(each) if name == "pretrained" else each for name, each in settings.model.items()}
-    check_net(model.pop("name"), model)
+    check_net(str(model.pop("name")), model)
     for name, stage in settings.stages.items():
         try:
             _check_objective(stage)
