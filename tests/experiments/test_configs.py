@@ -111,6 +111,7 @@ def test_a_default_that_a_model_file_shows_is_the_constructors(net: str) -> None
     assert shown == {name: list(each) if isinstance(each := defaults[name], tuple) else each for name in told}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "other"), ALIKE.items())
 def test_baselines_of_experiments_that_are_alike_are_one_config(name: str, other: str) -> None:
     assert smallest_cell(f"+exp={name}").hash() == smallest_cell(f"+exp={other}").hash()
@@ -239,6 +240,7 @@ def test_where_a_cell_runs_changes_neither_its_name_nor_its_hash(plain: Cell) ->
     assert plain.hash() == moved.hash()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", fields(Trainer), ids=lambda field: field.name)
 def test_a_setting_of_the_trainer_says_itself_whether_it_tells_cells_apart(setting: Field[Any], plain: Cell) -> None:
     change = f"trainer.{setting.name}={OTHERS[setting.name]}"

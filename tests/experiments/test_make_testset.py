@@ -26,6 +26,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return lambda *overrides: run_here(main, [*places, *overrides], monkeypatch, capsys)
 
 
+@pytest.mark.slow
 def test_it_writes_a_set_skips_what_is_there_and_refuses_another_one(make: Command, tmp_path: Path) -> None:
     result = make(*SMALL)
     assert result.returncode == 0, result.stderr
