@@ -47,6 +47,7 @@ from experiments.training.nets import make_net
 from experiments.training.processes import leads
 from experiments.training.settings import Settings, settings_hash
 from experiments.training.stages import make_objective, make_recipe, pick_device, train_stage
+from experiments.training.trunk import describe_trunk, start_from_trunk
 from lightning_modules.nets.interface import MattingNet
 
 
@@ -139,10 +140,15 @@ def train(
     net = make_net(settings.model, settings.seed)
     decoder, seconds = None, 0.0
     for name, stage in settings.stages.items():
-        recipe = make_recipe(stage, make_objective(stage, net, settings.seed), settings.seed)
-        data = make_data(settings, stage, name)
-        data.prepare_data(_report(folder, f"render {name}"))  # Lightning would do it, and tell nobody
-        seconds += train_stage(name, net, recipe, data, stage, settings.trainer, folder, logger, cell)
+        # Lightning would do it, and tell nobody.
+        make_data(settings, stage, name).prepare_data(_report(folder, f"render {name}"))
+        objective, part = make_objective(stage, net, settings.seed), settings
+        if stage.trunk is not None:
+            part, shared = start_from_trunk(settings, name, net, objective, folder)
+            seconds += shared
+        own = part.stages[name]
+        recipe, data = make_recipe(own, objective, settings.seed), make_data(part, own, name)
+        seconds += train_stage(name, net, recipe, data, own, settings.trainer, folder, logger, cell)
         decoder = getattr(recipe.objective, "background_decoder", None) or decoder
         if logger:
             logger.first_step += stage.steps
@@ -169,6 +175,8 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
 
     for name, stage in settings.stages.items():
         record.steps[name] = describe_step(stage, settings.trainer)
+        if stage.trunk is not None:
+            record.steps[name]["trunk"] = describe_trunk(stage)
         print(f"stage {name}: {step_line(record.steps[name])}", flush=True)
     record.save()
     net, decoder, seconds = train(settings, cell, folder, logger)

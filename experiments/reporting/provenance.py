@@ -78,6 +78,7 @@ def subtitle(matrix: Matrix, cells: Sequence[CellRecord]) -> str:
         stages = [stage for stage in _config(first, "recipe", "stages").values() if isinstance(stage, dict)]
         steps = sum(stage["steps"] for stage in stages if isinstance(stage.get("steps"), int))
         parts += [f"{steps} training steps"] if steps else []
+        parts += _trunks(first)
     finished = max((cell.finished for cell in cells), default="")
     return " · ".join(parts + ([f"last cell finished {finished[:10]}"] if finished else []))
 
@@ -125,6 +126,8 @@ def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
         facts.append(("Data", _distinct(_data(cell) for cell in used)))
         seeds = _distinct(f"{arm.label}: {', '.join(map(str, arm.seeds))}" for arm in matrix.arms)
         facts.append(("Seeds", seeds))
+        if trunks := _distinct(trunk for cell in used for trunk in _trunks(cell)):
+            facts.append(("Trunk", f"{trunks}, trained once a seed"))
         facts.append(
             (
                 "Intervals",
@@ -146,6 +149,11 @@ def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
     facts.append(("Hardware", _distinct(_pairs(cell.hardware) for cell in every)))
     facts.append(("Time", f"{total_minutes(every):.1f} minutes of training and testing, all cells added"))
     return [(what, how or "not recorded") for what, how in facts]
+
+
+def _trunks(cell: CellRecord) -> list[str]:
+    """What of its training a cell shares with the other arms of its seed, in words."""
+    return [stage["trunk"] for stage in cell.steps.values() if "trunk" in stage]
 
 
 def _scoring(cell: CellRecord) -> str:

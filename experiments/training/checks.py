@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from importlib.util import find_spec
+from typing import Any
 
 from experiments.inference.streaming import Streaming
 from experiments.training.data import make_data
 from experiments.training.devices import choose_strategy
 from experiments.training.settings import Settings, Stage
 from experiments.training.stages import make_recipe, pick_device
+from experiments.training.trunk import trunk_settings
 from lightning_modules.nets import check_net
 from lightning_modules.objectives import OBJECTIVES
 from lightning_modules.objectives.interface import Objective
@@ -22,11 +25,11 @@ def check_parts(settings: Settings) -> None:
     Raises:
         ValueError: one of them takes no such option, or no such value of it.
     """
-    # Of what is pretrained, a file too: see `make_net`.
-    model = {name: bool(each) if name == "pretrained" else each for name, each in settings.model.items()}
-    check_net(str(model.pop("name")), model)
+    _check_model(settings.model)
     for name, stage in settings.stages.items():
         try:
+            if stage.trunk is not None:
+                _check_model(trunk_settings(settings, name).model)
             _check_objective(stage)
             make_recipe(stage, Objective(), settings.seed)
         except ValueError as error:
@@ -36,6 +39,12 @@ def check_parts(settings: Settings) -> None:
     choose_strategy(settings.trainer, Objective())
     check_names("test", settings.test, inspect.signature(Streaming).parameters)
     Streaming.of(settings.test)
+
+
+def _check_model(model: Mapping[str, Any]) -> None:
+    # Of what is pretrained, a file too: see `make_net`.
+    options = {name: bool(value) if name == "pretrained" else value for name, value in model.items() if name != "name"}
+    check_net(model["name"], options)
 
 
 def _check_objective(stage: Stage) -> None:

@@ -101,6 +101,20 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Trunk:
+    """The first part of a stage that arms share: see `experiments.training.trunk`.
+
+    Attributes:
+        share: of the stage's steps.
+        model: options of the net that the trunk is trained with, in place of the arm's; what they leave out of the net
+            starts as it was drawn.
+    """
+
+    share: Annotated[float, From(0, 1)]
+    model: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Stage:
     """One stage of a recipe.
 
@@ -110,6 +124,7 @@ class Stage:
         passes: kinds of batches by name; a stage of one kind has that alone, called "".
         order: names of the passes that take turns, an optimiser step each; empty for a stage of one kind.
         average_decay: of the moving average of the weights; None keeps none.
+        trunk: its first part, trained once a seed for all arms; None: each arm trains the whole.
         gradient_clip_norm, gradient_clip_value: of all gradients together, or of each element; None clips nothing.
         others: see `lightning_modules.module.Recipe`.
     """
@@ -129,6 +144,7 @@ class Stage:
     average_decay: Annotated[float, From(0, 1)] | None = None
     gradient_clip_norm: float | None = None
     gradient_clip_value: float | None = None
+    trunk: Trunk | None = None
 
     @classmethod
     def of(cls, place: str, given: Any) -> Self:
@@ -141,6 +157,8 @@ class Stage:
             raise ValueError(f"{place} must be null or the settings of a stage, got {given!r}")
         of_pass = {each.name for each in fields(Pass)} - {"data", "options"}
         own = {name: value for name, value in given.items() if name not in of_pass}
+        if own.get("trunk") is not None:
+            own["trunk"] = read(Trunk, f"{place}.trunk", own["trunk"])
         if "passes" not in given:
             batch = {name: value for name, value in given.items() if name not in own}
             return read(cls, place, own | {"passes": {"": Pass.of(place, {"data": "matting", **batch})}})
