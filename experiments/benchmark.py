@@ -35,6 +35,7 @@ from experiments.benchmarks.inputs import parse_size
 from experiments.benchmarks.subjects import parse_subject
 from experiments.benchmarks.variants import MODES, PRECISIONS, default_modes, runnable_precisions
 from experiments.command.errors import ends_with_one_line
+from experiments.command.progress import step_progress
 from experiments.matting import speed
 from experiments.matting.request import job_of
 from lightning_modules.nets import NETS
@@ -146,7 +147,7 @@ def run_nets(options: argparse.Namespace) -> None:
         options.chunk,
         options.batch,
     )
-    with output.progress_bar("ceilings", nets.count_steps(subjects, sizes, settings)) as advance:
+    with step_progress("ceilings", nets.count_steps(subjects, sizes, settings)) as advance:
         ceilings = roofline.measure_ceilings(device, list(settings.precisions), min(1.0, options.seconds))
         tables = nets.benchmark_nets(subjects, sizes, settings, ceilings, advance)
         table = _collect(tables, options.output, "nets.csv")
@@ -171,7 +172,7 @@ def run_official(options: argparse.Namespace) -> None:
     variants = [parse_variant(text) for text in options.variants or ("fp32:eager", f"{fastest}:fastest")]
     sizes = [parse_size(text) for text in options.sizes]
     given = (subject.name, subject.options, code, sizes, variants, options.device, options.seconds)
-    with output.progress_bar("official code beside ours", len(sizes)) as advance:
+    with step_progress("official code beside ours", len(sizes)) as advance:
         tables = official.benchmark_official(*given, advance, options.frames)
         table = _collect(tables, options.output, "official.csv")
     print(output.markdown(table, official.COLUMNS))
@@ -182,7 +183,7 @@ def run_official(options: argparse.Namespace) -> None:
 def run_prm(options: argparse.Namespace) -> None:
     """The command `prm`: what refining chosen patches saves against the whole frame."""
     part = prm.load_prm(options.checkpoint)
-    with output.progress_bar("patch refinement", len(prm.FRAMES)) as advance:
+    with step_progress("patch refinement", len(prm.FRAMES)) as advance:
         tables = prm.benchmark_prm(part, options.device, options.checkpoint is not None, advance)
         table = _collect(tables, options.output, "prm.csv")
     print(f"ξ = {part.xi}, flaws are {'predicted' if options.checkpoint else 'the true ones'}\n")
@@ -194,7 +195,7 @@ def run_metrics(options: argparse.Namespace) -> None:
     from experiments.benchmarks.metrics import benchmark_metrics
 
     sizes = [(size.height, size.width) for size in map(parse_size, options.sizes)]
-    with output.progress_bar("metrics", 1):
+    with step_progress("metrics", 1):
         table = _collect(
             [benchmark_metrics(options.code, sizes, options.threads, options.seconds)], options.output, "metrics.csv"
         )
@@ -205,7 +206,7 @@ def run_metrics(options: argparse.Namespace) -> None:
 def run_data(options: argparse.Namespace) -> None:
     """The command `data`: frames a second of each source, beside those of RVM's own training data."""
     size = parse_size(options.files)
-    with output.progress_bar("files", 3) as advance, TemporaryDirectory() as folder:
+    with step_progress("files", 3) as advance, TemporaryDirectory() as folder:
         files = (size.height, size.width)
         table = data.benchmark_data(
             Path(folder), options.frames, files, options.side, options.seconds, options.code, advance
@@ -217,7 +218,7 @@ def run_data(options: argparse.Namespace) -> None:
 def run_train(options: argparse.Namespace) -> None:
     """The command `train`: the parts of a training step, in each stage of a cell."""
     settings = train.compose_cell(options.set)
-    with output.progress_bar("training", len(settings.stages)) as advance:
+    with step_progress("training", len(settings.stages)) as advance:
         tables = train.benchmark_train(settings, options.device, options.steps, advance)
         table = _collect(tables, options.output, "train.csv")
     print(f"{output.markdown(table, train.COLUMNS)}\n\n{train.LEGEND}")
@@ -229,7 +230,7 @@ def run_video(options: argparse.Namespace) -> None:
     named = f"device={options.device.type}"
     with TemporaryDirectory() as folder:
         job = job_of([named, *options.set, f"output={folder}"])
-        with output.progress_bar("the net alone", speed.ROUNDS * 3 + 1) as advance:
+        with step_progress("the net alone", speed.ROUNDS * 3 + 1) as advance:
             table = _collect(speed.benchmark_video(job, options.seconds, advance), options.output, "video.csv")
         middle = table.groupby("what", sort=False).median().reset_index()
         print(f"{output.markdown(middle, speed.COLUMNS)}\n\n{speed.limits(table)}\n\n{speed.LEGEND}", flush=True)

@@ -32,7 +32,7 @@ from experiments.benchmarks.cost import streaming_cost
 from experiments.cells.cell import move_aside
 from experiments.command.composing import given_settings, run_hydra
 from experiments.command.errors import ends_with_one_line
-from experiments.command.messages import reason
+from experiments.command.progress import ClipProgress
 from experiments.command.quoting import quote_texts
 from experiments.inference.saved_nets import named_by_file
 from experiments.records.cell_record import CellRecord, write_config, write_table
@@ -42,7 +42,6 @@ from experiments.records.tables import read_table
 from experiments.records.world import describe_hardware, now, peak_memory_gib
 from experiments.scoring.evaluation import evaluate_clip
 from experiments.scoring.media import ClipMedia
-from experiments.scoring.progress import ClipProgress
 from experiments.scoring.request import Evaluation
 from experiments.scoring.trained_data import data_overrides, take_data, trained_config
 from experiments.statistics.strata import stratum_means, summarise
@@ -287,8 +286,8 @@ def _from_rank_0(value: Any, ranks: int) -> Any:
 
 def _mark_failed(asked: Evaluation, error: Exception) -> None:
     record = CellRecord.load(asked.folder)
-    record.status, record.finished = "failed", now()
-    record.error = f"{type(error).__name__}: {reason(error)}"
+    record.fail(error)
+    record.finished = now()
     record.save()
 
 

@@ -5,21 +5,18 @@ python -m experiments.make_testset data=video_mattes data.root=PEOPLE data.scene
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich.progress import MofNCompleteColumn, Progress
 
 from datamodules.testset import CompositeTestSet, TestClip
 from datamodules.testset.plans import longest
 from datamodules.testset.writing import write_test_set
 from experiments.command.composing import run_hydra
 from experiments.command.errors import ends_with_one_line
+from experiments.command.progress import ClipProgress
 from experiments.records.world import describe_versions
 from experiments.scoring.sets import composite_test_set, source_of_test
 
@@ -37,7 +34,13 @@ def main() -> int:
             print(f"{stratum}: {count} clips of {size}{', a camera moves over stills' if by_camera else ''}")
         if test_set.num_frames < asked:
             print(f"not {asked} frames, since {_shortest(test_set, plain['testset'])} has no more")
-        with _progress(test_set) as report:
+        with ClipProgress(len(test_set), len(test_set) * test_set.num_frames) as progress:
+
+            def report(clip: TestClip, frames: int) -> None:
+                progress.add_frames(frames)
+                if progress.frames % clip.num_frames == 0:
+                    progress.add_clip()
+
             write_test_set(test_set, plain["output"], manifest_of(test_set, plain), plain["format"], report)
         print(f"test set: {plain['output']}")
 
@@ -63,24 +66,6 @@ def manifest_of(test_set: CompositeTestSet, config: dict[str, Any]) -> dict[str,
         "versions": describe_versions(),
         "clips": [asdict(plan) for plan in test_set.plans],
     }
-
-
-@contextmanager
-def _progress(test_set: CompositeTestSet) -> Iterator[Callable[[TestClip, int], None]]:
-    """Reports a bar on a terminal, a line for each clip elsewhere."""
-    if sys.stdout.isatty():
-        with Progress(*Progress.get_default_columns(), MofNCompleteColumn()) as bar:
-            task = bar.add_task("frames", total=len(test_set) * test_set.num_frames)
-            yield lambda clip, frames: bar.update(task, advance=frames, description=clip.key)
-        return
-    done: Counter[str] = Counter()
-
-    def report(clip: TestClip, frames: int) -> None:
-        done[clip.key] += frames
-        if done[clip.key] == clip.num_frames:
-            print(f"{clip.key} ({len(done)} of {len(test_set)})", flush=True)
-
-    yield report
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def _report_experiment() -> int:
             raise ValueError(f"{folder}: no cells of this comparison; run experiments.run first")
         _tell_unreadable(records)
         _tell(write_report(cell.experiment, records, cell.report), folder)
-        if is_online(cell.config["logger"]):
+        if is_online(cell.settings.logger):
             send_report(cell, project)
 
     for error in run_hydra(report):

@@ -34,7 +34,8 @@ from experiments.cells.launchers import (
 from experiments.cells.slurm import TimeIsUp, heed_warning, requeue
 from experiments.cells.standing import note_size
 from experiments.command.composing import run_hydra, swept
-from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
+from experiments.command.errors import BAD_INPUT, ends_with_one_line
+from experiments.command.messages import one_line
 from experiments.command.quoting import quote_texts
 from experiments.reporting.forecast import before_start, plan
 

@@ -34,7 +34,8 @@ from experiments.cells.launchers import make_pool, start_in
 from experiments.cells.search import Search, read_score
 from experiments.cells.sweep_files import Point, SweepFile, read_sweep, sweep_of
 from experiments.command.composing import CONFIGS, refuse_secret_settings
-from experiments.command.errors import BAD_INPUT, ends_with_one_line, one_line
+from experiments.command.errors import BAD_INPUT, ends_with_one_line
+from experiments.command.messages import one_line
 from experiments.command.quoting import quoted
 from experiments.records.cell_record import CellRecord
 

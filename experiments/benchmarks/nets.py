@@ -18,7 +18,7 @@ from experiments.benchmarks.roofline import Ceilings, Demand, count_demand
 from experiments.benchmarks.subjects import Subject
 from experiments.benchmarks.timing import Times, WarmUp, interleave, load_average, time_call, warm_up
 from experiments.benchmarks.variants import make_variant, precision_context, wants_channels_last
-from experiments.command.errors import one_line
+from experiments.command.messages import one_line
 from lightning_modules.nets.interface import MattingNet
 
 NET_COLUMNS: Columns = {

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from datamodules.files.writing import write_file
 from experiments.benchmarks.timing import load_average
@@ -50,16 +47,6 @@ def _driver() -> list[str]:
         return []
     driver, clock, most, power = (field.strip() for field in answer.splitlines()[0].split(","))
     return [f"driver {driver}", f"clock {clock} of {most}", f"power limit {power}"]
-
-
-@contextmanager
-def progress_bar(first: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr if that is a terminal; gives a function that ends a step and names the next one."""
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(first, total=total)
-        yield lambda text: progress.update(task, advance=1, description=text)
 
 
 def markdown(table: pd.DataFrame, columns: Columns) -> str:

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 
 from experiments.cells.cell import Cell, CellBusyError, prepared_cell
 from experiments.cells.launch import BUSY, CellPool, end, spawn_cell, what_it_scored, why_ended
-from experiments.command.errors import BAD_INPUT, one_line
+from experiments.command.errors import BAD_INPUT
+from experiments.command.messages import one_line
 from experiments.records.cell_record import CellRecord
 from experiments.training.processes import count_gpus, leads, started_by_srun, started_by_torchrun
 from experiments.training.settings import Trainer

@@ -26,7 +26,6 @@ from experiments.benchmarks.cost import streaming_cost
 from experiments.cells.launch import BUSY, end_with_parent
 from experiments.cells.slurm import ignore_warning
 from experiments.command.errors import print_on_any_terminal
-from experiments.command.messages import reason
 from experiments.inference.saved_nets import save_net
 from experiments.inference.streaming import Streaming
 from experiments.logging.cell_logger import CellLogger
@@ -78,7 +77,7 @@ def main() -> int:
             return BUSY
         record = CellRecord.load(folder)
         if record.status == "complete":  # a sweep agent asks for a cell that was trained before
-            log_again(config, record)
+            log_again(settings.logger, config, record)
             return 0
         remove_torn(folder)
         return run_cell(config, record)
@@ -115,15 +114,14 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
             settings = Settings.of(config)
             torch.set_num_threads(settings.trainer.threads)
             record.hardware = describe_hardware()
-            logger = make_logger(config, record)
+            logger = make_logger(settings.logger, config, record)
             if logger:
                 ending.callback(logger.close, record)  # last, when the record is written, and however the cell ends
             _train_and_test(settings, settings_hash(config), record, logger)
             record.status = "complete"
         except Exception as error:
             log_error(record.folder)
-            record.status = "failed"
-            record.error = f"{type(error).__name__}: {reason(error, 500)}"[:500]
+            record.fail(error)
             print(f"{record.cell}: {record.error}", file=sys.stderr)
         record.finished = now()
         record.save()

@@ -10,6 +10,8 @@ from typing import NoReturn
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.command.messages import one_line
+
 BAD_INPUT = (HydraException, OmegaConfBaseException, ValueError, OSError)
 
 
@@ -28,16 +30,3 @@ def print_on_any_terminal() -> None:
     """Print "?" for what the terminal's encoding lacks, such as × in ASCII, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-
-
-def one_line(error: BaseException) -> str:
-    """What is wrong, with the causes, in one line."""
-    lines: list[str] = []
-    cause: BaseException | None = error
-    while cause is not None:
-        for line in (line.strip() for line in str(cause).splitlines()):
-            if line and not any(line in earlier for earlier in lines):  # most errors repeat their cause
-                lines.append(line)
-        cause = cause.__cause__
-    told = [line for line in lines if "HYDRA_FULL_ERROR" not in line and "object_type" not in line]
-    return "; ".join(told)[:600]

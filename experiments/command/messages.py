@@ -16,6 +16,19 @@ def reason(error: BaseException, longest: int = 300) -> str:
     return " ".join(last.split())[:longest]
 
 
+def one_line(error: BaseException) -> str:
+    """What is wrong, with the causes, in one line."""
+    lines: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        for line in (line.strip() for line in str(cause).splitlines()):
+            if line and not any(line in earlier for earlier in lines):  # most errors repeat their cause
+                lines.append(line)
+        cause = cause.__cause__
+    told = [line for line in lines if "HYDRA_FULL_ERROR" not in line and "object_type" not in line]
+    return "; ".join(told)[:600]
+
+
 def duration(seconds: float) -> str:
     """A forecast's or a clock's seconds in words.
 

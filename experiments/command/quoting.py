@@ -37,6 +37,9 @@ def quoted(word: str) -> str:
     setting, equals, value = word.partition("=")
     if not equals or word.startswith("-"):
         return word
+    if setting.endswith(".objective.plate"):  # of its values one is the text true
+        text = re.sub(r"(?<!['\"])\btrue\b", "'true'", value)
+        return f"{setting}={text}"
     is_text = setting.lstrip("+").rpartition(".")[2] in TEXTS
     if is_text and value[:1] not in ("'", '"'):
         value = re.sub(r"(^|,)~(?=/|,|$)", lambda found: found[1] + str(Path.home()), value)

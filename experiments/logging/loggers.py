@@ -8,6 +8,7 @@ from typing import Any, cast
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from experiments.logging.cell_logger import CellLogger, matte_panels
+from experiments.logging.settings import Logger
 from experiments.logging.wandb_runs import start_wandb
 from experiments.records.cell_record import CellRecord
 
@@ -23,35 +24,32 @@ class TensorBoardCellLogger(CellLogger):
             board.add_image(f"mattes/{clip}", panel, dataformats="HWC")
 
 
-def make_logger(config: dict[str, Any], record: CellRecord) -> CellLogger | None:
-    """The logger that config group `logger` asks for, or None.
+def make_logger(options: Logger, config: dict[str, Any], record: CellRecord) -> CellLogger | None:
+    """The logger that config group `logger` asks for, or None; `config` is the whole, which W&B shows and filters.
 
     Raises:
-        ValueError: the logger is unknown or not installed, or a sweep agent's server cannot be reached.
+        ValueError: it is not installed, or a sweep agent's server cannot be reached.
     """
-    name = config["logger"]["name"]
-    if name not in LOGGERS:
-        raise ValueError(f"logger.name: unknown logger {name!r}; there are {', '.join(LOGGERS)}")
-    return LOGGERS[name](config, record)
+    return LOGGERS[options.name](options, config, record)
 
 
-def log_again(config: dict[str, Any], record: CellRecord) -> None:
+def log_again(options: Logger, config: dict[str, Any], record: CellRecord) -> None:
     """Log a complete cell from its record: what a sweep agent asks for and an earlier run has trained."""
-    logger = make_logger(config, record)
+    logger = make_logger(options, config, record)
     if logger is not None:
         logger.log_record(record, config["recipe"]["stages"])
 
 
-def _no_logger(config: dict[str, Any], record: CellRecord) -> None:
+def _no_logger(options: Logger, config: dict[str, Any], record: CellRecord) -> None:
     """Run records only."""
 
 
-def _csv(config: dict[str, Any], record: CellRecord) -> CellLogger:
+def _csv(options: Logger, config: dict[str, Any], record: CellRecord) -> CellLogger:
     """FOLDER/csv/version_N/metrics.csv, N counting the starts of the cell."""
     return CellLogger(CSVLogger(record.folder, name="csv"))
 
 
-def _tensorboard(config: dict[str, Any], record: CellRecord) -> CellLogger:
+def _tensorboard(options: Logger, config: dict[str, Any], record: CellRecord) -> CellLogger:
     try:
         inner = TensorBoardLogger(record.folder, name="tensorboard", version="", default_hp_metric=False)
     except ModuleNotFoundError as error:
@@ -59,7 +57,7 @@ def _tensorboard(config: dict[str, Any], record: CellRecord) -> CellLogger:
     return TensorBoardCellLogger(inner)
 
 
-LOGGERS: dict[str, Callable[[dict[str, Any], CellRecord], CellLogger | None]] = {
+LOGGERS: dict[str, Callable[[Logger, dict[str, Any], CellRecord], CellLogger | None]] = {
     "wandb": start_wandb,
     "csv": _csv,
     "tensorboard": _tensorboard,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from typing import Any
 
+from experiments.logging.settings import Logger
 
-def logging_mode(options: Mapping[str, Any]) -> str:
+
+def logging_mode(options: Logger) -> str:
     """How config group `logger` wants W&B to log: "online" under a sweep agent, else as WANDB_MODE or it says."""
-    return "online" if "WANDB_SWEEP_ID" in os.environ else os.environ.get("WANDB_MODE", options["mode"])
+    return "online" if "WANDB_SWEEP_ID" in os.environ else os.environ.get("WANDB_MODE", options.mode)
 
 
-def client_settings(options: Mapping[str, Any]) -> Any:
+def client_settings(options: Logger) -> Any:
     """The client silent and bounded in time, as config group `logger` says; it takes no code and no console text."""
     import wandb
 
@@ -23,8 +24,8 @@ def client_settings(options: Mapping[str, Any]) -> Any:
         silent=True,
         console="off",
         save_code=False,
-        init_timeout=options["init_timeout"],
-        finish_timeout=options["finish_timeout"],
+        init_timeout=options.init_timeout,
+        finish_timeout=options.finish_timeout,
         finish_timeout_raises=True,
     )
 

@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from experiments.command.messages import reason
 from experiments.logging.cell_logger import CellLogger, matte_panels, result_figures
+from experiments.logging.settings import Logger
 from experiments.logging.wandb_client import client_settings, logging_mode, warn
 from experiments.records.cell_record import CellRecord
 from experiments.records.identity import config_hash
@@ -142,7 +143,7 @@ class WandbCellLogger(CellLogger):
             self.run.save(str(folder / path.name), base_path=self.run.dir, policy="now")
 
 
-def start_wandb(config: dict[str, Any], record: CellRecord) -> WandbCellLogger:
+def start_wandb(options: Logger, config: dict[str, Any], record: CellRecord) -> WandbCellLogger:
     """The cell's run; its id is the same when the cell is resumed.
 
     Online when config or WANDB_MODE says so and under a sweep agent (WANDB_SWEEP_ID is set), whose run would
@@ -153,20 +154,19 @@ def start_wandb(config: dict[str, Any], record: CellRecord) -> WandbCellLogger:
     """
     import wandb
 
-    options = config["logger"]
     in_sweep = "WANDB_SWEEP_ID" in os.environ
     mode = logging_mode(options)
-    log_anew = partial(_log_anew, config)
+    log_anew = partial(_log_anew, options, config)
     earlier = _parts(record)
     try:
-        return WandbCellLogger(_start_run(config, record, mode), options["project"], mode, log_anew)
+        return WandbCellLogger(_start_run(options, config, record, mode), options.project, mode, log_anew)
     except Exception as error:  # of many kinds: refused, timed out, no key, wrong key
         wandb.teardown()  # else the run's id counts as in use
         for part in _parts(record) - earlier:  # nothing was logged to it
             shutil.rmtree(part)
         if in_sweep:
             raise ValueError(f"W&B cannot be reached under its sweep agent ({reason(error)})") from error
-        logger = WandbCellLogger(_start_run(config, record, "offline"), options["project"], "offline", log_anew)
+        logger = WandbCellLogger(_start_run(options, config, record, "offline"), options.project, "offline", log_anew)
         warn(f"W&B cannot be reached ({reason(error)}): logging offline; send later: wandb sync {logger.folder}")
         return logger
 
@@ -176,27 +176,26 @@ def _parts(record: CellRecord, run_id: str = "*") -> set[Path]:
     return {path.parent for path in (record.folder.resolve() / "wandb").glob(f"*run-*/run-{run_id}.wandb")}
 
 
-def _log_anew(config: dict[str, Any], record: CellRecord) -> None:
+def _log_anew(options: Logger, config: dict[str, Any], record: CellRecord) -> None:
     """Log a complete cell to an offline run, and tell how to send it."""
     import wandb
 
     wandb.teardown()  # else the run's id counts as in use
-    logger = WandbCellLogger(_start_run(config, record, "offline"), config["logger"]["project"], "offline")
+    logger = WandbCellLogger(_start_run(options, config, record, "offline"), options.project, "offline")
     logger.log_record(record, config["recipe"]["stages"])
     if not logger.failed:  # else it told so itself
         warn(f"all of this cell is sent, as run {logger.run.id}, by: wandb sync {logger.folder}")
 
 
-def _start_run(config: dict[str, Any], record: CellRecord, mode: str) -> Any:
+def _start_run(options: Logger, config: dict[str, Any], record: CellRecord, mode: str) -> Any:
     import wandb
 
-    options = config["logger"]
     identity = config_hash({"cell": [record.experiment, record.cell, record.config_hash]})
     if "WANDB_SWEEP_ID" in os.environ:
         identity = os.environ.get("WANDB_RUN_ID", identity)
     was_online = any(part.name.startswith("run-") for part in _parts(record, identity))
     return wandb.init(
-        project=options["project"],
+        project=options.project,
         dir=record.folder.resolve(),
         resume="allow",
         name=record.cell,

@@ -17,12 +17,12 @@ from torch import Tensor
 from datamodules.files.encoding import join_segments, write_segment
 from datamodules.files.pictures import write_png
 from datamodules.footage import Camera, Moving
+from experiments.command.progress import ClipProgress
 from experiments.inference.streaming import Streaming
 from experiments.matting.looks import Painter, Target
 from experiments.matting.pipeline import Piece, ahead, painted, stop_asked
 from experiments.matting.unfinished import Earlier, Unfinished, measured
 from experiments.records.locks import lock_cell, lock_owner
-from experiments.scoring.progress import ClipProgress
 from lightning_modules.nets.interface import MattingNet
 
 SEGMENT = 120  # frames; so many are done again, at most, after a crash

@@ -13,7 +13,8 @@ from PIL import ImageColor
 from datamodules.files.folders import IMAGE_SUFFIXES
 from datamodules.files.pictures import read_image
 from datamodules.video import probe, read_frames
-from experiments.command.errors import BAD_INPUT, one_line
+from experiments.command.errors import BAD_INPUT
+from experiments.command.messages import one_line
 from experiments.command.quoting import in_quotes
 from experiments.matting.request import job_of
 

@@ -22,10 +22,10 @@ from torch import Tensor
 from datamodules.footage import Footage, Loop
 from experiments.benchmarks.output import Columns
 from experiments.benchmarks.timing import load_average, synchronise
+from experiments.command.progress import ClipProgress
 from experiments.inference.streaming import run_frames
 from experiments.matting.job import Job
 from experiments.matting.pipeline import chunk_length, chunks_of
-from experiments.scoring.progress import ClipProgress
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 
 COLUMNS: Columns = {

@@ -116,6 +116,10 @@ class CellRecord:
             raise ValueError(f"{path} is no run record: {wrong}; run the cell again")
         return cls(folder=folder, **content)
 
+    def fail(self, error: Exception) -> None:
+        """Mark as failed, and keep why in one line; nothing is written."""
+        self.status, self.error = "failed", f"{type(error).__name__}: {reason(error, 500)}"[:500]
+
     def save(self) -> None:
         """Write `record.json`, the last file of a complete cell.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,16 @@ import pandas as pd
 
 from experiments.cells.cell import Cell
 from experiments.command.messages import reason
+from experiments.logging.settings import Logger
 from experiments.logging.wandb_client import client_settings, logging_mode, warn
 from experiments.records.identity import config_hash
 
 ARTIFACT_TYPE = "report"
 
 
-def is_online(logger: Mapping[str, Any]) -> bool:
+def is_online(logger: Logger) -> bool:
     """Whether reports go to W&B: where cells are logged online. Offline a report lies in `results/` alone."""
-    return bool(logger["name"] == "wandb" and logging_mode(logger) == "online")
+    return logger.name == "wandb" and logging_mode(logger) == "online"
 
 
 def send_report(cell: Cell, project: str | None = None) -> None:
@@ -34,8 +34,8 @@ def send_report(cell: Cell, project: str | None = None) -> None:
     """
     import wandb
 
-    options, name, folder = cell.config["logger"], cell.experiment.name, cell.report.resolve()
-    entity, _, plain_project = (project or options["project"]).rpartition("/")
+    options, name, folder = cell.settings.logger, cell.experiment.name, cell.report.resolve()
+    entity, _, plain_project = (project or options.project).rpartition("/")
     try:
         run = wandb.init(
             entity=entity or None,

@@ -45,7 +45,10 @@ def check_parts(settings: Settings) -> None:
 
 
 def _check_model(model: Mapping[str, Any]) -> None:
-    check_net(model["name"], {name: value for name, value in model.items() if name not in NO_OPTIONS})
+    options = {name: value for name, value in model.items() if name not in NO_OPTIONS}
+    if "pretrained" in model:  # of what is pretrained, a file too: see `make_net`
+        options["pretrained"] = bool(model["pretrained"])
+    check_net(model["name"], options)
 
 
 def _check_objective(stage: Stage) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal, Self, TypeVar
 
+from experiments.logging.settings import Logger
 from experiments.records.identity import config_hash
 from lightning_modules.options import From, check_names, check_options
 
@@ -168,24 +169,14 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Logger:
-    """Config group `logger`: what a cell is logged to; the others are of W&B, as `logger/wandb.yaml` explains them."""
-
-    name: Literal["wandb", "csv", "tensorboard", "none"]
-    project: str = ""
-    mode: Literal["online", "offline", "disabled", "shared"] = "offline"
-    init_timeout: float = 0
-    finish_timeout: float = 0
-
-
-@dataclass(frozen=True)
 class Settings:
     """All that a cell is made by.
 
     Attributes:
         seed: of initial weights, data order and every random choice of training.
         model: name and options of the net, and `pretrained`.
-        data: config group `data`.
+        data: config group `data`, plain: its settings have their types in the constructors of data module, sources and
+            `Difficulty`, which check them; what else stands there is named to be used within the group.
         segmentation: the data of segmentation passes.
         stages: of the recipe, by name; those that are switched off are left out.
         trainer: where and how it computes.

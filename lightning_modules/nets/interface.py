@@ -19,7 +19,7 @@ class MattingOutput:
     """What a net gives for a clip or a chunk of one.
 
     Attributes:
-        alpha: (B, T, 1, H, W) in [0, 1], the size of the frames.
+        alpha: (B, T, 1, H, W) in [0, 1], the size of the frames; of the weights' type, under autocast too.
         foreground: (B, T, 3, H, W) in [0, 1], or None for a net that predicts none.
         state: what the next chunk of the same clip is started with; None for a net without memory.
         aux: named extras of one net (semantic, detail, flaw_map, …); each net's docstring lists its own. Of all nets

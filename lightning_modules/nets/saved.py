@@ -56,7 +56,8 @@ def read_saved(path: Path) -> SavedNet | None:
 
 def build_saved(saved: SavedNet, path: Path, **changes: Any) -> MattingNet:
     """`load_net` of what was read from `path`."""
-    net = build_net(saved.name, **saved.options | {"pretrained": False} | changes)
+    fresh = {"pretrained": False} if "pretrained" in saved.options else {}
+    net = build_net(saved.name, **saved.options | fresh | changes)
     try:
         net.load_parts(saved.weights)
     except RuntimeError as error:

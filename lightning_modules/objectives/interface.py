@@ -25,6 +25,10 @@ class Objective(nn.Module):
 
     idle_parameters: bool = False
 
+    def __init__(self, net: MattingNet | None = None) -> None:
+        """Prepare for a net; an objective with parts or options of its own takes them after the net."""
+        super().__init__()
+
     def forward(self, net: MattingNet, batch: MattingBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Loss terms of one step.
 

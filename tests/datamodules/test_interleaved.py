@@ -83,6 +83,7 @@ def test_each_pass_goes_through_its_samples_as_if_it_were_alone(make_data: MakeD
             assert torch.equal(pixels(batch), pixels(same))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 9])
 def test_restart_at_any_step_gives_the_rest_in_order(make_data: MakeData, step: int) -> None:
     whole, data = list(finished(make_data())), make_data()

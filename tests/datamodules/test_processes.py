@@ -9,6 +9,7 @@ import pytest
 from datamodules.processes import keep_memory, worker_context
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no fork server")
 def test_a_process_finds_imported_what_it_needs() -> None:
     with ProcessPoolExecutor(1, worker_context()) as pool:

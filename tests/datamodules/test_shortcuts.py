@@ -66,6 +66,7 @@ def test_without_a_shortcut_no_cue_tells() -> None:
     assert all(abs(area - 0.5) < 0.05 for area in told.values()), told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cue", "make", "expected"),
     [

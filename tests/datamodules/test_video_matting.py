@@ -63,6 +63,7 @@ def test_batches_have_the_promised_shapes_and_blend_exactly(make_data: MakeData)
         assert 0.02 < batch.alpha.mean() < 0.9
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_batches_in_the_same_order(make_data: MakeData) -> None:
     options = {"clip_length": (1, 4), "augment": COMPRESSED}
     alone = list(make_data(**options).train_dataloader())
@@ -200,6 +201,7 @@ def trainer(folder: Path, **options: Any) -> lightning.Trainer:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 @pytest.mark.parametrize(
     ("options", "accumulate"), [({}, 1), ({"num_workers": 1}, 1), ({"device_compositing": True}, 1), ({}, 2)]

@@ -9,6 +9,7 @@ from experiments import benchmark
 from experiments.benchmarks import official
 
 
+@pytest.mark.slow
 def test_without_a_command_nets_are_measured_printed_and_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,6 +85,7 @@ def test_every_unusable_file_is_named(check: Check, tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_the_offered_expression_keeps_people_together_as_it_is_written(check: Check, tmp_path: Path) -> None:
     data = write_data(tmp_path)
     for index in range(12):

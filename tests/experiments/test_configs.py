@@ -18,6 +18,7 @@ from experiments.cells.cell import Cell, move_stale_aside
 from experiments.cells.work import run_cell
 from experiments.records.cell_record import CellRecord
 from experiments.training.settings import FREE, Trainer
+from lightning_modules.nets import NETS, all_options
 from tests.experiments.cells_on_disk import complete
 from tests.made_once import shared_folder
 
@@ -101,6 +102,17 @@ def test_an_experiment_asks_a_question_of_several_arms_and_seeds(name: str) -> N
         assert axis == "memory" or OmegaConf.select(config, axis, throw_on_missing=True) is not None
 
 
+@pytest.mark.parametrize("net", NETS)
+def test_a_default_that_a_model_file_shows_is_the_constructors(net: str) -> None:
+    """They stand there to be seen and overridden without +; what a scale decides is an interpolation."""
+    told = yaml.safe_load((CONFIGS / "model" / f"{net}.yaml").read_text(encoding="utf-8"))
+    told = {name: value for name, value in told.items() if not str(value).startswith("${")}
+    defaults = all_options(told.pop("name"), {}) | {"pretrained": False}
+    shown = {name: None if value == {} else value for name, value in told.items()}
+    assert shown == {name: list(each) if isinstance(each := defaults[name], tuple) else each for name in told}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "other"), ALIKE.items())
 def test_baselines_of_experiments_that_are_alike_are_one_config(name: str, other: str) -> None:
     assert smallest_cell(f"+exp={name}").hash() == smallest_cell(f"+exp={other}").hash()
@@ -229,6 +241,7 @@ def test_where_a_cell_runs_changes_neither_its_name_nor_its_hash(plain: Cell) ->
     assert plain.hash() == moved.hash()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", fields(Trainer), ids=lambda field: field.name)
 def test_a_setting_of_the_trainer_says_itself_whether_it_tells_cells_apart(setting: Field[Any], plain: Cell) -> None:
     change = f"trainer.{setting.name}={OTHERS[setting.name]}"

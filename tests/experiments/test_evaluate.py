@@ -92,6 +92,7 @@ def whole(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CellRe
         return evaluated(patch, tmp_path_factory.mktemp("whole"), *our_mad(files))
 
 
+@pytest.mark.slow
 def test_our_checkpoint_on_a_folder_leaves_the_record_of_a_run(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -300,6 +301,7 @@ def test_two_processes_agree_with_one(
     assert two.config_hash == whole[0].config_hash
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [

@@ -60,6 +60,7 @@ def test_a_program_of_torch_export_does_too(exported, capsys) -> None:
     assert json.loads(kept["metadata.json"])["net"] == "rvm"
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_is_not_kept(exported, tmp_path, monkeypatch) -> None:
     (tmp_path / "net.onnx").write_bytes(b"earlier")
     monkeypatch.setattr(export, "read_onnx", lambda path: lambda given: {"pha": given["src"][:, :1]})
@@ -69,6 +70,7 @@ def test_a_file_that_differs_is_not_kept(exported, tmp_path, monkeypatch) -> Non
     assert (tmp_path / "net.onnx").read_bytes() == b"earlier"
 
 
+@pytest.mark.slow
 def test_the_file_of_a_checkpoint_says_what_it_is(exported, tmp_path) -> None:
     net = build_net("rvm", width=0.25, decoder_width=0.25)
     net.reset_parameters(0)

@@ -216,6 +216,7 @@ def test_the_tables_hold_every_model_of_a_paper_and_every_recipe_of_one() -> Non
     assert recipes - {"modnet_soc", "none"} == set(STAGES), "what a paper says of its training belongs into STAGES"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", NETS)
 def test_a_net_at_scale_paper_is_the_papers(model: str) -> None:
     options = composed("scale=paper", f"model={model}")["model"]

@@ -124,6 +124,7 @@ def test_reports_of_two_comparisons_do_not_mix(make_cell, tmp_path, monkeypatch,
     assert told == {"smoke": [0], "smoke,model.hidden=4": [1]}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("only_tables")
 @pytest.mark.parametrize(("values", "shown"), [("true,false", False), ("true,false,mistyped", True)])
 def test_a_cell_that_failed_by_a_mistyped_value_is_told_of_only_where_it_is_asked_for(

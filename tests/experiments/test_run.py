@@ -159,6 +159,7 @@ def test_a_failing_cell_is_told_and_stops_no_other(
     assert "nonsense" in next((root / "failing/results/brm_update").glob("*/report.md")).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_an_impossible_cell_is_told_before_any_other_starts(
     tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
@@ -213,6 +214,7 @@ def check_line(ended: subprocess.CompletedProcess[str], named: str) -> None:
     assert "Traceback" not in ended.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cells_here", "no_report")
 @pytest.mark.parametrize("case", ["no workers", "unknown key", "missing folder", "broken video"])
 def test_bad_input_ends_the_command_with_one_clear_line(

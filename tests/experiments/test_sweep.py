@@ -246,6 +246,7 @@ def run_sweep(
     return run
 
 
+@pytest.mark.slow
 def test_a_sweep_starts_each_cell_once_and_skips_what_is_complete(
     run_sweep: Callable[..., tuple[int, Cells]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import wandb
 
 from datamodules.video import write_video
 from experiments.logging.cell_logger import read_rows
+from experiments.logging.settings import Logger
 from experiments.logging.wandb_runs import start_wandb
 from experiments.records.cell_record import CellRecord
 from tests.campaigns.wandb_answers import Run
@@ -30,13 +32,13 @@ CONFIG: dict[str, Any] = {
     "model": {"name": "modnet_v"},
     "recipe": {"stages": {"matting": {"steps": 400}}},
     "seed": 0,
-    "logger": {"name": "wandb", "project": "tests", "mode": "online", "init_timeout": 30, "finish_timeout": 3},
 }
+WANDB = Logger("wandb", "tests", "online", init_timeout=30, finish_timeout=3)
 
 
-def log_until_killed(record: CellRecord, config: dict[str, Any], killed: Event) -> None:
+def log_until_killed(record: CellRecord, options: Logger, killed: Event) -> None:
     """What a cell's process does that logs 13 rows, and is killed."""
-    logger = start_wandb(config, record)
+    logger = start_wandb(options, CONFIG, record)
     logger.log_history(rows_of(record)[:13])
     killed.wait(300)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -99,7 +101,7 @@ def check_whole(server: WandbServer, run: Run, cell: str) -> None:
 def test_the_printed_command_brings_all_of_a_run_whose_server_died(
     server: WandbServer, record: CellRecord, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    logger, rows = start_wandb(CONFIG, record), rows_of(record)
+    logger, rows = start_wandb(WANDB, CONFIG, record), rows_of(record)
     logger.log_history(rows[:13])
     wait_for(lambda: bool(uploaded(server)))
     server.stop()
@@ -112,15 +114,15 @@ def test_the_printed_command_brings_all_of_a_run_whose_server_died(
 
 
 def test_a_cell_that_was_killed_and_goes_on_has_each_row_once(server: WandbServer, record: CellRecord) -> None:
-    config = {**CONFIG, "logger": CONFIG["logger"] | {"finish_timeout": 120}}
+    options = replace(WANDB, finish_timeout=120)
     killed = FORKED.Event()
-    cell = FORKED.Process(target=log_until_killed, args=(record, config, killed))
+    cell = FORKED.Process(target=log_until_killed, args=(record, options, killed))
     cell.start()
     wait_for(lambda: bool(uploaded(server)))
     killed.set()
     cell.join(300)
     assert cell.exitcode == -signal.SIGKILL
-    logger, rows = start_wandb(config, record), rows_of(record)
+    logger, rows = start_wandb(options, CONFIG, record), rows_of(record)
     logger.log_earlier(rows[:9])  # those of its checkpoint
     logger.log_history(rows[9:])
     logger.close(record)

@@ -56,6 +56,7 @@ def test_training_changes_the_net_and_validation_gives_the_papers_metrics() -> N
     assert 0 < float(trainer.callback_metrics["val/mad"]) <= 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"precision": "bf16-mixed"}, {"accumulate_grad_batches": 2, "max_steps": 2}])
 def test_trainer_options_work(options: dict[str, object]) -> None:
     module = small_module()

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.command.errors import one_line
+from experiments.command.messages import one_line
 from lightning_modules.nets import NETS, build_net
 from lightning_modules.options import check_choice, check_options
 

@@ -96,6 +96,7 @@ def test_colour_does_not_bleed_black_outside(clip) -> None:
     assert clip.fgr.float().mean(1, keepdim=True)[fringe].mean() > 0.4 * inside
 
 
+@pytest.mark.slow
 def test_speed_zero_stands_still_and_more_speed_moves_more() -> None:
     # Several people, since how far one moves is chance.
     motion = [
@@ -123,6 +124,7 @@ def test_open_shutter_softens_what_moves() -> None:
     assert soft(0.0) < soft(0.5) < soft(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", [0.5, 1.0, 3.0])
 def test_no_side_of_the_canvas_but_the_lower_cuts_a_person_off(speed) -> None:
     people = [render(n, size=48, num_frames=8, motion_speed=speed) for n in range(25)]

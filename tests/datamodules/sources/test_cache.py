@@ -62,6 +62,7 @@ def test_a_damaged_file_is_told_in_one_line_and_rendered_anew(tmp_path: Path, ki
     assert path.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_changes_a_frame(tmp_path: Path) -> None:
     store(tmp_path).fill("a", lambda: CLIP)
     for path in sorted(tmp_path.rglob("a.*")):

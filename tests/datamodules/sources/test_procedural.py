@@ -120,6 +120,7 @@ def test_without_extras_colour_and_alpha_are_the_same_and_nothing_else_is_kept(t
         ProceduralPeople(**SMALL, extras=("speed",))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
 def test_thousands_of_samples_leave_memory_and_open_files_as_they_were(tmp_path: Path) -> None:
     people = ProceduralPeople(num_clips=40, num_frames=8, size=96, extras=(), cache_dir=tmp_path)

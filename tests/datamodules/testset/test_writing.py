@@ -28,6 +28,7 @@ def files(root: Path) -> dict[str, bytes]:
     return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["video_set", "still_set"])
 @pytest.mark.parametrize("num_frames", [1, 3, 6])
 def test_a_folder_holds_the_bits_of_the_set_in_memory(

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiments.cells.sweep_files import read_sweep
-from experiments.command.errors import one_line
+from experiments.command.messages import one_line
 
 ROOT = Path(__file__).parents[3]
 GRID = {

@@ -73,6 +73,13 @@ def test_null_and_what_has_its_quotes_stay() -> None:
     assert read("checkpoint='a,b'") == read('checkpoint="a,b"') == "a,b"
 
 
+def test_of_the_plates_that_an_objective_takes_one_is_the_text_true() -> None:
+    plate = "recipe.stages.matting.objective.plate"
+    assert read(f"{plate}=true") == read(f"{plate}='true'") == read(f'{plate}="true"') == "true"
+    assert read(f"{plate}=first") == "first"
+    assert quoted(f"{plate}=true,first") == f"{plate}='true',first"
+
+
 def test_other_settings_that_hydra_cannot_read_are_told_with_the_quotes_to_copy() -> None:
     with pytest.raises(ValueError, match=r"model\.name2=a\(: Hydra cannot read .* quote it: model\.name2='a\('"):
         quoted("model.name2=a(")

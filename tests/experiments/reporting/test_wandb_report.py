@@ -1,6 +1,7 @@
 """A report reaches W&B where cells are logged online, and nothing keeps it from being written."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +12,13 @@ from hydra.core.hydra_config import HydraConfig
 
 from experiments import report
 from experiments.cells.cell import Cell
+from experiments.logging.settings import Logger
 from experiments.records.cell_record import CellRecord
 from experiments.reporting.wandb_report import is_online, report_artifact, send_report
 from experiments.sweep import composed
 
 pytestmark = pytest.mark.usefixtures("no_account")
-OPTIONS = {"name": "wandb", "mode": "offline"}
+OPTIONS = Logger("wandb")
 
 
 @pytest.fixture
@@ -32,10 +34,10 @@ def cell(tmp_path: Path) -> Cell:
 
 def test_reports_are_sent_only_where_cells_are_logged_online(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_online(OPTIONS)
-    assert is_online(OPTIONS | {"mode": "online"})
+    assert is_online(replace(OPTIONS, mode="online"))
     monkeypatch.setenv("WANDB_MODE", "online")
     assert is_online(OPTIONS)
-    assert not is_online(OPTIONS | {"name": "csv"})
+    assert not is_online(Logger("csv"))
 
 
 def test_the_page_its_table_and_all_files_are_sent(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

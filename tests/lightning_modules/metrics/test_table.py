@@ -52,6 +52,21 @@ def test_a_new_metric_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch) -
     assert summarise(frames) == {"opacity": 50}
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_codes_are_measured_as_the_numbers_that_they_stand_for(name: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    alphas = torch.randint(0, 256, (2, 1, 2, 1, 24, 32), generator=draw).byte()
+    colours = torch.randint(0, 256, (2, 1, 2, 3, 24, 32), generator=draw).byte()
+    flow = dict.fromkeys(("flow", "true_flow"), torch.ones(1, 2, 2, 24, 32))
+
+    def figures(alphas: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
+        given = {"foreground": colours[0], "true_foreground": colours[1], **flow}
+        return score_frames(alphas[0], alphas[1], **given, metrics=[name])[name]
+
+    found = figures(alphas.double() / 255, colours.double() / 255)
+    torch.testing.assert_close(figures(alphas, colours), found, rtol=1e-5, atol=1e-7, equal_nan=True)
+
+
 @pytest.mark.parametrize(
     ("name", "needed"), [("fgr_mse", "foreground and true_foreground"), ("epe", "flow and true_flow")]
 )

@@ -60,6 +60,7 @@ def test_chunked_clip_equals_whole_clip(name, options):
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_a_clip_leaves_nothing_behind_for_the_next(name, options):
     net = build_net(name, **options).eval()
@@ -70,6 +71,7 @@ def test_a_clip_leaves_nothing_behind_for_the_next(name, options):
         assert torch.equal(run(net, clip(1, seed=1)).alpha, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_gradient_reaches_every_parameter(name, options):
     net = build_net(name, **options).train()
@@ -114,6 +116,7 @@ def test_mixed_precision_is_close_and_keeps_the_state_in_float32(name, options):
     assert (out.alpha - exact).abs().mean() < 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_start_weights_come_from_the_seed_alone(name, options):
     net = build_net(name, **options)

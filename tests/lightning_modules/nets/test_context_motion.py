@@ -68,6 +68,7 @@ def test_random_encoders_keep_their_signal_in_spite_of_frozen_norms(backbone):
     assert max(spread) < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"operator": "baseline"}, {"operator": "gru"}, {"flow": "none"}, {"flow": "dis"}, {"flow": "pwcnet"}],
@@ -132,6 +133,7 @@ def test_true_flow_by_whole_cells_brings_the_earlier_features_to_their_place():
     assert warped[1, :, :, -2:].abs().max() == 0
 
 
+@pytest.mark.slow
 def test_norms_are_never_trained():
     net = small(flow="raft_large", flow_options={"num_updates": 1}).train()
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]

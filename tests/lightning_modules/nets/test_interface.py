@@ -128,6 +128,7 @@ class Alpha(torch.nn.Module):
         return self.net(frames).alpha
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "graph_of"),
     [

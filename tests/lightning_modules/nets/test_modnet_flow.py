@@ -70,6 +70,7 @@ def test_an_estimator_is_never_trained():
     assert len(group["params"]) == len(own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["smooth", "propagate"])
 @pytest.mark.parametrize("flow", ["dis", "none", "oracle"])
 @torch.no_grad()

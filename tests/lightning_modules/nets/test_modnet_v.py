@@ -267,6 +267,7 @@ def test_motion_adds_no_parameters_and_changes_nothing_in_a_clips_first_frame(mo
         assert type(plain(clip).state) is BRMState
 
 
+@pytest.mark.slow
 @MOTIONS
 def test_a_moving_memory_is_the_same_in_chunks_as_whole_and_without_mattes(motion):
     net = build_net("modnet_v", motion=motion, brm_threshold=0.0, **SMALL).eval()

@@ -183,6 +183,7 @@ def test_torchscript_export_without_training_heads_is_read(state_dict, tmp_path)
     assert out.aux == {}
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_in_one_line(state_dict, tmp_path):
     weight = "module.f_branch.conv_f2x.layers.0.weight"
     broken = {

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_modules.nets import build_net, load_net
+from lightning_modules.nets import NETS, build_net, load_net
+from lightning_modules.nets.interface import MattingNet
 
 
 def saved(path: Path) -> torch.nn.Module:
@@ -31,3 +32,17 @@ def test_weights_that_do_not_fit_changed_options_are_told(tmp_path: Path) -> Non
     saved(tmp_path / "model.pt")
     with pytest.raises(ValueError, match=r"does not fit this modnet with width=0\.5"):
         load_net(tmp_path / "model.pt", width=0.5)
+
+
+def test_a_net_that_nobody_published_weights_for_needs_no_such_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Bare(MattingNet):
+        def __init__(self, channels: int = 3) -> None:
+            super().__init__()
+            self.convolution = torch.nn.Conv2d(3, channels, 1)
+
+    monkeypatch.setitem(NETS, "bare", Bare)
+    state = Bare(5).state_dict()
+    torch.save({"model": {"name": "bare", "channels": 5}, "state_dict": state}, tmp_path / "model.pt")
+    assert torch.equal(load_net(tmp_path / "model.pt").state_dict()["convolution.weight"], state["convolution.weight"])

@@ -82,6 +82,7 @@ def assert_equal(read: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         assert torch.equal(read[key], value), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ARCHIVES)
 def test_tensors_are_those_of_the_state_dict(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "net.torchscript"

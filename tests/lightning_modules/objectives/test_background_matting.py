@@ -78,6 +78,7 @@ def test_each_part_has_the_published_rate() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(net.parameters()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [BackgroundMattingBaseObjective, BackgroundMattingObjective])
 def test_the_loss_falls_on_one_batch(phase: type) -> None:
     net = small_net(clamp_gradient="inward")
@@ -168,6 +169,7 @@ def test_foreground_counts_where_alpha_is_not_zero_but_the_mean_is_over_all() ->
     assert terms["foreground"] == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), [("lraspp", {}), ("deeplabv3", {"backbone": "mobilenetv3"})])
 def test_segmentation_learns_a_batch(name: str, options: dict[str, str]) -> None:
     net = build_net(name, **options).train()

@@ -91,6 +91,7 @@ def test_gradient_reaches_the_flow_net_only_after_unfreezing_and_norms_never() -
     assert all(torch.equal(before[name], last[name]) for name in norms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "moves"), [(0.0, True), (1.0, False)])
 def test_the_frozen_share_runs_from_never_to_always(share: float, moves: bool) -> None:
     before, *_, last = trained_steps(small("pwcnet"), 2, frozen_share=share)

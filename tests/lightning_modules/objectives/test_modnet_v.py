@@ -207,6 +207,7 @@ def test_soc_adapts_the_net_and_neither_its_statistics_nor_its_teacher() -> None
     assert all(torch.equal(value, objective.teacher.state_dict()[name]) for name, value in net.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("motion", ["global", "dense", "oracle"])
 @pytest.mark.parametrize("backprop_frames", [1, 3])
 def test_a_moving_memory_trains(motion: str, backprop_frames: int) -> None:

@@ -1,13 +1,23 @@
-"""Progress of an evaluation: a bar on a terminal, elsewhere a plain line now and then."""
+"""Progress of a command: a bar on a terminal; of clips elsewhere a plain line now and then. Cells have their own."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 SECONDS_BETWEEN_LINES = 30
 
@@ -66,3 +76,13 @@ class ClipProgress:
             return ""
         minutes, seconds = divmod(round((self.num_frames - self.frames) / self.frames_per_second), 60)
         return f", {minutes}:{seconds:02d} min left"
+
+
+@contextmanager
+def step_progress(first: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr if that is a terminal; gives a function that ends a step and names the next one."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(first, total=total)
+        yield lambda text: progress.update(task, advance=1, description=text)
