@@ -103,9 +103,7 @@ def averages_of(frames: pd.DataFrame, metrics: Sequence[Metric]) -> dict[str, pd
         "frame_pool": _means(values[["seed", *keys]], ["seed"]),
     }
     broken = values[keys].isin([np.inf, -np.inf]).groupby(values["seed"].to_numpy()).any()
-    return {
-        key: pd.DataFrame({order: means[key] for order, means in found.items()}).mask(broken[key]) for key in keys
-    }
+    return {key: pd.DataFrame({order: means[key] for order, means in found.items()}).mask(broken[key]) for key in keys}
 
 
 def curve_table(frames: pd.DataFrame, metric: Metric, seeds: list[int]) -> FloatArray:

@@ -1,4 +1,4 @@
-"""How long the report of a large experiment takes, and how large its page is, on made-up records.
+"""How long the report of a large experiment takes, and `experiments.status` of a larger one, on made-up records.
 
     python -m tests.campaigns.reports                         200 cells of 48 clips
     python -m tests.campaigns.reports --cells 100 --folder F  fewer, kept in F and taken again where they are there
@@ -102,8 +102,23 @@ def time_report(folder: Path, results: Path) -> tuple[float, Path]:
     return time.monotonic() - begin, results / "prm_grid" / "tiny" / "report.html"
 
 
+def time_status(folder: Path, cells: int = 1000) -> float:
+    """Seconds of `experiments.status` of so many cells, which are made under `folder`; every tenth is not complete."""
+    for seed in range(cells):
+        record = CellRecord(folder / "many" / f"seed={seed}", "many", cell=f"seed={seed}", seed=seed, scale="tiny")
+        record.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("config.yaml", "metrics.parquet"):
+            (record.folder / name).touch()
+        record.status = "complete" if seed % 10 else "running"
+        record.save()
+    begin = time.monotonic()
+    words = [sys.executable, "-m", "experiments.status", "many", f"output_dir={folder}"]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - begin
+
+
 def main() -> None:
-    """Make the records and print what their report takes."""
+    """Make the records and print what their report takes, and what the status of a thousand cells does."""
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns.reports", description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=200, help=f"a multiple of {SEEDS}, the seeds of an arm")
     parser.add_argument("--clips", type=int, default=48, help=f"a multiple of {len(CONDITIONS)}, the conditions")
@@ -117,7 +132,8 @@ def main() -> None:
             make_records(folder, options.cells, options.clips)
         seconds, page = time_report(folder, folder / "results")
         told = f"{options.cells} cells, {options.clips} clips"
-        print(f"{told}: {seconds:.1f} s, {page.stat().st_size / 1e6:.1f} MB")
+        print(f"report of {told}: {seconds:.1f} s, {page.stat().st_size / 1e6:.1f} MB")
+        print(f"status of 1000 cells: {time_status(folder):.2f} s")
 
 
 if __name__ == "__main__":
