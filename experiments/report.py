@@ -34,6 +34,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from datamodules.files.writing import write_file
+from datamodules.processes import keep_memory
 from experiments.cells.cell import Cell
 from experiments.command.composing import run_hydra, swept
 from experiments.command.errors import ends_with_one_line
@@ -52,6 +53,7 @@ from experiments.reporting.wandb_report import is_online, send_report
 
 def main() -> int:
     """Write what the command line asks for: a report, by default of the experiment and overrides on it."""
+    keep_memory()
     words = sys.argv[1:]
     if any(each in ("--help", "-h") for each in words):
         print(__doc__)

@@ -175,7 +175,8 @@ class CellRecord:
         self.read_memory()
         if BASELINES not in self.checksums:  # else that vouches for this largest of the tables
             self.read_baselines()
-        self.read_history()
+        for stage in self._stages():
+            self._history(stage)
         for name in self.checksums:
             if name != WEIGHTS:  # no report needs it, and its reader checks it
                 self.checked(name)
@@ -233,11 +234,14 @@ class CellRecord:
         """
         histories, first = [], 0
         for stage in self._stages():
-            history = self._once(f"history_{stage}.csv", read_history)
+            history = self._history(stage)
             if len(history):
                 histories.append(history.assign(stage=stage, step=history["step"] + first))
                 first = int(histories[-1]["step"].max())
         return pd.concat(histories, ignore_index=True) if histories else None
+
+    def _history(self, stage: str) -> pd.DataFrame:
+        return self._once(f"history_{stage}.csv", read_history)
 
     def _stages(self) -> list[str]:
         """Names of the stages that left a history, in the order of the config's recipe."""

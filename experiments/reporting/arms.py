@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.records.cell_record import CellRecord
-from experiments.reporting.averages import METRICS, curve_table, score_tables
+from experiments.reporting.averages import METRICS, by_rows, curve_table, score_tables
 from experiments.statistics.clips import FloatArray
 from lightning_modules.metrics.table import METRICS as COLUMNS
 from lightning_modules.metrics.table import Metric
@@ -66,7 +66,7 @@ class Arm:
         """(seeds, clips) in shown units, by metric."""
         metrics = [metric for metric in METRICS.values() if metric.column in self.frames]
         tables = score_tables(self.frames, metrics)
-        return {key: table.loc[self.seeds].to_numpy(dtype=float) for key, table in tables.items()}
+        return {key: by_rows(table.loc[self.seeds]) for key, table in tables.items()}
 
 
 def tested_weights(cell: CellRecord) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from experiments.statistics.strata import CLIP_COLUMNS, figures
 from lightning_modules.metrics.table import FIGURES, Metric
 from lightning_modules.metrics.table import METRICS as COLUMNS
 
+CLIP_KEY = ["seed", *CLIP_COLUMNS]  # of a clip under one trained model
 Order = Literal["strata", "by_frame", "clip_mean", "frame_pool"]
 MAX_FRAMES_BY_FRAME = 700  # of a clip in RVM's spreadsheet; later ones are ignored there
 
@@ -31,12 +32,12 @@ def mark_broken(table: pd.DataFrame, undefined: pd.DataFrame | None = None) -> p
 
     A column without any figure stays so if MAD has all of its own: the net has no such output.
     """
-    columns = [key for key in COLUMNS if key in table]
-    if table["mad"].notna().all():
-        columns = [name for name in columns if table[name].notna().any()]
-    nothing = table[["mad"]].notna() if undefined is None else undefined[columns]
-    fine = table[columns].notna() | nothing.to_numpy()
-    return table.assign(**{name: table[name].where(fine[name], np.inf) for name in columns if not fine[name].all()})
+    known = table[[key for key in COLUMNS if key in table]].notna()
+    if known["mad"].all():
+        known = known.loc[:, known.any()]
+    nothing = known[["mad"]] if undefined is None else undefined[known.columns]
+    fine = known | nothing.to_numpy()
+    return table.assign(**{name: table[name].where(fine[name], np.inf) for name in fine.columns[~fine.all()]})
 
 
 def score_table(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
@@ -49,16 +50,27 @@ def score_table(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 
 def score_tables(frames: pd.DataFrame, metrics: Sequence[Metric]) -> dict[str, pd.DataFrame]:
     """`score_table` of each metric, by key, for the work of one."""
-    raw = pd.DataFrame({metric.key: figures(frames, metric) for metric in metrics})
-    means = _means(raw, [frames["seed"], *(frames[name] for name in CLIP_COLUMNS)])
-    tables = means.replace(np.inf, np.nan).unstack(CLIP_COLUMNS).sort_index(axis=1)
-    return {metric.key: pd.DataFrame(tables[metric.key]) * metric.scale for metric in metrics}
+    means = _means(_figures(frames, CLIP_KEY, metrics), CLIP_KEY).replace(np.inf, np.nan)
+    tables = (means * [metric.scale for metric in metrics]).unstack(CLIP_COLUMNS).sort_index(axis=1)
+    return {metric.key: pd.DataFrame(tables[metric.key]) for metric in metrics}
 
 
-def _means(table: pd.DataFrame, by: list[Any]) -> pd.DataFrame:
-    """Mean of each group and column, rows sorted once; a column's last digits do not depend on the other columns."""
+def by_rows(table: pd.DataFrame) -> FloatArray:
+    """The figures of a table, row by row in memory, on whose order the last digits of sums depend."""
+    return np.ascontiguousarray(table, dtype=float)
+
+
+def _figures(frames: pd.DataFrame, columns: list[str], metrics: Sequence[Metric]) -> pd.DataFrame:
+    """Some columns of `frames`, and the raw figures of each metric under its key."""
+    return pd.concat(
+        [frames[columns], pd.DataFrame({metric.key: figures(frames, metric) for metric in metrics})], axis=1
+    )
+
+
+def _means(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean of each group, of all other columns; a column's last digits do not depend on the others."""
     grouped = table.groupby(by, observed=True)  # where names are categories: those that are there
-    return pd.DataFrame({name: grouped[name].mean() for name in map(str, table)})
+    return pd.DataFrame({name: grouped[name].mean() for name in map(str, table) if name not in by})
 
 
 def averages(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
@@ -79,20 +91,19 @@ def averages(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 
 def averages_of(frames: pd.DataFrame, metrics: Sequence[Metric]) -> dict[str, pd.DataFrame]:
     """`averages` of each metric, by key, for the work of one."""
-    values = pd.DataFrame({metric.key: figures(frames, metric) * metric.scale for metric in metrics})
-    seed, early = frames["seed"], frames["frame"] < MAX_FRAMES_BY_FRAME
-    clips = _means(values, [seed, *(frames[name] for name in CLIP_COLUMNS)])
+    values = _figures(frames, [*CLIP_KEY, "frame"], metrics)
+    keys = [metric.key for metric in metrics]
+    values[keys] *= [metric.scale for metric in metrics]
+    early = values[values["frame"] < MAX_FRAMES_BY_FRAME]
+    clips = _means(values.drop(columns="frame"), CLIP_KEY)
     found: dict[Order, pd.DataFrame] = {
         "strata": _means(_means(clips, ["seed", "stratum"]), ["seed"]),
-        "by_frame": _means(_means(values[early], [seed[early], frames["frame"][early]]), ["seed"]),
+        "by_frame": _means(_means(early[["seed", "frame", *keys]], ["seed", "frame"]), ["seed"]),
         "clip_mean": _means(clips, ["seed"]),
-        "frame_pool": _means(values, [seed]),
+        "frame_pool": _means(values[["seed", *keys]], ["seed"]),
     }
-    broken = values.isin([np.inf, -np.inf]).groupby(seed).any()
-    return {
-        metric.key: pd.DataFrame({order: means[metric.key] for order, means in found.items()}).mask(broken[metric.key])
-        for metric in metrics
-    }
+    broken = values[keys].isin([np.inf, -np.inf]).groupby(values["seed"].to_numpy()).any()
+    return {key: pd.DataFrame({order: means[key] for order, means in found.items()}).mask(broken[key]) for key in keys}
 
 
 def curve_table(frames: pd.DataFrame, metric: Metric, seeds: list[int]) -> FloatArray:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.reporting.arms import Arm
-from experiments.reporting.averages import METRICS, score_tables
+from experiments.reporting.averages import METRICS, by_rows, score_tables
 from experiments.reporting.formatting import Table, decimals_for, number, percent, two_ends, with_interval
 from experiments.reporting.matrix import Matrix
 from experiments.statistics.bootstrap import Estimate, Part, Resamples, estimates, part_of
@@ -56,7 +56,7 @@ class StateEffect:
 
 def state_seeds(arm: Arm) -> list[int]:
     """Seeds of an arm whose cells measured whether the memory is used."""
-    return [] if arm.states is None else sorted(set(arm.states["seed"].tolist()))
+    return [] if arm.states is None else sorted(arm.states["seed"].unique().tolist())
 
 
 def state_effects(
@@ -96,7 +96,7 @@ def _scores(arm: Arm, state: str, clips: Clips) -> dict[str, FloatArray]:
         strata, names = (table.columns.get_level_values(name).tolist() for name in CLIP_COLUMNS[:2])
         same = (strata, names) == (clips.stratum.tolist(), clips.foreground.tolist())
         if same and len(table) == len(state_seeds(arm)):
-            found[key] = table.to_numpy(dtype=float)
+            found[key] = by_rows(table)
     return found
 
 

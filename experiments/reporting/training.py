@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from experiments.records.cell_record import CellRecord
 from experiments.reporting.formatting import Table, number, percent
@@ -63,5 +63,5 @@ def _change(start: float, end: float, quarters: list[FloatArray]) -> Estimate:
     slopes = np.repeat([end / start, 1.0], len(quarters) // 2) / start / (len(quarters) / 2)
     variances = slopes**2 * [values.var(ddof=1) for values in quarters] / sizes
     freedom = variances.sum() ** 2 / max((variances**2 / (sizes - 1)).sum(), np.finfo(float).tiny)
-    half = stats.t.ppf(0.975, freedom) * math.sqrt(variances.sum()) if variances.any() else 0.0
+    half = stdtrit(freedom, 0.975) * math.sqrt(variances.sum()) if variances.any() else 0.0
     return Estimate(end / start - 1, end / start - 1 - half, end / start - 1 + half)

@@ -55,9 +55,10 @@ def _choose(matrix: Matrix) -> list[_Shown]:
     if not matrix.arms:
         return []
     drawn = set.intersection(*({path.name for path in _media(arm).glob("*__alpha_pred.webp")} for arm in matrix.arms))
-    errors = pd.concat([arm.frames for arm in matrix.arms]).groupby(["stratum", "clip"])["mad"].mean()
+    errors = pd.concat([arm.frames[["stratum", "clip", "mad"]] for arm in matrix.arms])
     found = []
-    for stratum, group in errors.sort_values().groupby("stratum", sort=False):
+    means = errors.groupby(["stratum", "clip"], observed=True)["mad"].mean().sort_values()
+    for stratum, group in means.groupby("stratum", sort=False):
         names = [str(clip) for _, clip in group.index if f"{_stem(str(stratum), str(clip))}__alpha_pred.webp" in drawn]
         places = {"hardest": len(names) - 1, "median": (len(names) - 1) // 2, "easiest": 0}
         taken: set[str] = set()

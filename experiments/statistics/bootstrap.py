@@ -146,6 +146,10 @@ class Sample:
     spreads: list[Spread]
     draws: FloatArray
 
+    def one(self, place: int) -> Sample:
+        """One of the figures alone."""
+        return Sample(self.values[[place]], [self.spreads[place]], self.draws[[place]])
+
     def intervals(self, level: float = 0.95) -> list[Estimate]:
         """Each figure with its interval; all NaN if the figure is, NaN ends if its error cannot be had."""
         found, known = np.full((len(self.values), 3), np.nan), np.flatnonzero(np.isfinite(self.values))

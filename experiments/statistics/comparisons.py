@@ -67,7 +67,7 @@ def improvement_of(arm: FloatArray, baseline: FloatArray) -> Statistic:
     better = np.where(np.isnan(gap), np.nan, (gap < 0) + 0.5 * (gap == 0)).reshape(-1, arm.shape[1])
 
     def improvement(seeds: FloatArray, clips: FloatArray) -> FloatArray:
-        pairs = np.einsum("ns,nr->nsr", seeds, seeds).reshape(len(seeds), -1)
+        pairs = np.repeat(seeds, len(arm), axis=1) * np.tile(seeds, len(arm))
         return np.einsum("nc,nc->n", pairs @ better, clips)
 
     return improvement
@@ -230,7 +230,7 @@ def compare(
         difference=gap,
         spread=sample.spreads[0] if sample else None,
         relative=_percent(relative),
-        relative_90=_percent(sample.intervals(0.90)[1] if sample else relative),
+        relative_90=_percent(sample.one(1).intervals(0.90)[0] if sample else relative),
         probability=Estimate(*np.clip(probability, 0.0, 1.0).tolist()),
         effect_size=float(by_foreground.mean() / spread) if spread > 0 else float("nan"),
         cliffs_delta=cliffs_delta(arm, baseline),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 ALPHA = 0.05  # of a family of comparisons
 POWER = 0.8
@@ -95,7 +95,7 @@ class WaldTest:
             return float("nan")
         if self.error == 0:
             return float(self.value == 0)
-        return float(2 * stats.t.sf(abs(self.value) / self.error, self.degrees))
+        return float(2 * stdtr(self.degrees, -abs(self.value) / self.error))
 
     def interval(self, tests: int = 1) -> tuple[float, float]:
         """What `value` may truly be, at the level of a family of `tests` (Bonferroni)."""
@@ -105,7 +105,7 @@ class WaldTest:
     def power(self, effect: float, tests: int = 1) -> float:
         """The share of such experiments that would show a true `effect`, in the units of `value`."""
         with np.errstate(divide="ignore"):
-            return float(stats.t.cdf(abs(effect) / np.float64(self.error) - self._critical(tests), self.degrees))
+            return float(stdtr(self.degrees, abs(effect) / np.float64(self.error) - self._critical(tests)))
 
     def smallest_effect(self, tests: int = 1) -> float:
         """The effect whose `power` is 80 %, in the units of `value`.
@@ -113,7 +113,7 @@ class WaldTest:
         Args:
             tests: in the family: the level is that of Holm's first step, which no other is stricter than.
         """
-        return float((self._critical(tests) + stats.t.ppf(POWER, self.degrees)) * self.error)
+        return float((self._critical(tests) + stdtrit(self.degrees, POWER)) * self.error)
 
     def _critical(self, tests: int) -> float:
-        return float(stats.t.isf(ALPHA / tests / 2, self.degrees))
+        return -float(stdtrit(self.degrees, ALPHA / tests / 2))
