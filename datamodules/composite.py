@@ -133,7 +133,12 @@ def _foreground(layers: Layers, height: int, width: int, flow: bool) -> tuple[Te
         straight.append(layers.texture.float())
     if flow and layers.fgr_flow is not None:
         straight.append(layers.fgr_flow.float())
-    stacked = torch.cat([value * alpha for value in straight] + [alpha], dim=2)
+    counts = [value.shape[2] for value in straight]
+    stacked = alpha.new_empty(*alpha.shape[:2], sum(counts) + 1, *alpha.shape[3:])
+    *into, last = stacked.split([*counts, 1], dim=2)
+    for value, part in zip(straight, into, strict=True):
+        torch.mul(value, alpha, out=part)
+    last.copy_(alpha)
     views = resample(stacked, layers.fgr_affine, height, width, "zeros", layers.fgr_defocus)
     alpha = views[:, :, -1:].clamp(0, 1)
     values = views[:, :, :-1] / alpha.clamp_min(1e-6)
