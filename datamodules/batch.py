@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, Self
 
@@ -32,6 +32,13 @@ def _joined(values: Sequence[Any]) -> Any:
     return [name for names in values for name in names] if isinstance(values[0], list) else values[0]
 
 
+def num_bytes(batch: Any) -> int:
+    """Bytes of the tensors of a batch, or of a named one of interleaved passes."""
+    values = batch if isinstance(batch, tuple) else vars(batch).values()
+    tensors = sum(value.nbytes for value in values if isinstance(value, Tensor))
+    return tensors + sum(num_bytes(value) for value in values if is_dataclass(value))
+
+
 PIXELS = ("fgr", "pha", "bgr", "near", "fgr_flow", "texture")
 """Fields of `Layers` with a value a pixel; all others are a few draws."""
 
@@ -52,8 +59,10 @@ class Layers:
         bgr_index: (T,) int64, which picture of `bgr` frame t shows.
         fgr_affine: (T, 2, 3) output (x, y, 1) → foreground source pixel.
         bgr_affine: (T, 2, 3) output (x, y, 1) → background source pixel.
-        near: (4, Hb, Wb) RGBA picture between background and person (parallax), or None.
-        near_affine: (T, 2, 3) for it, or None.
+        near: (4, Hb, Wb) RGBA picture between background and person (parallax), or None; in a batch (N, 4, Hb, Wb), of
+            those clips alone that have one.
+        near_clips: in a batch (N,) int64, which clips the near pictures are of; None: of each clip one.
+        near_affine: (T, 2, 3) for it, or None; in a batch for every clip.
         fgr_flow: (T, 2, Hs, Ws) float, motion inside the foreground source from frame t to t−1 in
             source pixels (dx, dy), zero at t = 0; None for sources that do not know it.
         texture: (T, 2, Hs, Ws) float, coordinates fixed to the body's surface in units of the source's
@@ -91,6 +100,7 @@ class Layers:
     h264_crf: Tensor
     seed: Tensor
     near: Tensor | None = None
+    near_clips: Tensor | None = None
     near_affine: Tensor | None = None
     fgr_flow: Tensor | None = None
     texture: Tensor | None = None

@@ -62,11 +62,17 @@ def composite(layers: Layers, height: int, width: int, flow: bool | None = False
 def collate_layers(samples: list[Layers]) -> Layers:
     """Stack clips of one length and size to a batch; what only some of them have is filled with zeros (see-through).
 
-    Clips with fewer background pictures than others repeat their last one, which none of their frames shows.
+    Near planes, which few clips have, are not filled: no empty picture travels to a device. Clips with fewer background
+    pictures than others repeat their last one, which none of their frames shows.
     """
     num_pictures = max(sample.bgr.shape[0] for sample in samples)
-    batch: dict[str, Any] = {}
+    planes = {clip: sample.near for clip, sample in enumerate(samples) if sample.near is not None}
+    batch: dict[str, Any] = {"near": None, "near_clips": None}
+    if planes:
+        batch |= {"near": torch.stack(list(planes.values())), "near_clips": torch.tensor(list(planes))}
     for item in fields(Layers):
+        if item.name in batch:
+            continue
         values = [getattr(sample, item.name) for sample in samples]
         if item.name == "size":
             batch["size"] = values[0]
@@ -107,7 +113,9 @@ def _background(layers: Layers, height: int, width: int) -> tuple[Tensor, Tensor
     if layers.near is not None and layers.near_affine is not None:
         near = _unit(layers.near)
         near = torch.cat([near[:, :3] * near[:, 3:], near[:, 3:]], dim=1)
-        near = resample(near[:, None], layers.near_affine, height, width, "border", layers.bgr_defocus)
+        clips = torch.arange(len(near)) if layers.near_clips is None else layers.near_clips
+        seen = resample(near[:, None], layers.near_affine[clips], height, width, "border", layers.bgr_defocus[clips])
+        near = seen.new_zeros(len(background), *seen.shape[1:]).index_copy_(0, sent(clips, seen), seen)
         near_alpha = near[:, :, 3:]
         background = near[:, :, :3] + (1 - near_alpha) * background
     return (background * _per_frame(layers.bgr_gain, background)).clamp_(0, 1).contiguous(), near_alpha
@@ -125,7 +133,12 @@ def _foreground(layers: Layers, height: int, width: int, flow: bool) -> tuple[Te
         straight.append(layers.texture.float())
     if flow and layers.fgr_flow is not None:
         straight.append(layers.fgr_flow.float())
-    stacked = torch.cat([value * alpha for value in straight] + [alpha], dim=2)
+    counts = [value.shape[2] for value in straight]
+    stacked = alpha.new_empty(*alpha.shape[:2], sum(counts) + 1, *alpha.shape[3:])
+    *into, last = stacked.split([*counts, 1], dim=2)
+    for value, part in zip(straight, into, strict=True):
+        torch.mul(value, alpha, out=part)
+    last.copy_(alpha)
     views = resample(stacked, layers.fgr_affine, height, width, "zeros", layers.fgr_defocus)
     alpha = views[:, :, -1:].clamp(0, 1)
     values = views[:, :, :-1] / alpha.clamp_min(1e-6)

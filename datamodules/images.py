@@ -59,6 +59,16 @@ def cover_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int
     return tuple(max(c, math.ceil(s * scale - 1e-6)) for s, c in zip(size, canvas, strict=True))  # type: ignore[return-value]
 
 
+def window_of(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
+    """The largest window of a canvas's shape in a picture, at most the canvas itself; all are (height, width).
+
+    >>> window_of((432, 768), (683, 683)), window_of((1080, 1920), (683, 683))
+    ((432, 432), (683, 683))
+    """
+    scale = min(1, size[0] / canvas[0], size[1] / canvas[1])
+    return max(1, int(canvas[0] * scale + 1e-6)), max(1, int(canvas[1] * scale + 1e-6))
+
+
 def crop_centre(pictures: Tensor, canvas: tuple[int, int]) -> Tensor:
     """The middle of pictures (N, C, H, W) that cover the canvas."""
     top, left = (pictures.shape[-2] - canvas[0]) // 2, (pictures.shape[-1] - canvas[1]) // 2

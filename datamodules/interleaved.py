@@ -10,6 +10,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from datamodules.batch import MattingBatch, SegmentationBatch
+from datamodules.copied_ahead import copied_ahead
 from datamodules.samples import training_position
 from datamodules.segmentation import SegmentationDataModule
 from datamodules.sources.rendering import Report, fill_caches
@@ -65,11 +66,12 @@ class InterleavedDataModule(LightningDataModule):
         for data in self.passes.values():
             data.setup(stage)
 
-    def train_dataloader(self) -> InterleavedLoader:
-        """Training batches with the name of their pass; after a restart the ones that are still to come."""
+    def train_dataloader(self) -> Any:
+        """Training batches with the name of their pass, otherwise as those of `VideoMattingDataModule`."""
         start, _, _ = training_position(self.trainer, self.num_steps)
         repeat = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
-        return self._loader([name for name in self.order for _ in range(repeat)], start, self.num_steps)
+        loader = self._loader([name for name in self.order for _ in range(repeat)], start, self.num_steps)
+        return copied_ahead(loader, self.trainer)
 
     def calibration_loader(self, num_batches: int) -> InterleavedLoader:
         """The first training batches of the matting passes in their order, without those of segmentation between."""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
 import platform
 from multiprocessing.context import BaseContext
 
 PRELOADED = ["datamodules.samples"]  # and with it all that loads a sample, as names: this file imports none of it
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_memory() -> None:

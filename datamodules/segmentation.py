@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.augment.segmentation import OF_PICTURES, OF_VIDEOS, change_colours, view
 from datamodules.batch import SegmentationBatch
+from datamodules.copied_ahead import copied_ahead
 from datamodules.dice import Draws
 from datamodules.resample import resample
 from datamodules.samples import SampleKey, TrainingBatches, make_loader, shuffled, training_position
@@ -110,10 +111,10 @@ class SegmentationDataModule(LightningDataModule):
         """Open the sources."""
         self.source()
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Training batches; after a restart the ones that are still to come."""
+    def train_dataloader(self) -> Any:
+        """As that of `VideoMattingDataModule`."""
         start, rank, num_ranks = training_position(self.trainer, self.num_steps)
-        return self.train_loader(start, self.num_steps, rank, num_ranks)
+        return copied_ahead(self.train_loader(start, self.num_steps, rank, num_ranks), self.trainer)
 
     def train_loader(self, start: int, stop: int, rank: int, num_ranks: int) -> DataLoader[Any]:
         """One rank's training batches of the numbers `start` to `stop` − 1; read again, it begins with number 0."""

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.batch import Layers, MattingBatch
 from datamodules.composite import composite
+from datamodules.copied_ahead import copied_ahead
 from datamodules.difficulty import STRATA, Difficulty
 from datamodules.samples import (
     Collate,
@@ -135,10 +136,10 @@ class VideoMattingDataModule(LightningDataModule):
         """Open the sources and refuse a clip or a scene that two parts share."""
         self.sources()
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Training batches; after a restart the ones that are still to come."""
+    def train_dataloader(self) -> Any:
+        """Training batches; after a restart the ones that are still to come. They are copied ahead to a CUDA device."""
         start, rank, num_ranks = training_position(self.trainer, self.num_steps)
-        return self.train_loader(start, self.num_steps, rank, num_ranks)
+        return copied_ahead(self.train_loader(start, self.num_steps, rank, num_ranks), self.trainer)
 
     def train_loader(self, start: int, stop: int, rank: int, num_ranks: int) -> DataLoader[Any]:
         """One rank's training batches of the numbers `start` to `stop` − 1; read again, it begins with number 0."""

@@ -12,7 +12,7 @@ from datamodules.augment.temporal import choose_frames
 from datamodules.files.fingerprint import Contents
 from datamodules.files.folders import IMAGE_SUFFIXES, by_name, name_of, visible
 from datamodules.files.pictures import picture_size, read_image
-from datamodules.images import cover_size, crop_centre, resize
+from datamodules.images import cover_size, crop_centre, resize, window_of
 from datamodules.sources.interface import Scene
 from datamodules.sources.splits import split_names
 from datamodules.video import is_video, probe, read_frames
@@ -96,8 +96,9 @@ class FolderBackgrounds:
         picture = read_image(self._paths[self._names[i]])[None]
         if self.canvas is None:
             return Scene(picture)
-        size = cover_size((picture.shape[-2], picture.shape[-1]), self.canvas)
-        return Scene(crop_centre(resize(picture, size), self.canvas))
+        own = (picture.shape[-2], picture.shape[-1])
+        window = window_of(own, self.canvas)
+        return Scene(resize(crop_centre(resize(picture, cover_size(own, window)), window), self.canvas))
 
     def read_frames(self, i: int, frames: list[int]) -> Tensor:
         """The given frames (T, 3, Hb, Wb) uint8 of scene i, a video."""
@@ -105,7 +106,9 @@ class FolderBackgrounds:
         info = probe(path)
         if self.canvas is None:
             return read_frames(path, frames)
-        return crop_centre(read_frames(path, frames, *cover_size((info.height, info.width), self.canvas)), self.canvas)
+        own = (info.height, info.width)
+        window = window_of(own, self.canvas)  # nothing is enlarged while it is decoded, and only what is shown
+        return resize(crop_centre(read_frames(path, frames, *cover_size(own, window)), window), self.canvas)
 
 
 def _kind(path: Path) -> str:

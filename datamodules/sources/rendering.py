@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from datamodules.files.writing import remove_abandoned
-from datamodules.processes import keep_memory, worker_context
+from datamodules.processes import cores, keep_memory, worker_context
 
 WORTH_A_PROCESS = 5.0  # seconds of work; a process takes some to start
 PATIENCE = 1.0  # seconds between two looks at what another process renders
@@ -82,11 +82,6 @@ def total_cost(pieces: Sequence[Piece]) -> Cost:
     """Bytes on the disk and seconds of a core for all."""
     costs = [piece.source.cost() for piece in pieces]
     return Cost(sum(cost.num_bytes for cost in costs), sum(cost.seconds for cost in costs))
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fill_caches(sources: Sequence[object], report: Report | None = None, processes: int | None = None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from datamodules.files.fingerprint import Contents
 from datamodules.files.folders import VIDEO_SUFFIXES, by_name, name_of, pairs, refuse_other_frames, visible
 from datamodules.files.mattes import read_mattes
-from datamodules.images import cover_size, crop_person, estimate_foreground
+from datamodules.images import cover_size, crop_person, estimate_foreground, resize, window_of
 from datamodules.sources.interface import ForegroundClip
 from datamodules.sources.splits import split_names
 from datamodules.video import probe, read_frames
@@ -104,12 +104,17 @@ class VideoMattes:
         self.num_frames(i)  # checks the pair
         rgb, pha = self._pairs[self._names[i]]
         info = probe(rgb)
-        size = (info.height, info.width) if self.canvas is None else cover_size((info.height, info.width), self.canvas)
+        own = (info.height, info.width)
+        # Of a file smaller than the canvas only what is shown is enlarged, and after it has been decoded.
+        window = own if self.canvas is None else window_of(own, self.canvas)
+        size = cover_size(own, window)
         fgr = read_frames(rgb, frames, *size)
         alpha = read_mattes(pha, frames, *size)
         if self._unmix:
             fgr = estimate_foreground(fgr, alpha)
-        return ForegroundClip(*((fgr, alpha) if self.canvas is None else crop_person(fgr, alpha, self.canvas)))
+        if self.canvas is None:
+            return ForegroundClip(fgr, alpha)
+        return ForegroundClip(*(resize(layer, self.canvas) for layer in crop_person(fgr, alpha, window)))
 
 
 class VideoMatte240K(VideoMattes):

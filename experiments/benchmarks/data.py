@@ -151,6 +151,11 @@ def _ours(folder: Path, name: str, clip_length: int, side: int) -> tuple[Sample,
     return lambda: samples[SampleKey(next(numbers), clip_length)], lambda layers: collate([layers])
 
 
+def make_work(folder: Path, name: str, clip_length: int, side: int) -> Sample:
+    """What draws and composites the next sample of a source; arguments as for `benchmark_data`, files are written."""
+    return partial(_whole, *_ours(folder, name, clip_length, side))
+
+
 def _whole(draw: Sample, composite: Callable[[Any], object]) -> object:
     return composite(draw())
 

@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
 
-from datamodules.batch import MattingBatch, SegmentationBatch
+from datamodules.batch import MattingBatch, SegmentationBatch, num_bytes
+from datamodules.copied_ahead import CopiedAhead
 from experiments.benchmarks.output import Columns
 from experiments.benchmarks.timing import synchronise
 from experiments.command.composing import CONFIGS, refuse_missing_settings
@@ -37,11 +38,13 @@ COLUMNS: Columns = {
     "busy": ("GPU busy", ".1%"),
     "kernels": ("kernels", ",.0f"),
     "clips_per_second": ("clips/s", ".1f"),
+    "megabytes": ("MB a batch", ".1f"),
     "memory_gib": ("peak GiB", ".2f"),
 }
 LEGEND = (
     "Parts are timed one after the other, the device awaited after each; `step` is a step of the running loop, where "
-    "they overlap, with its data; GPU busy: its kernels' time over that of a step without data."
+    "they overlap, with its data; waits for data: the share of that loop in which the next batch is not there yet; GPU "
+    "busy: its kernels' time over that of a step without data; MB a batch: what travels to the device, of the first."
 )
 
 
@@ -92,10 +95,10 @@ def _measure(settings: Settings, name: str, stage: Stage, device: torch.device, 
     prepare_net(net, settings.trainer)
     recipe = make_recipe(stage, make_objective(stage, net, settings.seed), settings.seed)
     recipe.objective.to(device).train()
-    data = make_data(settings, replace(stage, steps=3 * steps + 1), name)
+    data = make_data(settings, replace(stage, steps=2 * steps + 2), name)
     loop = _Loop(net, recipe, data, device, str(settings.trainer.precision))
     batches = iter(data.train_dataloader())
-    loop.step(loop.composited(loop.copied(next(batches))))
+    loop.step(loop.composited(loop.copied(first := next(batches))))
     times: dict[str, list[float]] = {part: [] for part in PARTS}
     kept: list[Any] = []
     whole: list[float] = []
@@ -110,25 +113,31 @@ def _measure(settings: Settings, name: str, stage: Stage, device: torch.device, 
         loop.step(batch, times)
         kept = [*kept, batch][-4:]
     frames = [_frames(batch) for batch in kept]
+    ahead = iter(CopiedAhead(batches, device))
+    loop.step(loop.composited(next(ahead)))
+    waiting = 0.0
     with _timed(whole, device):
         for _ in range(steps):
-            loop.step(loop.composited(loop.copied(next(batches))))
+            begin = time.perf_counter()
+            batch = next(ahead)
+            waiting += 1e3 * (time.perf_counter() - begin)
+            loop.step(loop.composited(batch))
     with _timed(computing, device):
         for batch in kept:
             loop.step(batch)
     step, alone = whole[0] / steps, computing[0] / len(kept)
     busy, kernels = _kernels(loop, kept, device)
-    waiting = step - sum(map(_mean, (times[part] for part in PARTS if part not in ("loading", "copying"))))
     return {
         "stage": name,
         "precision": settings.trainer.precision,
         "frames": sum(frames) / len(frames),
         **{part: _mean(values) for part, values in times.items()},
         "step": step,
-        "waiting": max(0.0, waiting) / step,
+        "waiting": waiting / whole[0],
         "busy": None if busy is None else busy / alone,
         "kernels": kernels,
         "clips_per_second": next(iter(stage.passes.values())).batch_size * 1e3 / step,
+        "megabytes": num_bytes(first) / 1e6,
         "memory_gib": torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None,
     }
 

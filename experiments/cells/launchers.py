@@ -13,12 +13,13 @@ from importlib.metadata import distributions
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
+from datamodules.processes import cores
 from experiments.cells.cell import Cell, CellBusyError, prepared_cell
 from experiments.cells.launch import BUSY, CellPool, end, spawn_cell, what_it_scored, why_ended
 from experiments.command.errors import BAD_INPUT
 from experiments.command.messages import one_line
 from experiments.records.cell_record import CellRecord
-from experiments.training.processes import count_gpus, leads, started_by_srun, started_by_torchrun
+from experiments.training.processes import CELLS_AT_ONCE, count_gpus, leads, started_by_srun, started_by_torchrun
 from experiments.training.settings import Trainer
 
 Process = Callable[..., subprocess.Popen[bytes]]  # of a GPU or None, a log and a lock
@@ -69,11 +70,11 @@ def make_pool(cell: Cell) -> CellPool:
         )
     gpus = _shared_gpus(trainer)
     if workers == "auto":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = (gpus or min(4, cores)) if trainer.devices == 1 else 1
+        workers = (gpus or min(4, cores())) if trainer.devices == 1 else 1
     if not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be auto or a number from 1 on, got {workers!r}")
     check_machine(cell.settings)
+    os.environ[CELLS_AT_ONCE] = str(workers)  # for them, who share out the cores
     return CellPool(workers, gpus)
 
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.sources.rendering import Piece, RenderedSource, Report, cores, fill_caches, missing_pieces, total_cost
+from datamodules.processes import cores
+from datamodules.sources.rendering import Piece, RenderedSource, Report, fill_caches, missing_pieces, total_cost
 from experiments.cells.cell import Cell
 from experiments.cells.launch import CellPool
 from experiments.command.errors import BAD_INPUT

@@ -15,6 +15,7 @@ from datamodules.sources.parts import open_parts
 from datamodules.sources.splits import PARTS
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.records.fingerprints import describe_data
+from experiments.training.processes import num_loading
 from experiments.training.settings import Settings, Stage
 from lightning_modules.options import check_names
 
@@ -39,7 +40,7 @@ def make_data(
         ValueError: a data module takes no such option.
     """
     trainer = settings.trainer
-    options = data_options(settings.data) | {"num_workers": trainer.num_workers, "seed": settings.seed}
+    options = data_options(settings.data) | {"num_workers": num_loading(trainer), "seed": settings.seed}
     if stage is None:
         sizes = {"size": settings.data["test_size"], "clip_length": 1, "batch_size": 1, "num_steps": 1}
         return VideoMattingDataModule(**options | sizes, parts=parts_read(settings))
@@ -49,7 +50,7 @@ def make_data(
         return VideoMattingDataModule(**options | stage.passes[""].arguments)
     used = [each for each in dict.fromkeys(stage.order) if each in stage.passes]
     # They share out the loading processes, one each at least.
-    workers = math.ceil(trainer.num_workers / max(len(used), 1))
+    workers = math.ceil(num_loading(trainer) / max(len(used), 1))
     passes = {each: _make_pass(settings, stage, each, workers, seed_of(settings.seed, name, each)) for each in used}
     return InterleavedDataModule(passes, stage.order, num_steps)
 

@@ -6,12 +6,24 @@ import os
 import shutil
 import subprocess
 
+from datamodules.processes import cores
 from experiments.training.settings import Trainer
+
+CELLS_AT_ONCE = "MATTING_CELLS_AT_ONCE"  # of the environment: among how many cells this machine is shared
+MOST_LOADING = 12  # processes of one that trains: more would wait for the device
 
 
 def num_processes(trainer: Trainer) -> int:
     """Processes that train one cell together, one a device."""
     return trainer.devices * trainer.num_nodes
+
+
+def num_loading(trainer: Trainer) -> int:
+    """Processes that load for each process that trains: as set, or its share of the cores, one left for itself."""
+    if trainer.num_workers != "auto":
+        return trainer.num_workers
+    share = cores() // (int(os.environ.get(CELLS_AT_ONCE, "1")) * trainer.devices)
+    return min(max(share - 1, 1), MOST_LOADING)
 
 
 def leads(trainer: Trainer) -> bool:

@@ -60,7 +60,7 @@ class Trainer:
     compile: bool
     channels_last: bool
     threads: Count
-    num_workers: Seed = field(metadata={FREE: True})
+    num_workers: Seed | Literal["auto"] = field(metadata={FREE: True})
     device_compositing: bool
     checkpoint_every: Count = field(metadata={FREE: True})
     validate_every: Count

@@ -1,6 +1,9 @@
 """A stand-in for Lightning's trainer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import torch
 
 
 @dataclass
@@ -11,3 +14,4 @@ class FakeTrainer:
     world_size: int = 1
     global_step: int = 0
     accumulate_grad_batches: int = 1
+    strategy: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(root_device=torch.device("cpu")))

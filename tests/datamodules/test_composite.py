@@ -125,6 +125,10 @@ def test_near_plane_is_part_of_the_true_background(make_layers: MakeLayers) -> N
     expected = torch.tensor([10.0, 20, 30])[:, None, None].expand(2, 3, 3, 16, 40)
     torch.testing.assert_close(batch.background[..., 20:, :] * 255, expected)
     torch.testing.assert_close(batch.background[..., :20, :], composite(layers, 36, 40).background[..., :20, :])
+    one = replace(layers, near=near[1:], near_clips=torch.tensor([1]), near_affine=layers.bgr_affine)
+    mixed, without = composite(one, 36, 40), composite(layers, 36, 40)
+    assert torch.equal(mixed.background[1], batch.background[1])
+    assert torch.equal(mixed.background[0], without.background[0])
 
 
 def test_background_flow_and_affine_lead_to_the_previous_frame(make_layers: MakeLayers) -> None:
@@ -222,7 +226,9 @@ def test_collate_pads_pictures_and_missing_layers(make_layers: MakeLayers) -> No
     assert batch.bgr.shape == (3, 4, 3, 36, 40)
     assert torch.equal(batch.bgr[0, 3], batch.bgr[0, 0])
     assert batch.near is not None
-    assert batch.near[0].max() == 0
+    assert torch.equal(batch.near, near)
+    assert batch.near_clips is not None
+    assert batch.near_clips.tolist() == [1]  # no empty picture is held, or travels, for the others
     assert batch.texture is None
     assert batch.clip == ["clip0"] * 3
 

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from datamodules.batch import MattingBatch
+from datamodules.batch import MattingBatch, num_bytes
 from datamodules.sources.rendering import Cost
 from datamodules.video import write_video
 from datamodules.video_matting import VideoMattingDataModule
@@ -276,6 +276,20 @@ def test_sources_that_render_are_prepared(tmp_path: Path, monkeypatch: pytest.Mo
     places = {part: Named([part], Path("places")) for part in sources}
     VideoMattingDataModule(sources, places).prepare_data()
     assert [source.prepared for source in sources.values()] == [1, 1, 0]  # the test part is for who tests
+
+
+def test_only_what_is_used_travels_to_the_device(tmp_path: Path) -> None:
+    cached = {"cache_dir": tmp_path}
+    people = {"name": "procedural", "num_clips": 2, "num_frames": 3, "size": 32, **cached}
+    rooms = {"name": "procedural", "num_scenes": 8, "size": 48, "parallax": 0.5, **cached}
+    options: dict[str, Any] = {"batch_size": 8, "num_steps": 1, "augment": {"camouflage": (0.5, 0.5)}}
+    data = VideoMattingDataModule(people, rooms, 3, 32, **options, device_compositing=True)
+    layers = next(iter(data.train_dataloader()))
+    assert 0 < len(layers.near) < 8
+    pixels = 3 * 32 * 32
+    in_bytes = 8 * pixels * (3 + 1 + 2 * 2) + 8 * 3 * 48 * 48 + len(layers.near) * 4 * 48 * 48
+    draws = num_bytes(layers) - in_bytes
+    assert 0 < draws < 8 * 1000
 
 
 def test_procedural_sources_need_no_data(tmp_path: Path) -> None:

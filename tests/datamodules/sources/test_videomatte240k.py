@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from datamodules.sources.backgrounds import FolderBackgrounds
 from datamodules.sources.interface import ForegroundSource
 from datamodules.sources.videomatte240k import VideoMatte240K, VideoMattes
-from datamodules.video import write_video
+from datamodules.video import read_frames, write_video
 
 Write = Callable[[Path, np.ndarray], None]
 ALL = (1.0, 0.0, 0.0)
@@ -94,3 +95,24 @@ def test_wrong_data_is_named(tmp_path: Path) -> None:
     (tmp_path / "a_pha.mp4").unlink()
     with pytest.raises(ValueError, match=r"a_rgb\.mp4: no alpha NAME_pha\.mp4 for it"):
         VideoMattes(tmp_path, "train", shares=ALL)
+
+
+def test_files_smaller_than_the_canvas_are_enlarged_only_where_shown_after_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pair(tmp_path / "a_rgb.mp4", tmp_path / "a_pha.mp4")
+    decoded = []
+
+    def recorded(path: Path, frames: list[int], height: int, width: int) -> Tensor:
+        decoded.append((height, width))
+        return read_frames(path, frames, height, width)
+
+    for module in ("sources.videomatte240k", "files.mattes", "sources.backgrounds"):
+        monkeypatch.setattr(f"datamodules.{module}.read_frames", recorded)
+    clip = VideoMattes(tmp_path, "train", size=72, shares=ALL).read(0, [1, 2])
+    assert clip.fgr.shape == (2, 3, 72, 72)
+    assert clip.pha.shape == (2, 1, 72, 72)
+    assert clip.pha[0, 0, -20:, 30:40].min() > 250  # the person is in the middle of the window
+    scene = FolderBackgrounds(tmp_path, "train", size=72, shares=ALL).read(0, 3, torch.Generator())
+    assert scene.pictures.shape == (3, 3, 72, 72)
+    assert set(decoded) == {(36, 64)}  # as the files are

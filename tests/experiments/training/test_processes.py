@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.training.processes import count_gpus, leads, num_processes
+from experiments.training.processes import CELLS_AT_ONCE, count_gpus, leads, num_loading, num_processes
 from tests.experiments.training.composed import trainer_of
 
 ONE = trainer_of()
@@ -35,6 +35,17 @@ def test_one_process_of_a_cell_leads(
         monkeypatch.setenv(name, value)
     assert leads(FOUR) is expected
     assert leads(ONE)  # a cell on one device is its process's own, whatever its number
+
+
+def test_loading_processes_follow_from_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.training.processes.cores", lambda: 16)
+    monkeypatch.delenv(CELLS_AT_ONCE, raising=False)
+    auto, two = trainer_of("trainer.num_workers=auto"), trainer_of("trainer.num_workers=auto", "trainer.devices=2")
+    assert [num_loading(each) for each in (ONE, trainer_of("trainer.num_workers=5"), auto, two)] == [0, 5, 12, 7]
+    monkeypatch.setenv(CELLS_AT_ONCE, "4")
+    assert num_loading(auto) == 3
+    monkeypatch.setenv(CELLS_AT_ONCE, "40")
+    assert num_loading(auto) == 1
 
 
 def test_visible_devices_are_counted_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:

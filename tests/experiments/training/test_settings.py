@@ -56,7 +56,7 @@ REFUSED = {
     "trainer.threads=0": "trainer.threads must be a whole number from 1 on, got 0",
     "trainer.checkpoint_every=0": "trainer.checkpoint_every must be a whole number from 1 on, got 0",
     "trainer.validate_every=1.5": "trainer.validate_every must be a whole number from 1 on, got 1.5",
-    "trainer.num_workers=-1": "trainer.num_workers must be a whole number from 0 on, got -1",
+    "trainer.num_workers=-1": "trainer.num_workers must be a whole number from 0 on or 'auto', got -1",
     "trainer.compile=1": "trainer.compile must be true or false, got 1",
 }
 

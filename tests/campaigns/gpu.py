@@ -1,0 +1,73 @@
+"""The figures of a CUDA device at the first chance: the GPU's tests and every benchmark that tells of it, in turn.
+
+    python -m tests.campaigns.gpu OUTPUT                                    a quarter of an hour on one GPU
+    python -m tests.campaigns.gpu OUTPUT --code CLONES                      the official code beside ours, too
+    python -m tests.campaigns.gpu OUTPUT --smoke                            the same at its smallest, also on a CPU
+
+OUTPUT gets what each command prints, NAME.txt, and its CSV, NAME/. CLONES holds RobustVideoMatting, MODNet and
+BackgroundMattingV2 as folders. A command that fails does not stop the others; the exit status tells that one did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+OFFICIAL = {
+    "rvm": ("RobustVideoMatting", ("512x288", "1920x1080@0.25", "3840x2160@0.125")),
+    "modnet": ("MODNet", ("512x512",)),
+    "background_matting_v2:backbone=resnet50": ("BackgroundMattingV2", ("1920x1080", "3840x2160")),
+}
+TRAINED = ("modnet", "modnet_v", "rvm", "background_matting_v2", "context_motion")
+
+
+def commands(output: Path, code: Path | None, smoke: bool) -> dict[str, list[str]]:
+    """Words of each command by its name."""
+    least = ["--seconds", "0.1"] if smoke else []
+    cell = ["scale=smoke"] if smoke else ["scale=small", "trainer=gpu", f"data.cache_dir={output}/cache"]
+    steps = ["--steps", "1"] if smoke else []
+    benchmarks = {
+        "nets": ["nets", *(["--nets", "rvm", "--sizes", "64x64", "--frames", "2"] if smoke else []), *least],
+        "data": ["data", *(["--frames", "3", "--side", "64", "--files", "96x64"] if smoke else []), *least],
+    }
+    for model in TRAINED[:1] if smoke else TRAINED:
+        benchmarks[f"train_{model}"] = ["train", *steps, "--set", f"model={model}", "logger=none", *cell]
+    if code is not None:
+        for net, (folder, sizes) in OFFICIAL.items():
+            sizes = ("64x64",) if smoke else sizes
+            words = ["official", "--net", net, "--code", str(code / folder), "--sizes", *sizes, *least]
+            benchmarks[f"official_{folder}"] = words
+        benchmarks["data"] += ["--code", str(code / "RobustVideoMatting")]
+    found = {"tests": ["pytest", "-n0", "-m", "gpu", "tests"]}
+    return found | {
+        name: ["experiments.benchmark", words[0], "--output", str(output / name), *words[1:]]
+        for name, words in benchmarks.items()
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Run all; 1 if a command failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.campaigns.gpu", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--code", type=Path, metavar="CLONES")
+    parser.add_argument("--smoke", action="store_true")
+    options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for name, words in commands(options.output, options.code, options.smoke).items():
+        begin = time.monotonic()
+        with (options.output / f"{name}.txt").open("w", encoding="utf-8") as file:
+            print(f"$ python -m {' '.join(words)}", file=file, flush=True)
+            ended = subprocess.run([sys.executable, "-m", *words], stdout=file, stderr=subprocess.STDOUT, check=False)
+        failed |= int(ended.returncode != 0)
+        state = f"FAILED ({ended.returncode})" if ended.returncode else "done"
+        print(f"{name:28} {state:12} {time.monotonic() - begin:5.0f} s", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
