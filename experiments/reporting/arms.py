@@ -50,6 +50,12 @@ class Arm:
         """By seed the SHA-256 of the weights that were tested as they were; None of those that its cell trained."""
         return {cell.seed: tested_weights(cell) for cell in self.cells}
 
+    @property
+    def tested(self) -> str:
+        """File or published name of the weights that were tested as they were; "" where its cells trained their own."""
+        model = self.cells[0].read_config().get("model")
+        return str(model.get("weights", "")) if isinstance(model, dict) else ""
+
     def has(self, metric: Metric) -> bool:
         """Whether the metric was measured in all its cells."""
         return metric.column in self._measured

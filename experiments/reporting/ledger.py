@@ -74,7 +74,10 @@ class Count:
 
 @dataclass(frozen=True)
 class Claim:
-    """A published claim: `contrasts` of an experiment, a `count`, or why it is `untestable` here."""
+    """A published claim: `contrasts` of an experiment, a `count`, or why it is `untestable` here.
+
+    Reports of other `weights` than those named, if any are, say nothing of it.
+    """
 
     name: str
     paper: str
@@ -83,6 +86,7 @@ class Claim:
     published: str
     needs: str = ""
     experiment: str = ""
+    weights: Sequence[str] = ()
     contrasts: tuple[Contrast, ...] = ()
     count: Count | None = None
     untestable: str = ""
@@ -183,6 +187,8 @@ def _from_reports(claim: Claim, results: Path) -> Entry:
             for path in sorted((folder / claim.experiment).glob(f"{scale}*/scores.csv")):
                 if path.parent.name.partition(",")[0] == scale:
                     entry = _tested(claim, _read(path))
+                    if claim.weights and entry.finding is Finding.NOT_RUN:
+                        continue  # of other weights
                     return Entry(claim, entry.finding, f"{entry.evidence} (scale={scale}, {path.parent})")
     return Entry(claim, Finding.NOT_RUN, "")
 
@@ -193,7 +199,8 @@ def _read(path: Path) -> list[Row]:
 
 
 def _tested(claim: Claim, rows: Sequence[Row]) -> Entry:
-    by_key = {(row["arm"], row["metric"], row["stratum"]): row for row in rows}
+    known = [row for row in rows if not claim.weights or row.get("weights") in claim.weights]
+    by_key = {(row["arm"], row["metric"], row["stratum"]): row for row in known}
     findings, told = [], []
     for contrast in claim.contrasts:
         row = by_key.get((contrast.arm, contrast.metric, contrast.stratum))

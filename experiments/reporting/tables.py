@@ -292,7 +292,7 @@ def _scores_row(matrix: Matrix, analysis: Analysis, arm: Arm, metric: Metric, st
     row: dict[str, object] = {
         "arm": arm.text, "label": arm.label, "metric": metric.key, "stratum": stratum,
         "primary": metric in matrix.primary, "baseline": matrix.is_baseline(arm), "seeds": len(arm.seeds),
-        "clips": len(clips), "foregrounds": clips.num_foregrounds, "mean": by_seed.mean(),
+        "weights": arm.tested, "clips": len(clips), "foregrounds": clips.num_foregrounds, "mean": by_seed.mean(),
         "seed_std": by_seed.std(ddof=1) if len(by_seed) > 1 else math.nan,
         "by_seed": " ".join(f"{seed}:{value:.6g}" for seed, value in zip(arm.seeds, by_seed, strict=True)),
     }  # fmt: skip

@@ -125,6 +125,16 @@ def test_the_finding_follows_the_verdicts_of_the_report(
     assert entry.finding == finding
 
 
+def test_a_claim_of_published_weights_is_tested_by_them_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = (Contrast("a=1", "mad", "better"),)
+    claim = Claim("c", "rvm", "", "", "", experiment="e", weights=["theirs"], contrasts=asked)
+    monkeypatch.setattr("experiments.reporting.ledger.published", lambda: (claim,))
+    scores(tmp_path / "e" / "tiny,model.weights=ours.pt", weights="ours.pt")
+    assert ledger(tmp_path)[0].finding is Finding.NOT_RUN
+    scores(tmp_path / "e" / "tiny,model.weights=theirs", weights="theirs")
+    assert ledger(tmp_path)[0].finding is Finding.SUPPORTED
+
+
 def test_own_reports_of_the_largest_scale_come_before_others_and_smoke_never(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
