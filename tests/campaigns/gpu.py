@@ -1,6 +1,6 @@
 """The figures of a CUDA device at the first chance: the GPU's tests and every benchmark that tells of it, in turn.
 
-    python -m tests.campaigns.gpu OUTPUT                                    a quarter of an hour on one GPU
+    python -m tests.campaigns.gpu OUTPUT                                    on one GPU
     python -m tests.campaigns.gpu OUTPUT --code CLONES                      the official code beside ours, too
     python -m tests.campaigns.gpu OUTPUT --smoke                            the same at its smallest, also on a CPU
 

@@ -1,6 +1,6 @@
 """Whether loading keeps its memory: many samples of each source, drawn and composited in one process.
 
-    python -m tests.campaigns.samples                  10,000 samples of each source, about an hour
+    python -m tests.campaigns.samples                  10,000 samples of each source
     python -m tests.campaigns.samples --samples 500    sooner
 
 Prints the process's memory after each tenth; the sources are those of `experiments.benchmark data`, small.
