@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from experiments.records.cell_record import CellRecord
 from experiments.records.experiment import Experiment
@@ -137,6 +138,7 @@ def build_matrix(experiment: Experiment, cells: Sequence[CellRecord]) -> Matrix:
 def _usable(cells: Sequence[CellRecord], matrix: Matrix) -> list[tuple[CellRecord, pd.DataFrame]]:
     """Complete cells and their tables, one an arm and seed, all on the same test set."""
     tables: dict[tuple[str, int], tuple[CellRecord, pd.DataFrame]] = {}
+    known: list[_Rows] = []
     for cell in sorted(cells, key=lambda cell: cell.finished, reverse=True):
         place = (arm_text(cell.arm), cell.seed)
         if cell.status != "complete":
@@ -152,7 +154,7 @@ def _usable(cells: Sequence[CellRecord], matrix: Matrix) -> list[tuple[CellRecor
             except ValueError as error:
                 matrix.unused.append((cell, str(error)))
                 continue
-            tables[place] = (cell, _named(table, cell.seed))
+            tables[place] = (cell, _named(table, cell.seed, known))
     _leave_out_other_data(tables, matrix)
     sets = {place: _test_set(table) for place, (_, table) in tables.items()}
     most_common = Counter(sets.values()).most_common(1)
@@ -175,12 +177,28 @@ def _leave_out_other_data(tables: dict[tuple[str, int], tuple[CellRecord, pd.Dat
             matrix.unused.append((tables.pop(place)[0], f"of other data ({data}) than the other cells ({known[0][0]})"))
 
 
-def _named(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Rows by condition, clip, scene and frame; names are categories, which sort and group far sooner than text."""
-    names = {name: table[name].astype(str).astype("category") for name in CLIP_COLUMNS}
-    ranks = [names[name].cat.codes.to_numpy() for name in reversed(CLIP_COLUMNS)]
-    order = np.lexsort((table["frame"].to_numpy(), *ranks))
-    return table.assign(seed=seed, **names).iloc[order].reset_index(drop=True)
+@dataclass(frozen=True)
+class _Rows:
+    """Clips and frames of a table's rows as they stand there, the clips' names as categories, and their order."""
+
+    told: pd.DataFrame
+    names: dict[str, pd.Series[Any]]
+    order: NDArray[np.intp]
+
+
+def _named(table: pd.DataFrame, seed: int, known: list[_Rows]) -> pd.DataFrame:
+    """Rows by condition, clip, scene and frame; names are categories, which sort and group far sooner than text.
+
+    `known` gets those of the table: hundreds of cells are of the same clips and frames, which are sorted once.
+    """
+    told = table[[*CLIP_COLUMNS, "frame"]]
+    rows = next((rows for rows in known if rows.told.equals(told)), None)
+    if rows is None:
+        names = {name: table[name].astype(str).astype("category") for name in CLIP_COLUMNS}
+        ranks = [names[name].cat.codes.to_numpy() for name in reversed(CLIP_COLUMNS)]
+        rows = _Rows(told, names, np.lexsort((table["frame"].to_numpy(), *ranks)))
+        known.append(rows)
+    return table.assign(seed=seed, **rows.names).iloc[rows.order].reset_index(drop=True)
 
 
 def _undefined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -209,19 +227,19 @@ def _arms(tables: list[tuple[CellRecord, pd.DataFrame]], labels: Mapping[str, st
     arms: dict[str, list[tuple[CellRecord, pd.DataFrame]]] = {}
     for cell, table in sorted(tables, key=lambda item: item[0].seed):
         arms.setdefault(arm_text(cell.arm), []).append((cell, table))
-    found = []
+    found, known = [], list[_Rows]()
     for text, members in arms.items():
         settings = members[0][0].arm
         frames = pd.concat([table for _, table in members], ignore_index=True)
         cells = [cell for cell, _ in members]
-        found.append(Arm(text, arm_label(settings, labels), settings, cells, frames, _states(cells)))
+        found.append(Arm(text, arm_label(settings, labels), settings, cells, frames, _states(cells, known)))
     return found
 
 
-def _states(cells: Sequence[CellRecord]) -> pd.DataFrame | None:
+def _states(cells: Sequence[CellRecord], known: list[_Rows]) -> pd.DataFrame | None:
     tables = [(cell, cell.read_memory()) for cell in cells]
-    known = [mark_broken(_named(table, cell.seed)) for cell, table in tables if table is not None]
-    return pd.concat(known, ignore_index=True) if known else None
+    named = [mark_broken(_named(table, cell.seed, known)) for cell, table in tables if table is not None]
+    return pd.concat(named, ignore_index=True) if named else None
 
 
 def _natural(settings: dict[str, Any]) -> list[tuple[int, float, str]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -38,7 +39,10 @@ PER_FRAME_EXTRAS = {
 def png(figure: Figure) -> bytes:
     """The figure as PNG, with all that stands beside its panels: names of any length, a legend of any height."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight", pad_inches=0.08)
+    figure.set_dpi(160)
+    # By "tight" matplotlib would draw everything once more, only to see how large it is.
+    whole = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(0.08)
+    figure.savefig(buffer, format="png", dpi=160, bbox_inches=whole)
     return buffer.getvalue()
 
 
