@@ -148,10 +148,12 @@ def train(
             seconds += shared
         own = part.stages[name]
         recipe, data = make_recipe(own, objective, settings.seed), make_data(part, own, name)
+        if logger:
+            logger.first_step += stage.steps - own.steps
         seconds += train_stage(name, net, recipe, data, own, settings.trainer, folder, logger, cell)
         decoder = getattr(recipe.objective, "background_decoder", None) or decoder
         if logger:
-            logger.first_step += stage.steps
+            logger.first_step += own.steps
     return net, decoder, seconds
 
 
@@ -176,7 +178,7 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
     for name, stage in settings.stages.items():
         record.steps[name] = describe_step(stage, settings.trainer)
         if stage.trunk is not None:
-            record.steps[name]["trunk"] = describe_trunk(stage)
+            record.steps[name]["trunk"] = describe_trunk(settings, name)
         print(f"stage {name}: {step_line(record.steps[name])}", flush=True)
     record.save()
     decoder, durations = None, dict[str, float]()

@@ -84,8 +84,10 @@ class CellLogger(Logger):
             stages: those of its recipe, config or None by name.
         """
         for name, stage in stages.items():
+            shared = record.steps.get(name, {}).get("trunk", {}).get("steps", 0)  # which the history does not hold
+            self.first_step += shared
             self.log_history(read_rows(record.folder / f"history_{name}.csv"))
-            self.first_step += stage["steps"] if stage else 0
+            self.first_step += stage["steps"] - shared if stage else 0
         self.close(record)
 
     def close(self, record: CellRecord) -> None:

@@ -79,7 +79,7 @@ def subtitle(matrix: Matrix, cells: Sequence[CellRecord]) -> str:
         stages = [stage for stage in _config(first, "recipe", "stages").values() if isinstance(stage, dict)]
         steps = sum(stage["steps"] for stage in stages if isinstance(stage.get("steps"), int))
         parts += [f"{steps} training steps"] if steps else []
-        parts += _trunks(first)
+        parts += [told] if (told := _trunk(matrix)) else []
     finished = max((cell.finished for cell in cells), default="")
     return " · ".join(parts + ([f"last cell finished {finished[:10]}"] if finished else []))
 
@@ -127,8 +127,7 @@ def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
         facts.append(("Data", _distinct(_data(cell) for cell in used)))
         seeds = _distinct(f"{arm.label}: {', '.join(map(str, arm.seeds))}" for arm in matrix.arms)
         facts.append(("Seeds", seeds))
-        if trunks := _distinct(trunk for cell in used for trunk in _trunks(cell)):
-            facts.append(("Trunk", f"{trunks}, trained once a seed"))
+        facts += [("Trunk", told)] if (told := _trunk(matrix)) else []
         if weights := _distinct(_weights(cell) for cell in used):
             facts.append(("Weights", weights))
         facts.append(
@@ -154,9 +153,16 @@ def how_measured(matrix: Matrix, analysis: Analysis) -> list[tuple[str, str]]:
     return [(what, how or "not recorded") for what, how in facts]
 
 
-def _trunks(cell: CellRecord) -> list[str]:
-    """What of its training a cell shares with the other arms of its seed, in words."""
-    return [stage["trunk"] for stage in cell.steps.values() if "trunk" in stage]
+def _trunk(matrix: Matrix) -> str:
+    """What of their training the arms share, in words; "" where each cell trained all by itself."""
+    cells = [cell for arm in matrix.arms for cell in arm.cells]
+    trunks = [(cell.seed, stage["trunk"]) for cell in cells for stage in cell.steps.values() if "trunk" in stage]
+    told = "; ".join(dict.fromkeys(trunk["told"] for _, trunk in trunks))
+    kinds = {(seed, trunk["identity"]) for seed, trunk in trunks}
+    if not told:
+        return ""
+    shared = len(trunks) == len(cells) and len(kinds) == len({seed for seed, _ in kinds})
+    return f"{told}, {'trained once a seed for all arms' if shared else 'which not all arms of a seed share'}"
 
 
 def _scoring(cell: CellRecord) -> str:

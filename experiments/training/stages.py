@@ -130,7 +130,7 @@ def train_stage(
     folder: Path,
     logger: Logger | None,
     cell: str = "",
-    watched: Path | None = None,
+    beats: Heartbeat | None = None,
 ) -> float:
     """Train `net` by `recipe` for the stage's steps, from where an earlier process was cut off.
 
@@ -146,7 +146,7 @@ def train_stage(
         folder: of the cell.
         logger: a Lightning logger, or None.
         cell: hash of the cell's config; checkpoints carry it.
-        watched: folder whose progress file tells how far it is; None: `folder`.
+        beats: tells how far it is; None: a file of the folder does.
 
     Returns:
         Seconds of training, those of earlier processes included.
@@ -165,7 +165,7 @@ def train_stage(
     history = History(folder / f"history_{name}.csv", every=history_every(stage))
     callbacks = [
         history,
-        Heartbeat(watched or folder, f"trunk of {name}" if watched else name),
+        beats or Heartbeat(folder, name),
         ResumePoint(resume, trainer.checkpoint_every, _validate_every(stage, trainer), owner),
     ]
     fit = make_trainer(recipe.objective, stage, trainer, folder, callbacks, logger)

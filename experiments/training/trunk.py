@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from datamodules.dice import seed_of
+from experiments.records.cell_record import remove_torn
 from experiments.records.fingerprints import describe_weights
 from experiments.records.locks import lock_cell
 from experiments.records.progress import Progress, write_progress
+from experiments.training.callbacks import Heartbeat
 from experiments.training.data import describe_cell_data, make_data
 from experiments.training.nets import make_net
 from experiments.training.processes import num_processes
@@ -27,10 +28,17 @@ def trunk_settings(settings: Settings, name: str) -> Settings:
     """Those by which the trunk of a stage is trained: of the first steps alone, by the net without what arms differ in.
 
     Raises:
-        ValueError: the stage has too few steps to be shared out.
+        ValueError: the stage has too few steps to be shared out, is not the first, has an objective that counts steps,
+            or is trained by several processes.
     """
     stage = settings.stages[name]
     assert stage.trunk is not None
+    if name != next(iter(settings.stages)):
+        raise ValueError("trunk: only the first stage of a recipe can have one")
+    if num_processes(settings.trainer) > 1:
+        raise ValueError("trunk: cells of several devices cannot share one; leave it out, or train each on one device")
+    if "num_steps" in stage.objective:
+        raise ValueError(f"trunk: {stage.objective['name']} counts the steps of its stage, which cannot be shared out")
     first = replace(stage, steps=shared_steps(stage), trunk=None)
     return replace(settings, model={**settings.model, **stage.trunk.model}, stages={name: first}, test={})
 
@@ -48,11 +56,20 @@ def shared_steps(stage: Stage) -> int:
     return steps
 
 
-def describe_trunk(stage: Stage) -> str:
-    """What of a stage its arms share, in words."""
+def describe_trunk(settings: Settings, name: str) -> dict[str, str | int]:
+    """What of a stage comes from its trunk: its number of "steps", in words ("told"), and which it is ("identity")."""
+    stage = settings.stages[name]
     assert stage.trunk is not None
     options = ", ".join(f"model.{option}={str(value).lower()}" for option, value in stage.trunk.model.items())
-    return f"the first {shared_steps(stage)} of {stage.steps} steps are those of {options}, the same for all arms"
+    steps = shared_steps(stage)
+    told = f"the first {steps} of {stage.steps} steps are those of {options}"
+    return {"steps": steps, "told": told, "identity": identity_of(trunk_settings(settings, name))}
+
+
+def identity_of(trunk: Settings) -> str:
+    """A hash of all that a trunk's weights depend on: arms that differ in more than its own options share none."""
+    read = {"data": describe_cell_data(trunk), "weights": describe_weights(trunk.model)}
+    return settings_hash(asdict(trunk) | {"read": read})
 
 
 def start_from_trunk(
@@ -66,42 +83,34 @@ def start_from_trunk(
         settings: of the cell.
         name: of a stage with a trunk.
         net, objective: of the arm, changed in place.
-        folder: of the cell; where several processes train a cell, its trunk is there and shared with no other cell.
+        folder: of the cell; trunks lie beside the cells of an experiment.
 
     Returns:
-        settings in which the stage is the arm's own part, under a seed of its own, and seconds that the trunk took
-        here: hardly any in a cell that finds it trained.
+        settings in which the stage is the arm's own part, under a seed of its own, and seconds that training the trunk
+        took, in whichever cell.
     """
     of_trunk = trunk_settings(settings, name)
-    read = {"data": describe_cell_data(of_trunk), "weights": describe_weights(of_trunk.model)}
-    identity = settings_hash(asdict(of_trunk) | {"read": read})
-    alone = num_processes(settings.trainer) == 1
-    place = (Path(settings.data["cache_dir"]) / "trunks" / identity) if alone else folder / "trunk"
+    identity = identity_of(of_trunk)
+    place = folder.parent / "trunks" / identity
     place.mkdir(parents=True, exist_ok=True)
+    trunk, stage = make_net(of_trunk.model, settings.seed), of_trunk.stages[name]
+    learned = make_objective(stage, trunk, settings.seed)
+    recipe, data = make_recipe(stage, learned, settings.seed), make_data(of_trunk, stage, name)
     while True:
         with lock_cell(place) as lock:
-            if lock is not None or not alone:
-                begin = time.monotonic()
-                _train_trunk(of_trunk, name, identity, place, folder)
-                seconds = time.monotonic() - begin
+            if lock is not None:
+                remove_torn(place)
+                beats = Heartbeat(folder, f"trunk of {name}")
+                seconds = train_stage(name, trunk, recipe, data, stage, settings.trainer, place, None, identity, beats)
                 break
         write_progress(folder, Progress(f"trunk of {name} by another cell", 0, 1))
         time.sleep(1)
-    saved = torch.load(place / "checkpoints" / f"{name}.pt", map_location="cpu", weights_only=True)
-    _take(net, saved["net"])
-    _take(objective, saved["objective"])
-    own = replace(settings.stages[name], steps=settings.stages[name].steps - shared_steps(settings.stages[name]))
+    _take(net, trunk.state_dict())
+    _take(objective, learned.state_dict())
+    own = replace(settings.stages[name], steps=settings.stages[name].steps - stage.steps)
     # Other clips than the trunk has seen first.
     after = replace(settings, seed=seed_of(settings.seed, "after the trunk"), stages={**settings.stages, name: own})
     return after, seconds
-
-
-def _train_trunk(settings: Settings, name: str, identity: str, place: Path, cell: Path) -> None:
-    """See `train_stage`: what is complete is kept, what was cut off goes on."""
-    net, stage = make_net(settings.model, settings.seed), settings.stages[name]
-    recipe = make_recipe(stage, make_objective(stage, net, settings.seed), settings.seed)
-    data = make_data(settings, stage, name)
-    train_stage(name, net, recipe, data, stage, settings.trainer, place, None, identity, watched=cell)
 
 
 def _take(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

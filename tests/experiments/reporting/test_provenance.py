@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.experiments.cells_on_disk import WITH, small
+from tests.experiments.cells_on_disk import WITH, WITHOUT, small
 
 
 @pytest.mark.usefixtures("only_tables")
@@ -12,8 +12,15 @@ def test_a_cell_that_nobody_works_on_is_interrupted(make_cell, experiment, write
 
 
 @pytest.mark.usefixtures("only_tables")
-def test_a_trunk_that_arms_share_is_told(make_cell, experiment, write, tmp_path):
-    told = "the first 4 of 6 steps are those of model.brm=false, the same for all arms"
-    text = write(experiment, [small(make_cell, WITH, 0, steps={"matting": {"clips": 2, "trunk": told}})])
-    assert f"| Trunk | {told}, trained once a seed |" in text
-    assert f" · {told}" in (tmp_path / "results" / "report.html").read_text()
+@pytest.mark.parametrize(
+    ("identities", "told"),
+    [("aa", "trained once a seed for all arms"), ("ab", "which not all arms of a seed share")],
+)
+def test_a_trunk_is_told_and_whether_arms_share_it(make_cell, experiment, write, tmp_path, identities, told):
+    first = "the first 4 of 6 steps are those of model.brm=false"
+    cells = [
+        small(make_cell, arm, 0, steps={"matting": {"clips": 2, "trunk": {"told": first, "identity": identity}}})
+        for arm, identity in zip((WITH, WITHOUT), identities, strict=True)
+    ]
+    assert f"| Trunk | {first}, {told} |" in write(experiment, cells)
+    assert f" · {first}, {told}" in (tmp_path / "results" / "report.html").read_text()

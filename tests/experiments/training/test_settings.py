@@ -37,6 +37,7 @@ REFUSED = {
     "+recipe.stages.matting.trunk={share: 1, model: {}}": "trunk.share must be a number from 0 to below 1, got 1",
     "+recipe.stages.matting.trunk={share: 0.001, model: {}}": "leaves none to trunk or arm",
     "+recipe.stages.matting.trunk={share: 0.5, model: {brn: false}}": "net 'modnet_v' has no option brn",
+    "+recipe.stages.refinement.trunk={share: 0.5, model: {}}": "only the first stage of a recipe can have one",
     "~trainer.threads": "trainer.threads is missing",
     "+trainer.devicez=2": "trainer has no option devicez; the nearest is devices; it has: accelerator",
     "+data.difficulty.foreground_sped=[1,2]": "foreground_sped",
