@@ -161,42 +161,49 @@ def _relative(effect: StateEffect) -> str:
 
 def memory_sentences(matrix: Matrix, effects: Mapping[tuple[str, str, str, str], StateEffect]) -> list[str]:
     """For each arm with a state whether it is used; for many arms in one sentence."""
-    mad = MEASURED[0]
-    known = [arm for arm in matrix.arms if (arm.text, "emptied", mad.key, EVERYWHERE) in effects]
+    known = [arm for arm in matrix.arms if (arm.text, "emptied", "mad", EVERYWHERE) in effects]
     if len(known) <= MAX_ARMS_TOLD_ALONE:
         return [_about_arm(arm, effects) for arm in known]
-    by_verdict: dict[MemoryUse, list[str]] = {}
-    for arm in known:
-        by_verdict.setdefault(effects[arm.text, "emptied", mad.key, EVERYWHERE].verdict, []).append(arm.label)
-    told = "; ".join(f"{verdict} in {len(labels)} ({', '.join(labels)})" for verdict, labels in by_verdict.items())
-    return [f"The memory of {len(known)} arms, by {mad.label} when it is emptied before each frame: {told}."]
+    told = []
+    for metric in MEASURED:
+        by_verdict: dict[MemoryUse, list[str]] = {}
+        for arm in known:
+            if (effect := effects.get((arm.text, "emptied", metric.key, EVERYWHERE))) is not None:
+                by_verdict.setdefault(effect.verdict, []).append(arm.label)
+        verdicts = (f"{verdict} in {len(labels)} ({', '.join(labels)})" for verdict, labels in by_verdict.items())
+        told += [f"by {metric.label} {', '.join(verdicts)}"] if by_verdict else []
+    return [f"The memory of {len(known)} arms, when it is emptied before each frame: {'; '.join(told)}."]
 
 
 def _about_arm(arm: Arm, effects: Mapping[tuple[str, str, str, str], StateEffect]) -> str:
     emptied = effects[arm.text, "emptied", "mad", EVERYWHERE]
     foreign = effects.get((arm.text, "foreign", "mad", EVERYWHERE))
-    answer = emptied.verdict.answer
-    read = foreign is not None and foreign.verdict in (MemoryUse.USED, MemoryUse.HARMFUL)
-    if read and emptied.verdict is MemoryUse.NOT_SHOWN:
-        answer = "the memory is read, to no gain that is shown"
-    told = f"{arm.label}: {answer}: {_change(emptied)} when it is emptied before each frame"
+    steadiness = effects.get((arm.text, "emptied", "dtssd", EVERYWHERE))
+    answer, told, shown = emptied.verdict.answer, _change(emptied), (MemoryUse.USED, MemoryUse.HARMFUL)
+    if emptied.verdict is MemoryUse.NOT_SHOWN:
+        if steadiness is not None and steadiness.verdict in shown:
+            answer = f"{steadiness.verdict.answer}, for how steady the matte is"
+            told += f" and {_change(steadiness, 'dtssd')}"
+        elif foreign is not None and foreign.verdict in shown:
+            answer = "the memory is read, to no gain that is shown"
+    told = f"{arm.label}: {answer}: {told} when it is emptied before each frame"
     return f"{told}; {_change(foreign)} with that of another clip." if foreign else f"{told}."
 
 
-def _change(effect: StateEffect) -> str:
-    """What MAD does, in words: "MAD is 3.10 [2.00, 4.20] × 10⁻³ higher"."""
-    mad, found = MEASURED[0], effect.difference
+def _change(effect: StateEffect, key: str = "mad") -> str:
+    """What a score does, in words: "MAD is 3.10 [2.00, 4.20] × 10⁻³ higher"."""
+    metric, found = METRICS[key], effect.difference
     if not effect.changes:
-        return f"{mad.label} is the same in every clip"
+        return f"{metric.label} is the same in every clip"
     if effect.verdict is MemoryUse.NOT_KNOWN:
         value = "NaN" if math.isnan(found.value) else number(found.value, decimals_for(found), signed=True)
-        return f"{mad.label} differs by {value} {mad.unit}, without an interval"
+        return f"{metric.label} differs by {value} {metric.unit}, without an interval"
     if effect.verdict is MemoryUse.NOT_SHOWN:
-        return f"no difference of {mad.label} shown ({_excluded(effect)})"
+        return f"no difference of {metric.label} shown ({_excluded(effect)})"
     if effect.verdict is MemoryUse.USED:
-        return f"{mad.label} is {with_interval(found, signed=False)} {mad.unit} higher"
+        return f"{metric.label} is {with_interval(found, signed=False)} {metric.unit} higher"
     lower = Estimate(-found.value, -found.high, -found.low)
-    return f"{mad.label} is {with_interval(lower, signed=False)} {mad.unit} lower"
+    return f"{metric.label} is {with_interval(lower, signed=False)} {metric.unit} lower"
 
 
 def _excluded(effect: StateEffect) -> str:

@@ -33,14 +33,21 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]
 def remember(make_cell: Callable[..., CellRecord]) -> Callable[..., CellRecord]:
     """Writes a cell whose errors are `emptied` and `foreign` times its own with the state so; None: not scored."""
 
-    def cell(seed: int, emptied: float = 1.0, foreign: float | None = 1.0, noise: float = 0.0, arm: Any = WITH) -> Any:
+    def cell(
+        seed: int,
+        emptied: float = 1.0,
+        foreign: float | None = 1.0,
+        noise: float = 0.0,
+        arm: Any = WITH,
+        metrics: tuple[str, ...] = ("mad", "dtssd"),
+    ) -> Any:
         record = make_cell(arm, seed, strata=("pan", "static"), clips=4, frames=4)
         table, tables = record.read_frames()[COLUMNS], []
         for place, (state, factor) in enumerate({"carried": 1.0, "emptied": emptied, "foreign": foreign}.items()):
             if factor is not None:
                 own = np.random.default_rng([seed, place]).normal(0, noise if place else 0.0, len(table))
-                scaled = factor * np.exp(own)
-                tables.append(table.assign(mad=table["mad"] * scaled, dtssd=table["dtssd"] * scaled, state=state))
+                changed = {name: table[name] * factor * np.exp(own) for name in metrics}
+                tables.append(table.assign(state=state, **changed))
         write_table(record.folder / "memory.parquet", pd.concat(tables))
         still, moving = [{"foreground_speed": [0.0, speed], "static_share": 1.0 - speed} for speed in (0.0, 1.0)]
         data = {"difficulty": {"static_share": 0.3}, "test_strata": {"pan": moving, "static": still}}
@@ -96,6 +103,14 @@ def test_a_memory_that_harms_is_told_so(remember, experiment, write) -> None:
     assert "× 10⁻³ lower when it is emptied before each frame" in text
 
 
+def test_a_memory_that_only_steadies_the_matte_is_told_so(remember, experiment, write) -> None:
+    text = write(experiment, [remember(seed, emptied=1.3, noise=0.02, metrics=("dtssd",)) for seed in range(3)])
+    assert (
+        "with BRM: the memory is used, for how steady the matte is: MAD is the same in every clip and dtSSD is " in text
+    )
+    assert "× 10⁻² higher when it is emptied before each frame; MAD is the same in every clip with that of an" in text
+
+
 def test_a_state_that_no_other_clip_could_lend_is_left_out(remember, experiment, write) -> None:
     text = write(experiment, [remember(seed, emptied=1.2, foreign=None, noise=0.01) for seed in range(2)])
     assert "higher when it is emptied before each frame.**" in text
@@ -124,8 +139,8 @@ def test_many_arms_are_told_in_one_sentence(remember, experiment, write) -> None
     cells = [remember(0, emptied=factor, noise=0.02 * (factor > 1), arm={"model.x": name})
              for name, factor in arms.items()]  # fmt: skip
     text = write(replace(experiment, baseline={"model.x": "a"}), cells)
-    assert "The memory of 4 arms, by MAD when it is emptied before each frame: used in 3 (x=a, x=b, x=d); " in text
-    assert "no use shown in 1 (x=c)." in text
+    told = "used in 3 (x=a, x=b, x=d), no use shown in 1 (x=c)"
+    assert f"The memory of 4 arms, when it is emptied before each frame: by MAD {told}; by dtSSD {told}." in text
 
 
 def test_a_damaged_table_is_named_and_its_cell_left_out(remember, experiment, write) -> None:
