@@ -51,7 +51,16 @@ def score_table(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 def score_tables(frames: pd.DataFrame, metrics: Sequence[Metric]) -> dict[str, pd.DataFrame]:
     """`score_table` of each metric, by key, for the work of one."""
     means = _means(_figures(frames, CLIP_KEY, metrics), CLIP_KEY).replace(np.inf, np.nan)
-    tables = (means * [metric.scale for metric in metrics]).unstack(CLIP_COLUMNS).sort_index(axis=1)
+    means *= [metric.scale for metric in metrics]
+    seeds, *clips = means.index.codes  # type: ignore[attr-defined]  # sorted by seed, then by clip
+    num_seeds = len(np.unique(seeds))
+    grid = np.array(clips).reshape(len(clips), num_seeds, -1) if num_seeds and len(means) % num_seeds == 0 else None
+    if grid is not None and (grid == grid[:, :1]).all():  # each seed has the same clips, and nothing is to be sorted
+        count = grid.shape[2]
+        rows = means.index[::count].get_level_values("seed")
+        columns = means.index[:count].droplevel(0)  # type: ignore[arg-type]
+        return {str(key): pd.DataFrame(means[key].to_numpy().reshape(-1, count), rows, columns) for key in means}
+    tables = means.unstack(CLIP_COLUMNS).sort_index(axis=1)
     return {metric.key: pd.DataFrame(tables[metric.key]) for metric in metrics}
 
 

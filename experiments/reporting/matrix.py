@@ -331,16 +331,20 @@ def reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
 
 
 def _reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
-    tables: list[pd.DataFrame] = []
+    tables, words = list[pd.DataFrame](), [*CLIP_COLUMNS, "method"]
+    told = names = pd.DataFrame()
     for cell in (cell for arm in matrix.arms for cell in arm.cells):
         with suppress(ValueError):
             table = cell.read_baselines()
             if table is not None and "method" in table:
-                tables.append(table.assign(seed=len(tables)))  # what is told apart by seeds elsewhere are cells here
+                if not table[words].equals(told):  # a million names, which take longest to split and sort
+                    told = table[words]
+                    names = told.astype("category")
+                # What is told apart by seeds elsewhere are cells here.
+                tables.append(table.assign(seed=len(tables), **names))
     found: dict[str, dict[str, FloatArray]] = {}
-    together = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*CLIP_COLUMNS, "method"])
-    words = [*CLIP_COLUMNS, "method"]
-    together[words] = together[words].astype("category")  # a million names, which take longest to split and sort
+    together = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=words)
+    together[words] = together[words].astype("category")  # where cells are of other clips
     for method, rows in together.groupby("method", observed=True):
         by_metric = found.setdefault(str(method), {})
         # Not of the flow: some estimators are never trained.
