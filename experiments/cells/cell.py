@@ -64,6 +64,8 @@ class Cell:
         axes = [*(hydra.sweeper.get("params") or {}), *axes]
         self.arm = {axis: _value(config, hydra, axis) for axis in dict.fromkeys(axes) if axis != "seed"}
         self.seed = self.config["seed"]
+        if not self.trains and self.seed:
+            raise ValueError(f"seed={self.seed}: nothing is trained here, so no seed changes anything; leave it out")
         self.scale = self.config["scale"]["name"]
         shared = {
             name: _value(config, hydra, name)  # as resolved: an override's text has several forms

@@ -52,7 +52,7 @@ class Arm:
 
     @property
     def tested(self) -> str:
-        """File or published name of the weights that were tested as they were; "" where its cells trained their own."""
+        """File or published name of the weights that were tested as they were; "" where none are named."""
         model = self.cells[0].read_config().get("model")
         return str(model.get("weights", "")) if isinstance(model, dict) else ""
 

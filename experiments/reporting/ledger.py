@@ -262,7 +262,7 @@ def _finding(contrast: Contrast, row: Row) -> Finding:
 
 def _of_one_net(row: Row) -> bool:
     """Whether the arm and what it is compared with are one net, run in two ways; a report of before does not say."""
-    return row.get("same_weights") == "True"
+    return row.get("same_weights") == "True" and row.get("paired_seeds") == "1"
 
 
 def _of_state(contrast: Contrast, row: Row) -> Verdict:

@@ -55,6 +55,8 @@ def with_weights(model: Mapping[str, Any]) -> dict[str, Any]:
     """
     changes = {option: value for option, value in model.items() if option not in NO_OPTIONS}
     named, weights = model["name"], model["weights"]
+    if given := sorted({"pretrained", "weights_sha256"} & set(model)):
+        raise ValueError(f"model.{given[0]} has no place beside model.weights, which say what is tested: leave it out")
     if weights is None:
         raise ValueError(f"say whose mattes are tested: {HOW}")
     if weights not in PUBLISHED and not Path(weights).is_file():

@@ -1,4 +1,4 @@
-"""The figures of a CUDA device at the first chance: the GPU's tests and every benchmark that tells of it, in turn.
+"""The figures of a CUDA device at the first chance: its tests and the benchmarks of nets, data, training.
 
     python -m tests.campaigns.gpu OUTPUT                                    on one GPU
     python -m tests.campaigns.gpu OUTPUT --code CLONES                      the official code beside ours, too

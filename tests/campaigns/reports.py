@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from experiments.records.cell_record import CellRecord, write_config, write_table
+from experiments.records.cell_record import CellRecord, read_cells, write_config, write_table
 from lightning_modules.metrics.table import METRICS
 
 SEEDS, FRAMES, PIXELS = 5, 24, 96
@@ -131,7 +131,9 @@ def main() -> None:
         if not (folder / "prm_grid").is_dir():
             make_records(folder, options.cells, options.clips)
         seconds, page = time_report(folder, folder / "results")
-        told = f"{options.cells} cells, {options.clips} clips"
+        cells = read_cells(folder / "prm_grid")
+        clips = len(cells[0].read_frames()[["clip", "stratum"]].drop_duplicates())
+        told = f"{len(cells)} cells, {clips} clips"  # of what lies there, which may be kept from another time
         print(f"report of {told}: {seconds:.1f} s, {page.stat().st_size / 1e6:.1f} MB")
         print(f"status of 1000 cells: {time_status(folder):.2f} s")
 

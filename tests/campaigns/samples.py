@@ -28,6 +28,8 @@ def main(arguments: list[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--samples", type=int, default=10_000, help="of each source (default: %(default)s)")
     count = parser.parse_args(arguments).samples
+    if count < 10:
+        parser.error("--samples must be 10 at least, one for each tenth")
     torch.set_num_threads(1)
     keep_memory()
     grown = False

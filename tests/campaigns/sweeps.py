@@ -46,11 +46,10 @@ def main() -> int:
     """Check the files of the command line; 0 if all is as it should be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", help="its URL; default: one of its own")
-    parser.add_argument("--files", nargs="*", help="names of sweep files; default: all that train")
+    parser.add_argument("--files", nargs="*", help="names of sweep files; default: all")
     parser.add_argument("--jobs", type=int, default=3, help="files at once")
     options = parser.parse_args()
-    trained = (path.stem for path in SWEEPS.glob("*.yaml") if not path.stem.startswith("published_"))
-    names = options.files or sorted(trained)
+    names = options.files or sorted(path.stem for path in SWEEPS.glob("*.yaml"))
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary, WandbServer() as server:
         folder, url = Path(temporary), options.server or server.url
