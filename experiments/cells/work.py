@@ -140,14 +140,13 @@ def train(
     net = make_net(settings.model, settings.seed)
     decoder, seconds = None, 0.0
     for name, stage in settings.stages.items():
-        # Lightning would do it, and tell nobody.
-        make_data(settings, stage, name).prepare_data(_report(folder, f"render {name}"))
-        objective, part = make_objective(stage, net, settings.seed), settings
+        objective, data, own = make_objective(stage, net, settings.seed), make_data(settings, stage, name), stage
+        data.prepare_data(_report(folder, f"render {name}"))  # Lightning would do it, and tell nobody
         if stage.trunk is not None:
             part, shared = start_from_trunk(settings, name, net, objective, folder)
-            seconds += shared
-        own = part.stages[name]
-        recipe, data = make_recipe(own, objective, settings.seed), make_data(part, own, name)
+            own, seconds = part.stages[name], seconds + shared
+            data = make_data(part, own, name)
+        recipe = make_recipe(own, objective, settings.seed)
         if logger:
             logger.first_step += stage.steps - own.steps
         seconds += train_stage(name, net, recipe, data, own, settings.trainer, folder, logger, cell)

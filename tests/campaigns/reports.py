@@ -35,10 +35,7 @@ SHEETS = ("frame", "alpha_true", "alpha_pred", "background_true", "background_re
 
 def make_records(folder: Path, cells: int, clips: int) -> None:
     """Write complete cells of `prm_grid` under `folder`/prm_grid; `clips` in all, alike for all cells."""
-    arms = [(k, xi) for k in range(8, 8 + cells // SEEDS) for xi in (0.01, 0.03)][: cells // SEEDS]
-    arms[0] = (16, 0.01)  # the baseline
-    if len({*arms}) < len(arms):
-        arms = [(k + 100, xi) if place and (k, xi) == arms[0] else (k, xi) for place, (k, xi) in enumerate(arms)]
+    arms = [(k, xi) for k in range(16, 16 + cells // SEEDS) for xi in (0.01, 0.03)][: cells // SEEDS]  # baseline first
     rows = _rows(clips // len(CONDITIONS))
     level = np.exp(0.4 * np.random.default_rng(7).normal(size=len(rows) // FRAMES)).repeat(FRAMES)
     for place, (k, xi) in enumerate(arms):
