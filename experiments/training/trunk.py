@@ -1,9 +1,12 @@
-"""A trunk that arms share: the first part of a stage is trained once a seed, and each arm goes on from it."""
+"""A trunk that arms share: the first part of a stage is trained once a seed, and each arm goes on from it.
+
+A cell that several processes train has a trunk of its own: all of them would have to wait for another cell's.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -28,15 +31,12 @@ def trunk_settings(settings: Settings, name: str) -> Settings:
     """Those by which the trunk of a stage is trained: of the first steps alone, by the net without what arms differ in.
 
     Raises:
-        ValueError: the stage has too few steps to be shared out, is not the first, has an objective that counts steps,
-            or is trained by several processes.
+        ValueError: the stage has too few steps to be shared out, is not the first, or its objective counts steps.
     """
     stage = settings.stages[name]
     assert stage.trunk is not None
     if name != next(iter(settings.stages)):
         raise ValueError("trunk: only the first stage of a recipe can have one")
-    if num_processes(settings.trainer) > 1:
-        raise ValueError("trunk: cells of several devices cannot share one; leave it out, or train each on one device")
     if "num_steps" in stage.objective:
         raise ValueError(f"trunk: {stage.objective['name']} counts the steps of its stage, which cannot be shared out")
     first = replace(stage, steps=shared_steps(stage), trunk=None)
@@ -63,7 +63,8 @@ def describe_trunk(settings: Settings, name: str) -> dict[str, str | int]:
     options = ", ".join(f"model.{option}={str(value).lower()}" for option, value in stage.trunk.model.items())
     steps = shared_steps(stage)
     told = f"the first {steps} of {stage.steps} steps are those of {options}"
-    return {"steps": steps, "told": told, "identity": identity_of(trunk_settings(settings, name))}
+    whose = trunk_settings(settings, name) if num_processes(settings.trainer) == 1 else settings
+    return {"steps": steps, "told": told, "identity": identity_of(whose)}
 
 
 def identity_of(trunk: Settings) -> str:
@@ -83,7 +84,7 @@ def start_from_trunk(
         settings: of the cell.
         name: of a stage with a trunk.
         net, objective: of the arm, changed in place.
-        folder: of the cell; trunks lie beside the cells of an experiment.
+        folder: of the cell; trunks that are shared lie beside the cells of an experiment.
 
     Returns:
         settings in which the stage is the arm's own part, under a seed of its own, and seconds that training the trunk
@@ -91,26 +92,36 @@ def start_from_trunk(
     """
     of_trunk = trunk_settings(settings, name)
     identity = identity_of(of_trunk)
-    place = folder.parent / "trunks" / identity
-    place.mkdir(parents=True, exist_ok=True)
     trunk, stage = make_net(of_trunk.model, settings.seed), of_trunk.stages[name]
     learned = make_objective(stage, trunk, settings.seed)
-    recipe, data = make_recipe(stage, learned, settings.seed), make_data(of_trunk, stage, name)
-    while True:
-        with lock_cell(place) as lock:
-            if lock is not None:
-                remove_torn(place)
-                beats = Heartbeat(folder, f"trunk of {name}")
-                seconds = train_stage(name, trunk, recipe, data, stage, settings.trainer, place, None, identity, beats)
-                break
-        write_progress(folder, Progress(f"trunk of {name} by another cell", 0, 1))
-        time.sleep(1)
+
+    def train(place: Path) -> float:
+        recipe, data = make_recipe(stage, learned, settings.seed), make_data(of_trunk, stage, name)
+        beats = Heartbeat(folder, f"trunk of {name}")
+        return train_stage(name, trunk, recipe, data, stage, settings.trainer, place, None, identity, beats)
+
+    if num_processes(settings.trainer) > 1:
+        seconds = train(folder / "trunk")
+    else:
+        seconds = _train_alone(train, folder, name, folder.parent / "trunks" / identity)
     _take(net, trunk.state_dict())
     _take(objective, learned.state_dict())
     own = replace(settings.stages[name], steps=settings.stages[name].steps - stage.steps)
     # Other clips than the trunk has seen first.
     after = replace(settings, seed=seed_of(settings.seed, "after the trunk"), stages={**settings.stages, name: own})
     return after, seconds
+
+
+def _train_alone(train: Callable[[Path], float], folder: Path, name: str, place: Path) -> float:
+    """Train a trunk that lies at `place`, or wait until another cell has."""
+    place.mkdir(parents=True, exist_ok=True)
+    while True:
+        with lock_cell(place) as lock:
+            if lock is not None:
+                remove_torn(place)
+                return train(place)
+        write_progress(folder, Progress(f"trunk of {name} by another cell", 0, 1))
+        time.sleep(1)
 
 
 def _take(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
