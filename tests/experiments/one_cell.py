@@ -51,7 +51,7 @@ class OneCell:
             return run_cells(words, [])
 
     def cell_of(self, folder: Path) -> Path:
-        return next((folder / "outputs" / "brm_ablation").iterdir())
+        return next((folder / "outputs" / "brm_ablation").glob("*/config.yaml")).parent
 
 
 class EndedCell:
