@@ -17,7 +17,7 @@ def make_fast(net: nn.Module) -> None:
 
 def weights_channels_last(net: nn.Module) -> None:
     """Lay out the weights of convolutions with channels last."""
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(memory_format=torch.channels_last)
 
 
 def fold_batch_norms(net: nn.Module) -> None:
