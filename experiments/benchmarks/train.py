@@ -1,16 +1,18 @@
-"""Where a training step's time goes: waiting for data, copying, compositing, forward, backward, optimiser."""
+"""Where a training step's time goes: data, compositing, forward, backward, optimiser, averaging; and its operations."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datamodules.batch import MattingBatch, SegmentationBatch, num_bytes
 from datamodules.copied_ahead import CopiedAhead
@@ -18,6 +20,7 @@ from experiments.benchmarks.output import Columns
 from experiments.benchmarks.timing import synchronise
 from experiments.command.composing import CONFIGS, refuse_missing_settings
 from experiments.command.quoting import quoted
+from experiments.training.averaging import move_average, tensors_of
 from experiments.training.checks import check_parts
 from experiments.training.data import make_data
 from experiments.training.nets import make_net
@@ -27,13 +30,15 @@ from lightning_modules.module import Recipe
 from lightning_modules.nets.interface import MattingNet
 
 PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
-PARTS = ("loading", "copying", "compositing", "forward", "backward", "optimiser")
+STEP = ("forward", "backward", "optimiser", "averaging")
+PARTS = ("loading", "copying", "compositing", *STEP)
 COLUMNS: Columns = {
     "stage": ("stage", ""),
     "precision": ("precision", ""),
     "frames": ("frames a clip", ".1f"),
     **{part: (f"{part} ms", ".1f") for part in PARTS},
     "step": ("step ms", ".1f"),
+    **{f"{part}_operations": (f"{part} operations", ",.0f") for part in STEP},
     "waiting": ("waits for data", ".1%"),
     "busy": ("GPU busy", ".1%"),
     "kernels": ("kernels", ",.0f"),
@@ -42,8 +47,9 @@ COLUMNS: Columns = {
     "memory_gib": ("peak GiB", ".2f"),
 }
 LEGEND = (
-    "Parts are timed one after the other, the device awaited after each; `step` is a step of the running loop, where "
-    "they overlap, with its data; waits for data: the share of that loop in which the next batch is not there yet; GPU "
+    "Parts are timed one after the other, the device awaited after each, clipping with the optimiser; `step` is a step "
+    "of the running loop, where they overlap, with its data; operations: what a step dispatches, views left out, each "
+    "a kernel's launch or more; waits for data: the share of that loop in which the next batch is not there yet; GPU "
     "busy: its kernels' time over that of a step without data; MB a batch: what travels to the device, of the first."
 )
 
@@ -96,7 +102,7 @@ def _measure(settings: Settings, name: str, stage: Stage, device: torch.device, 
     recipe = make_recipe(stage, make_objective(stage, net, settings.seed), settings.seed)
     recipe.objective.to(device).train()
     data = make_data(settings, replace(stage, steps=2 * steps + 2), name)
-    loop = _Loop(net, recipe, data, device, str(settings.trainer.precision))
+    loop = _Loop(net, recipe, stage, data, device, str(settings.trainer.precision))
     batches = iter(data.train_dataloader())
     loop.step(loop.composited(loop.copied(first := next(batches))))
     times: dict[str, list[float]] = {part: [] for part in PARTS}
@@ -110,7 +116,7 @@ def _measure(settings: Settings, name: str, stage: Stage, device: torch.device, 
             batch = loop.copied(batch)
         with _timed(times["compositing"], device):
             batch = loop.composited(batch)
-        loop.step(batch, times)
+        loop.step(batch, lambda part: _timed(times[part], device))
         kept = [*kept, batch][-4:]
     frames = [_frames(batch) for batch in kept]
     ahead = iter(CopiedAhead(batches, device))
@@ -127,12 +133,16 @@ def _measure(settings: Settings, name: str, stage: Stage, device: torch.device, 
             loop.step(batch)
     step, alone = whole[0] / steps, computing[0] / len(kept)
     busy, kernels = _kernels(loop, kept, device)
+    counts = {part: _Count() for part in STEP}
+    for batch in kept:
+        loop.step(batch, counts.__getitem__)
     return {
         "stage": name,
         "precision": settings.trainer.precision,
         "frames": sum(frames) / len(frames),
         **{part: _mean(values) for part, values in times.items()},
         "step": step,
+        **{f"{part}_operations": count.operations / len(kept) for part, count in counts.items()},
         "waiting": waiting / whole[0],
         "busy": None if busy is None else busy / alone,
         "kernels": kernels,
@@ -146,11 +156,20 @@ class _Loop:
     """The parts of a training step, as Lightning's loop calls them."""
 
     def __init__(
-        self, net: MattingNet, recipe: Recipe, data: LightningDataModule, device: torch.device, precision: str
+        self,
+        net: MattingNet,
+        recipe: Recipe,
+        stage: Stage,
+        data: LightningDataModule,
+        device: torch.device,
+        precision: str,
     ) -> None:
-        self.net, self.recipe, self.data, self.device = net, recipe, data, device
+        self.net, self.recipe, self.stage, self.data, self.device = net, recipe, stage, data, device
         self.autocast = PRECISIONS.get(precision)
         self.optimizer = recipe.make_optimizer(net)
+        self.trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.averaged = tensors_of(net, recipe.objective)
+        self.average = [each.clone() for each in self.averaged]
 
     def copied(self, batch: Any) -> Any:
         return self.data.transfer_batch_to_device(batch, self.device, 0)
@@ -158,18 +177,32 @@ class _Loop:
     def composited(self, batch: Any) -> Any:
         return self.data.on_after_batch_transfer(batch, 0)
 
-    def step(self, batch: Any, times: dict[str, list[float]] | None = None) -> None:
-        times = times or {part: [] for part in PARTS}
-        with (
-            _timed(times["forward"], self.device),
-            torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None),
-        ):
+    def step(self, batch: Any, within: Callable[[str], AbstractContextManager[Any]] = nullcontext) -> None:
+        """One step, each part of `STEP` within a context of its name."""
+        with within("forward"), torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
             loss = self.recipe.objective(self.net, batch, torch.Generator().manual_seed(0))["loss"]
-        with _timed(times["backward"], self.device):
+        with within("backward"):
             self.optimizer.zero_grad()
             loss.backward()
-        with _timed(times["optimiser"], self.device):
+        with within("optimiser"):
+            if self.stage.gradient_clip_value is not None:
+                clip_grad_value_(self.trained, self.stage.gradient_clip_value)
+            elif self.stage.gradient_clip_norm is not None:
+                clip_grad_norm_(self.trained, self.stage.gradient_clip_norm)
             self.optimizer.step()
+        with within("averaging"):
+            if self.stage.average_decay is not None:
+                move_average(self.average, self.averaged, self.stage.average_decay)
+
+
+class _Count(TorchDispatchMode):
+    """Counts operations that compute something."""
+
+    operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operations += not func.is_view
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

@@ -6,14 +6,13 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils import _pytree as pytree
 
+from experiments.inference.fast_nets import fold_batch_norms, make_fast, weights_channels_last
 from lightning_modules.nets.interface import MattingNet
 
 # What convolutions and matrix products compute in; all but the first two under autocast, weights kept in float32.
@@ -66,26 +65,6 @@ def make_variant(net: MattingNet, mode: str) -> MattingNet:
     return variant
 
 
-def weights_channels_last(net: MattingNet) -> None:
-    """Lay out the weights of convolutions with channels last."""
-    net.to(memory_format=torch.channels_last)
-
-
-def fold_batch_norms(net: nn.Module) -> None:
-    """Fold each batch norm that directly follows a convolution among its parent's parts into that convolution.
-
-    Direct followers in the order of definition are those that follow in the computation, in torchvision's
-    blocks and in ours; that outputs stay is tested for every net of the table.
-    """
-    for parent in net.modules():
-        children = list(parent.named_children())
-        for (conv_name, conv), (norm_name, norm) in pairwise(children):
-            # Exact types: a subclass may do more than convolve.
-            if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and conv.out_channels == norm.num_features:
-                setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
-                setattr(parent, norm_name, nn.Identity())
-
-
 def compile_net(net: MattingNet) -> None:
     """`torch.compile` on the step of one frame."""
     net.compile_step()
@@ -116,10 +95,11 @@ MODES: dict[str, tuple[Callable[[MattingNet], None], ...]] = {
     "eager": (),
     "channels_last": (weights_channels_last,),
     "fused": (fold_batch_norms,),
+    "streamed": (make_fast,),
     "compiled": (compile_net,),
     "cuda_graphs": (compile_net_with_cuda_graphs,),
     "torchscript": (trace_net,),
-    "fastest": (weights_channels_last, fold_batch_norms, compile_net),
+    "fastest": (make_fast, compile_net),
 }
 
 

@@ -15,7 +15,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.command.safety import check_names
-from experiments.records.cell_record import BASELINES, CellRecord, write_config
+from experiments.records.cell_record import CellRecord, write_config
 from experiments.records.experiment import Experiment
 from experiments.records.fingerprints import describe_weights, what_changed
 from experiments.records.identity import short_name
@@ -147,7 +147,6 @@ class Cell:
         record, earlier = self.record(), _load(self.folder)
         if earlier is not None:  # of the same config and data, else it was moved aside
             record.started = earlier.started
-            record.checksums = {name: value for name, value in earlier.checksums.items() if name == BASELINES}
         write_config(path, self.config)
         record.save()
         return path

@@ -164,16 +164,14 @@ def _report(folder: Path, what: str) -> Report:
 def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: CellLogger | None) -> None:
     folder = record.folder
     device = pick_device(settings.trainer.accelerator)
-    net = make_net(settings.model, settings.seed)
+    net = untrained = make_net(settings.model, settings.seed)
     if net.needs_flow and not settings.data["flow"]:
         raise ValueError("this net is given the true flow of its clips: set data.flow=true")
     data = make_data(settings, stage=None)
     data.prepare_data(_report(folder, "render test"), parts=("val", "test"))  # the constant matte is that of val
     data.setup("test")
-    if not _has_baselines(record):
-        _score_baselines(net, settings, data, device, folder)
-        record.note_checksums(BASELINES)
-
+    clips, how = condition_test_set(data), Streaming.of(settings.test)
+    evaluate(net, [clips[0]], device, how)  # what the test would refuse is told before the training
     for name, stage in settings.stages.items():
         record.steps[name] = describe_step(stage, settings.trainer)
         if stage.trunk is not None:
@@ -186,17 +184,19 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
         save_net(folder / WEIGHTS, net, dict(settings.model))
 
     begin = time.monotonic()
-    clips = condition_test_set(data)
-    how, media = Streaming.of(settings.test), MediaFolder(folder / "media", clips)
+    media = MediaFolder(folder / "media", clips)
+    baselines = _Baselines(untrained, settings, data, device)
     beats = _Beats(folder, "test", len(clips))
     beats(0)
-    tables, of_states = [], []
+    tables, of_states, of_baselines = [], [], []
     for group in groups_of(clips):  # each is composited once
         tables.append(evaluate(net, group, device, how, decoder=decoder, media=media))
         of_states.append(evaluate_states(net, group, device, how))
+        of_baselines += baselines.score(group)
         beats(len(group))
     frames = _in_order(tables, clips)
     write_table(folder / "metrics.parquet", frames)
+    write_table(folder / BASELINES, _in_order(of_baselines, clips))
     record.metrics = dict(summarise(frames))
     states = [table for table in of_states if table is not None]
     if states:
@@ -209,41 +209,30 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
         raise ValueError(f"data changed while the cell ran: {changed}; the same command starts it anew")
 
 
-def _has_baselines(record: CellRecord) -> bool:
-    """Whether an earlier process has scored them and they are as it wrote them."""
-    try:
-        return BASELINES in record.checksums and record.read_baselines() is not None
-    except ValueError as error:
-        print(f"{error}; they are scored anew", flush=True)
-        return False
-
-
-def _score_baselines(
-    net: MattingNet, settings: Settings, data: VideoMattingDataModule, device: torch.device, folder: Path
-) -> None:
+class _Baselines:
     """What a constant matte, the floors and the untrained net score: the scale on which a trained net is read.
 
     Where nothing is trained, the floors alone: there is no untrained net, and the constant is that of validation.
     """
-    trains = bool(settings.stages)
-    mean_alpha = float(torch.stack([batch.alpha.mean() for batch in data.val_dataloader()]).mean()) if trains else None
-    typical, matte = make_typical_data(settings, NUM_MATTES), None
-    if typical is not None:
-        typical.prepare_data(_report(folder, "render training"), parts=("train",))  # which are trained on afterwards
-        matte = mean_training_matte(typical)
-    clips = condition_test_set(data)
-    beats = _Beats(folder, "baselines", len(clips))
-    beats(0)
-    tables = []
-    for group in groups_of(clips):
-        if mean_alpha is not None:
-            tables.append(evaluate_constant(group, mean_alpha).assign(method="constant alpha"))
+
+    def __init__(
+        self, untrained: MattingNet, settings: Settings, data: VideoMattingDataModule, device: torch.device
+    ) -> None:
+        self.untrained, self.device = untrained, device
+        self.mean_alpha, self.mean_matte = None, None
+        if settings.stages:
+            self.mean_alpha = float(torch.stack([batch.alpha.mean() for batch in data.val_dataloader()]).mean())
+        if (typical := make_typical_data(settings, NUM_MATTES)) is not None:
+            self.mean_matte = mean_training_matte(typical)
+
+    def score(self, group: Sequence[TestClip]) -> list[pd.DataFrame]:
+        """Their tables for some test clips."""
         # A column of truth values has no gaps.
-        tables.append(evaluate_floors(group, matte).assign(foreground_predicted=False))
-        if trains:
-            tables.append(evaluate(net, group, device).assign(method="untrained"))
-        beats(len(group))
-    write_table(folder / BASELINES, _in_order(tables, clips))
+        floors = evaluate_floors(group, self.mean_matte).assign(foreground_predicted=False)
+        if self.mean_alpha is None:
+            return [floors]
+        constant = evaluate_constant(group, self.mean_alpha).assign(method="constant alpha")
+        return [constant, floors, evaluate(self.untrained, group, self.device).assign(method="untrained")]
 
 
 def _in_order(tables: list[pd.DataFrame], clips: Sequence[TestClip]) -> pd.DataFrame:

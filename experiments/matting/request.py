@@ -19,6 +19,7 @@ from datamodules.images import resize
 from datamodules.video import stream_frames
 from experiments.command.composing import CONFIGS, given_settings, refuse_missing_settings
 from experiments.command.quoting import quoted
+from experiments.inference.fast_nets import make_fast
 from experiments.inference.saved_nets import named_by_file
 from experiments.inference.streaming import Streaming
 from experiments.matting.job import Job
@@ -81,7 +82,7 @@ def make_job(plain: dict[str, Any], given: Sequence[str]) -> Job:
             "which net? give weights=NAME, checkpoint=FILE (ours, or an official one with model=NAME) or onnx=FILE"
         )
     net, model = net_of({"seed": 0, **plain}, given, how)
-    net.to(device).eval()
+    make_fast(net.to(device).eval())
     check_needs(net, model["name"], plate is not None)
     settings = {
         "input": str(plain["input"]) if footage.path is None else fingerprint({"input": footage.path}).digest,

@@ -102,7 +102,8 @@ def _mattes(
         before = pytree.tree_map_only(Tensor, lambda part: part.roll(1, dims=0), memory)
         given = {EMPTIED: None, FOREIGN: before, CARRIED: memory}
         for state in states:
-            output = run_frames(net, frame, given[state], plate, how, flow, alpha)
+            if memory is not None or state == states[0]:  # at a clip's start all are alike
+                output = run_frames(net, frame, given[state], plate, how, flow, alpha)
             found[state].append(output.alpha.cpu())
         memory = output.state  # carried, which comes last
     mattes = {state: torch.cat(alphas, dim=1) for state, alphas in found.items()}

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from datamodules.files.writing import write_file
 from experiments.logging.cell_logger import CellLogger, read_rows
+from experiments.training.averaging import MovingAverage
 from experiments.training.callbacks import Heartbeat, History, ResumePoint
 from experiments.training.checkpoints import (
     OWNER,
@@ -73,7 +74,7 @@ def make_trainer(
 ) -> pl.Trainer:
     """The Lightning trainer of one stage; arguments as for `train_stage`."""
     by_value = stage.gradient_clip_value is not None
-    average = [] if stage.average_decay is None else [EMAWeightAveraging(decay=stage.average_decay)]
+    average = [] if stage.average_decay is None else [MovingAverage(stage.average_decay)]
     device = pick_device(trainer.accelerator)
     return pl.Trainer(
         accelerator=device.type,

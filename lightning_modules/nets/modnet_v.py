@@ -367,7 +367,9 @@ class MODNetV(MattingNet):
         height, width = frame.shape[-2:]
         shorter = min(height, width)
         if shorter <= self.working_size:
-            return pad_to_multiple(frame, self.multiple)
+            padded = pad_to_multiple(frame, self.multiple)
+            # The strides of a view of a clip change with the clip's length, and a step is compiled for its strides.
+            return padded if self._compiled_step is None else padded.flatten().view(padded.shape)
         ratio = self.working_size / (shorter * self.multiple)
         size = [max(1, round(side * ratio)) * self.multiple for side in (height, width)]
         return F.interpolate(frame, size=size, mode="area")

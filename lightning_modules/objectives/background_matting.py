@@ -109,8 +109,14 @@ class BackgroundMattingObjective(PlateObjective):
     Source: Lin et al., section 4.2 of the paper's supplement; the official code's losses, all of weight 1.
     """
 
-    def __init__(self, net: BackgroundMattingV2, **options: Any) -> None:
-        super().__init__(net, **options)
+    def __init__(
+        self,
+        net: BackgroundMattingV2,
+        plate: Literal["true", "first", "perturbed"] = "perturbed",
+        augmentation: Mapping[str, Any] | None = None,
+        detach_error: bool = True,
+    ) -> None:
+        super().__init__(net, plate, augmentation, detach_error)
         if net.refiner is None:
             raise ValueError(
                 "the refine stage needs a refiner; with model.refine_mode=none set recipe.stages.refine=null"

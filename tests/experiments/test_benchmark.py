@@ -78,3 +78,5 @@ def test_a_training_step_of_each_stage_is_measured_in_its_parts(
     table = pd.read_csv(tmp_path / "train.csv")
     assert table["stage"].tolist() == ["matting", "refinement"]
     assert (table[["forward", "backward", "optimiser", "step"]] > 0).all(axis=None)
+    assert (table[["forward_operations", "backward_operations", "optimiser_operations"]] > 0).all(axis=None)
+    assert (table["averaging_operations"] > 0).tolist() == [True, False]

@@ -12,7 +12,6 @@ from experiments.benchmarks.variants import (
     MODES,
     PRECISIONS,
     default_modes,
-    fold_batch_norms,
     make_variant,
     precision_context,
     runnable_precisions,
@@ -67,12 +66,6 @@ def test_a_variant_leaves_the_net_as_it_was() -> None:
     make_variant(net, "fused")
     assert net.training
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-
-
-def test_only_a_norm_that_follows_a_convolution_is_folded() -> None:
-    parts = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4)).eval()
-    fold_batch_norms(parts)
-    assert [type(part).__name__ for part in parts] == ["Conv2d", "Identity", "ReLU", "BatchNorm2d"]
 
 
 class _Nested(MattingNet):

@@ -12,6 +12,7 @@ from experiments.cells.cell import Cell
 from experiments.sweep import composed
 from experiments.training import checks
 from experiments.training.checks import check_machine, check_parts
+from lightning_modules.nets import NETS
 from tests.experiments.in_process import run_here
 
 REFUSED = {
@@ -75,7 +76,12 @@ def test_a_setting_that_no_run_could_use_is_refused_by_name(override: str) -> No
 
 @pytest.mark.parametrize("override", ["recipe=rvm model=rvm", "trainer.precision=32", "trainer=gpu", "scale=paper"])
 def test_what_a_run_can_use_is_not_refused(override: str) -> None:
-    assert cell_of(*override.split()).seed == 0
+    check_parts(cell_of(*override.split()).settings)
+
+
+@pytest.mark.parametrize("model", NETS)
+def test_every_net_with_its_own_recipe_is_not_refused(model: str) -> None:
+    check_parts(cell_of(f"model={model}").settings)
 
 
 @pytest.mark.parametrize("override", ["trainer.accelerator=gpu", "logger=tensorboard"])

@@ -19,7 +19,8 @@ def reference_ib_norm(norm, x):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("channels", [8, 7])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_ib_norm_equals_batch_norm_and_instance_norm(training, channels, layout):
+@pytest.mark.parametrize("way", [blocks.IBNorm.forward, blocks.IBNorm.apart])
+def test_ib_norm_equals_batch_norm_and_instance_norm(training, channels, layout, way):
     torch.manual_seed(0)
     block = blocks.IBNorm(channels).double().train(training)
     norm = block.batch_norm
@@ -30,7 +31,7 @@ def test_ib_norm_equals_batch_norm_and_instance_norm(training, channels, layout)
     x = (torch.randn(3, channels, 5, 6, dtype=torch.float64) * 2 + 4).contiguous(memory_format=layout)
     grad = torch.randn_like(x)
     x1, x2 = x.clone().requires_grad_(), x.clone().requires_grad_()
-    y1, y2 = block(x1), reference_ib_norm(twin, x2)
+    y1, y2 = way(block, x1), reference_ib_norm(twin, x2)
     torch.testing.assert_close(y1, y2)
     y1.backward(grad)
     y2.backward(grad)

@@ -4,6 +4,8 @@ import torch
 from lightning_modules.nets import build_net
 from lightning_modules.nets.blocks import frozen_statistics
 from lightning_modules.nets.brm import BRMState
+from lightning_modules.objectives.modnet_v import MODNetVObjective
+from tests.batches import tiny_batch
 from tests.lightning_modules.nets.mobilenet import leave_out_repeats
 
 SMALL = {"width": 0.5, "hidden": 16, "working_size": 64}
@@ -174,6 +176,30 @@ def test_advance_is_compiled_with_the_step_and_gives_the_same_in_training():
     assert len(calls) in (1, 2)  # at most one graph more, as the empty memory lies differently
     for got, wanted in zip(compiled, expected, strict=True):
         torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("clips", "options"), [(1, {}), (2, {}), (2, {"motion": "oracle"})], ids=str)
+def test_clips_of_any_length_are_trained_by_one_graph_of_the_step_and_matted_by_another(clips, options):
+    net, graphs = build_net("modnet_v", prm=False, **SMALL, **options), []
+    leave_out_repeats(net.backbone)
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()  # graphs of one function are counted together, whatever net they are of
+    net.compile_step(backend=backend, fullgraph=True)
+    net._compiled_memory_step = None  # a graph of its own
+    objective = MODNetVObjective(net.train())
+    for length in (6, 3, 1, 5):
+        frames, alpha = torch.rand(clips, length, 3, 64, 64), torch.rand(clips, length, 1, 64, 64)
+        batch = tiny_batch(alpha, frames, frames, torch.zeros(clips, length, 2, 64, 64))
+        objective(net, batch, torch.Generator().manual_seed(0))["loss"].backward()
+    assert len(graphs) == 1
+    with torch.no_grad():
+        net.eval().matte(torch.rand(clips, 8, 3, 64, 64), flow=torch.zeros(clips, 8, 2, 64, 64))
+    assert len(graphs) == 2
 
 
 def test_half_precision_weights_refine():
