@@ -23,6 +23,7 @@ against its checksum first.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,7 @@ from experiments.reporting.wandb_report import is_online, send_report
 def main() -> int:
     """Write what the command line asks for: a report, by default of the experiment and overrides on it."""
     keep_memory()
+    gc.disable()  # what a report reads lives to its end: there is nothing to collect
     words = sys.argv[1:]
     if any(each in ("--help", "-h") for each in words):
         print(__doc__)

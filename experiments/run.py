@@ -155,7 +155,7 @@ def launched(arguments: list[str]) -> list[Exception]:
 def finish(arguments: list[str], errors: list[Exception], pools: list[CellPool]) -> int:
     """Wait for the cells of a multirun and write the report; 1 if a cell failed, 75 if others work on some."""
     failed = [cell for pool in pools for cell in pool.finish()]
-    overrides = [argument for argument in arguments if not argument.startswith(("-", "hydra/", "hydra."))]
+    overrides = [word for word in arguments if not word.startswith(("-m", "--multirun", "hydra/", "hydra."))]
     # Without a terminal: W&B would wait there for somebody to log in.
     command = [sys.executable, "-m", "experiments.report", *overrides]
     report = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)

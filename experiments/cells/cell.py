@@ -15,7 +15,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.command.safety import check_names
-from experiments.records.cell_record import CellRecord, write_config
+from experiments.records.cell_record import CellRecord, trained_on, write_config
 from experiments.records.experiment import Experiment
 from experiments.records.fingerprints import describe_weights, what_changed
 from experiments.records.identity import short_name
@@ -94,6 +94,7 @@ class Cell:
 
     def record(self) -> CellRecord:
         """A new record that says who the cell is."""
+        weights = self.config["model"].get("weights")
         return CellRecord(
             folder=self.folder,
             experiment=self.experiment.name,
@@ -104,6 +105,7 @@ class Cell:
             scale=self.scale,
             config_hash=self.hash(),
             data=self.data,
+            trained_on=trained_on(weights) if weights else "",
             command=shlex.join(["python", "-m", "experiments.run", *sys.argv[1:]]),
         )
 

@@ -23,6 +23,7 @@ import yaml
 from datamodules.files.writing import remove_abandoned, write_file
 from experiments.command.messages import reason
 from experiments.records.checksums import content_checksum, file_checksum, finite, read_json, wrong_type
+from experiments.records.fingerprints import part_of_data
 from experiments.records.tables import read_history, read_table
 
 # That of libyaml is far faster, where PyYAML is built with it.
@@ -31,6 +32,7 @@ STATUSES = ("running", "complete", "failed")
 BASELINES = "baselines.parquet"
 MEMORY = "memory.parquet"
 WEIGHTS = "model.pt"
+PUBLISHED_WEIGHTS = "published weights"
 SHEET_FRAMES = 48
 CHECKED_FILES = ("config.yaml", "metrics.parquet", MEMORY, BASELINES, "history_*.csv", WEIGHTS)
 Read = TypeVar("Read")
@@ -55,6 +57,8 @@ class CellRecord:
             "accumulated_batches" and "learning_rate".
         durations: seconds, "train_seconds" and "test_seconds".
         peak_memory_gib: largest memory held, None where it was not measured.
+        trained_on: `part_of_data` of what the weights that were tested as they were had been trained on, by the record
+            beside them, or `PUBLISHED_WEIGHTS`; "" where nobody tells, and for a cell that trains: `data` tell it.
         memory: "measured" where `memory.parquet` tells whether the net uses its state, "none" where it has none; "" in
             records of evaluations, and in those from before it was measured.
         metrics: test figures in display units (MAD and MSE × 1e3, dtSSD × 1e2).
@@ -73,6 +77,7 @@ class CellRecord:
     scale: str = ""
     config_hash: str = ""
     data: dict[str, Any] = field(default_factory=dict)
+    trained_on: str = ""
     status: str = "running"
     command: str = ""
     versions: dict[str, str] = field(default_factory=dict)
@@ -292,6 +297,22 @@ def _read_cell(folder: Path) -> CellRecord:
         except ValueError as error:
             return replace(record, status="failed", error=reason(error))
     return record
+
+
+def record_beside(file: Path) -> CellRecord | None:
+    """The record of the run that left a file, if there is one beside it."""
+    try:
+        return CellRecord.load(file.parent)
+    except ValueError:
+        return None
+
+
+def trained_on(weights: str | Path) -> str:
+    """What a record tells of the training of weights: of a file, or of those that are published under a name."""
+    if not Path(weights).is_file():
+        return PUBLISHED_WEIGHTS
+    beside = record_beside(Path(weights))
+    return part_of_data(beside.data, "training") if beside else ""
 
 
 def remove_torn(folder: Path) -> None:

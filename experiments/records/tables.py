@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -29,7 +30,7 @@ def read_table(path: Path) -> pd.DataFrame:
     missing = [name for name in FRAME_COLUMNS if name not in table]
     if missing or table.empty:
         raise ValueError(f"{path} has no {', '.join(missing) or 'rows'}; run the cell again")
-    _check_numbers(path, table.drop(columns=[name for name in TEXT_COLUMNS if name in table]), "frame")
+    _check_numbers(path, table, "frame", TEXT_COLUMNS)
     return table
 
 
@@ -49,11 +50,11 @@ def read_history(path: Path) -> pd.DataFrame:
     return history
 
 
-def _check_numbers(path: Path, table: pd.DataFrame, counter: str) -> None:
-    """Refuse a table with text in it, or whose counter is not made of whole numbers."""
+def _check_numbers(path: Path, table: pd.DataFrame, counter: str, texts: Sequence[str] = ()) -> None:
+    """Refuse a table with text in it, but where it is due, or whose counter is not made of whole numbers."""
     if not table.columns.is_unique:
         raise ValueError(f"{path} has two columns of one name; run the cell again")
-    other = [name for name, kind in table.dtypes.items() if not is_numeric_dtype(kind)]
+    other = [name for name, kind in table.dtypes.items() if name not in texts and not is_numeric_dtype(kind)]
     text = [str(name) for name in other if not table[name].isna().all()]
     text += [counter] if not text and not table[counter].mod(1).eq(0).all() else []
     if text:

@@ -100,15 +100,15 @@ def _scores(matrix: Matrix, resamples: int, seed: int) -> Table:
 
 
 def _limits(matrix: Matrix, config: dict[str, Any], cell: CellRecord) -> list[str]:
-    data = _group(config, "data")
+    data, trains = _group(config, "data"), "train_seconds" in cell.durations
     train = ((data.get("source") or {}).get("train") or {}).get("name")
     limits = []
-    if train == "procedural":
+    if trains and train == "procedural":
         limits.append("Trained on people and rooms made by code alone: it has seen no photograph of a person.")
     if size := data.get("test_size"):
         limits.append(f"Tested at {size} pixels (shorter side); other sizes are untested.")
     limits.append(f"Tested under {', '.join(matrix.clips.strata)}; on nothing else.")
-    if cell.scale:
+    if trains and cell.scale:
         shorter = "" if cell.scale == "paper" else ": a shorter schedule and smaller frames than the paper's"
         limits.append(f"Trained at scale={cell.scale}{shorter}.")
     return limits + matrix.notes

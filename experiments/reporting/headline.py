@@ -23,23 +23,23 @@ OF_TWO_SIGNS = (
 )
 
 
-def headline(matrix: Matrix, analysis: Analysis) -> list[str]:
-    """What the experiment found, the answer first and then what limits it."""
+def headline(matrix: Matrix, analysis: Analysis) -> tuple[list[str], list[str]]:
+    """What the experiment found: the sentences that answer its question, then more of it and what limits it."""
     if not matrix.arms:
-        return ["No cell is complete: there is no result yet."]
+        return ["No cell is complete: there is no result yet."], []
     if not matrix.baselines:
-        return [f"{counted(len(matrix.arms), 'arm')} complete, but not the baseline: no comparison can be made."]
+        return [f"{counted(len(matrix.arms), 'arm')} complete, but not the baseline: no comparison can be made."], []
     arms = [arm for arm in matrix.others if any((arm.text, m.key) in analysis.comparisons for m in matrix.primary)]
     if not arms:
         shown = "; ".join(arm.label for arm in matrix.arms)
-        return [f"Only {shown} can be shown: there is nothing to compare it with."]
+        return [f"Only {shown} can be shown: there is nothing to compare it with."], []
     if len(arms) <= MAX_ARMS_TOLD_ALONE:
         told = [sentence for arm in arms for sentence in _about_arm(matrix, analysis, arm)]
     else:
         told = [_ranking(matrix, metric) for metric in matrix.primary]
         told += [_about_metric(matrix, analysis, metric, arms) for metric in matrix.primary]
-    told = [*_about_bound(matrix, analysis, arms), *told]
-    return told + _limits(matrix, arms)
+    # First the verdict on an arm and its figures, or which arms are best in each of two metrics.
+    return [*told[:2], *_about_bound(matrix, analysis, arms)], [*told[2:], *_limits(matrix, arms)]
 
 
 def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
@@ -81,7 +81,8 @@ def _one_net(arm: Arm) -> bool:
 
 def _about_bound(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[str]:
     """The share of what could be gained that each arm gains, where the experiment has an arm that shows it."""
-    told = []
+    told: list[str] = []
+    shown: dict[str, list[str]] = {}
     for arm in arms:
         bound = matrix.bound_of(arm)
         if bound is None or bound is arm:
@@ -89,11 +90,11 @@ def _about_bound(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[st
         shares = {metric: analysis.shares.get((arm.text, metric.key)) for metric in matrix.primary}
         gains = [f"{_share_text(share)} in {metric.label}" for metric, share in shares.items() if share]
         if gains:
-            told.append(f"Of what {bound.label} gains, {arm.label} gains {' and '.join(gains)}.")
+            shown.setdefault(bound.label, []).append(f"{arm.label} gains {' and '.join(gains)}")
         if missing := [metric.label for metric, share in shares.items() if share is None]:
             nothing = f"there is nothing that {arm.label} could have a share of"
             told.append(f"{bound.label} shows no clear gain in {' and '.join(missing)}: {nothing}.")
-    return told
+    return [*(f"Of what {label} gains, {'; '.join(gains)}." for label, gains in shown.items()), *told]
 
 
 def _share_text(share: Estimate) -> str:

@@ -34,8 +34,9 @@ AGAIN = "; run the cell again"  # which nobody can who has but the record
 GROUPED = (
     "One table a test set: scores stand beside one another only where people, places, conditions, clips, frame size "
     "and scoring are the same, by the fingerprints of the records. Within a table the lowest MAD comes first. Rows of "
-    "one table may differ in what they were trained on: the column says it. Intervals are 95 %, over people and seeds, "
-    "each row by itself; whether one net is better than another is what a report says, which pairs them clip by clip."
+    "one table may differ in what they were trained on: the column says it, where a record does. Intervals are 95 %, "
+    "over people and seeds, each row by itself; whether one net is better than another is what a report says, which "
+    "pairs them clip by clip."
 )
 
 
@@ -47,7 +48,8 @@ class Row:
         net: its name, and `settings` that its experiment compares or that it is run with.
         experiment: and scale and shared overrides: where its report lies, EXPERIMENT/SCALE.
         origin: "" for the records of this folder, else the folder of others.
-        training: fingerprint of the data that it was trained on, "" where the record does not tell.
+        training: fingerprint of the data that it was trained on, or that its weights are published ones; "" where the
+            record does not tell.
         figures: of the primary metrics, by key.
         cost: "parameters", "gmacs_per_frame", "train_seconds", medians over its cells.
     """
@@ -145,7 +147,7 @@ def _tables(found: Sequence[tuple[str, CellRecord]]) -> tuple[list[tuple[Table, 
     for origin, cell in found:
         test_set, title = _test_set(cell)
         titles[test_set] = title
-        training = part_of_data(cell.data, "training")
+        training = cell.trained_on or part_of_data(cell.data, "training")
         key = (test_set, origin, cell.experiment, cell.scale, cell.study, training)
         comparisons.setdefault(key, []).append(cell)
     by_set: dict[str, list[Row]] = {}
@@ -244,7 +246,7 @@ def _table(title: str, rows: Sequence[Row]) -> Table:
         ]
         texts.append([
             row.net, row.settings or "default", f"{row.experiment}, {row.scale or 'no scale'}",
-            row.training or "not recorded", f"{row.seeds} × {row.people}", *figures, *cost, row.hardware,
+            row.training or "—", f"{row.seeds} × {row.people}", *figures, *cost, row.hardware,
             row.origin or "this folder",
         ])  # fmt: skip
     return Table(title, columns, texts, text_columns=4)

@@ -9,7 +9,6 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-SHOWN_AT_ONCE = 4  # sentences of an answer; the others are folded
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -23,7 +22,6 @@ def render(template: str, content: dict[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals["SHOWN_AT_ONCE"] = SHOWN_AT_ONCE
     environment.filters |= {
         "markdown": markdown_text,
         "slug": slug,

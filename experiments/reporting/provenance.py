@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.records.cell_record import CellRecord
+from experiments.records.cell_record import PUBLISHED_WEIGHTS, CellRecord
 from experiments.records.fingerprints import size_text
 from experiments.records.locks import is_locked
 from experiments.reporting.analysis import Analysis
@@ -191,8 +191,10 @@ def _data(cell: CellRecord) -> str:
 def _weights(cell: CellRecord) -> str:
     """Weights that a cell tested as they were: file or published name, net, SHA-256; "" where it trained its own."""
     model = _config(cell, "model")
-    named = "weights" in model
-    return f"{model['weights']} ({model['name']}), SHA-256 {tested_weights(cell)}" if named else ""
+    if "weights" not in model:
+        return ""
+    training = f", trained on data {cell.trained_on}" if cell.trained_on not in ("", PUBLISHED_WEIGHTS) else ""
+    return f"{model['weights']} ({model['name']}), SHA-256 {tested_weights(cell)}{training}"
 
 
 def total_minutes(cells: Iterable[CellRecord]) -> float:

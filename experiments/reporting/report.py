@@ -89,8 +89,8 @@ def write_report(
     scale = next((cell.scale for cell in cells if cell.scale), "")
     claims = of_experiment(experiment.name, output / "scores.csv") if scale in SCALES and matrix.arms else []
     claim = claims_sentence(claims)
-    found = [*memory_sentences(matrix, analysis.states), *headline(matrix, analysis)]
-    verdict = [*found, *restored_backgrounds(matrix), *filter(None, [claim]), *floor_warnings(matrix)]
+    (answer, further), memory = headline(matrix, analysis), memory_sentences(matrix, analysis.states)
+    told = [*answer, *memory, *further][:ANSWER_SENTENCES]
     content = {
         "experiment": experiment,
         "scale": scale,
@@ -98,7 +98,8 @@ def write_report(
         "cost": provenance.cost_sentence(matrix),
         "claims": claims,
         "ledger": (output.parent.parent / "claims.html").is_file(),
-        "verdict": verdict,
+        "verdict": [("Answer", answer), *([("Memory", memory)] if memory else [])],
+        "further": [*further, *restored_backgrounds(matrix), *filter(None, [claim]), *floor_warnings(matrix)],
         "notes": matrix.notes,
         "results": results,
         "strata": tables.strata_table(matrix, analysis),
@@ -113,7 +114,7 @@ def write_report(
     }
     content["contents"] = _contents(content)
     _write_figures(output / "figures", images)
-    write_file(output / "answer.txt", _answer(matrix, [*found[:ANSWER_SENTENCES], *filter(None, [claim])]).encode())
+    write_file(output / "answer.txt", _answer(matrix, [*told, *filter(None, [claim])]).encode())
     write_file(output / "report.tex", _latex(experiment.name, results).encode())
     write_file(output / "report.md", render("report.md.j2", content).encode())
     write_file(output / "report.html", render("report.html.j2", content).encode())

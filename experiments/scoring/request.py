@@ -19,7 +19,7 @@ from datamodules.testset import TestClip, TestSet
 from experiments.inference.onnx_nets import OnnxNet, load_onnx
 from experiments.inference.saved_nets import load_net
 from experiments.inference.streaming import Streaming
-from experiments.records.cell_record import CellRecord
+from experiments.records.cell_record import CellRecord, record_beside, trained_on
 from experiments.records.fingerprints import describe_data, describe_weights, what_changed
 from experiments.records.identity import config_hash, short_name
 from experiments.records.world import describe_versions, git_commit
@@ -105,7 +105,9 @@ class Evaluation:
             "threads": plain["threads"],
         }
         self.config["metrics"] = list(self.config["metrics"])
-        self.trained = _training_record(checkpoint)
+        self.trained = None if checkpoint is None else record_beside(checkpoint)
+        tested = plain["weights"] or checkpoint
+        self.trained_on = "" if tested is None else trained_on(tested)
         data = hydra.runtime.choices["data"] + (f",{PROTOCOL}" if plain["testset"] else "")
         if in_folder:
             data = Path(plain["testset"]).name
@@ -149,6 +151,7 @@ class Evaluation:
             scale=self.scale,
             config_hash=self.hash(),
             data=self.data,
+            trained_on=self.trained_on,
             command=shlex.join(["python", "-m", "experiments.evaluate", *words]),
             versions=describe_versions(),
             git_commit=git_commit(),
@@ -236,14 +239,6 @@ def _published(name: str) -> dict[str, Any]:
     """What the record tells of published weights, beside the SHA-256 of the file; None: no published one is known."""
     weights = published(name)
     return {"name": name, "sha256": weights.sha256, "licence": weights.licence, "source": weights.source}
-
-
-def _training_record(checkpoint: Path | None) -> CellRecord | None:
-    """The record of the run that left a checkpoint, if there is one beside it."""
-    try:
-        return None if checkpoint is None else CellRecord.load(checkpoint.parent)
-    except ValueError:
-        return None
 
 
 def _label(checkpoint: Path | None, trained: CellRecord | None) -> str:

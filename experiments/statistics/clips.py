@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
 FloatArray = NDArray[np.float64]
 
@@ -58,7 +57,10 @@ class Clips:
         strata, row = np.unique(self.stratum, return_inverse=True)
         shown = np.zeros((len(strata), len(foregrounds)), dtype=int)
         shown[row, column] = 1
-        _, group = connected_components(shown @ shown.T, directed=False)
+        linked = shown @ shown.T > 0
+        for _ in range(len(strata).bit_length()):
+            linked = linked @ linked  # by one between, by three, by seven …
+        group = linked.argmax(axis=1)  # the first that each is linked with
         units: list[NDArray[np.bool_]] = []
         groups: list[int] = []
         for place in range(len(strata)):

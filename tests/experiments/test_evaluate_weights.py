@@ -24,6 +24,7 @@ def test_the_record_names_weights_hash_and_licence_and_its_command_runs_again(
     record = evaluated(tmp_path / "named", "weights=ours", f"testset={testset}")
     sha256 = hashlib.sha256(weights).hexdigest()
     assert record.arm == {"model": "modnet", "checkpoint": "ours", "options": "default"}
+    assert record.trained_on == "published weights"
     assert "weights=ours" in record.command
     assert "model=" not in record.command
     config = yaml.safe_load((record.folder / "config.yaml").read_text())
@@ -37,6 +38,7 @@ def test_the_record_names_weights_hash_and_licence_and_its_command_runs_again(
     options = ("model=modnet", "model.width=0.25", "model.hidden=8", f"checkpoint={tmp_path}/ours.ckpt")
     by_file = evaluated(tmp_path / "file", *options, f"testset={testset}")
     assert by_file.metrics == record.metrics
+    assert by_file.trained_on == "", "nobody tells it of that file"
     assert by_file.config_hash == record.config_hash
 
 

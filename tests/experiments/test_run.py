@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 
 from experiments.records.cell_record import read_cells
-from experiments.run import run_cells
+from experiments.run import finish, run_cells
 from lightning_modules.nets import build_net
 from tests.experiments.in_process import run_here
 from tests.experiments.one_cell import FEW, EndedCell
@@ -231,6 +231,18 @@ def test_bad_input_ends_a_process_of_a_cell_with_one_clear_line(tmp_path: Path, 
 
 
 @pytest.mark.slow
+def test_the_report_is_asked_for_in_the_users_own_configs(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[list[str]]()
+
+    def take(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command[3:])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", take)
+    assert finish(["-m", "--config-dir", "mine", "+exp=mine", "hydra.mode=MULTIRUN", "seed=0,1"], [], []) == 0
+    assert asked == [["--config-dir", "mine", "+exp=mine", "seed=0,1"]]
+
+
 def test_help_says_what_the_command_does() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "experiments.run", "--help"], capture_output=True, text=True, timeout=300, check=False

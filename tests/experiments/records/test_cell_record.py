@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.records import cell_record as records
-from experiments.records.cell_record import CellRecord, read_cells, write_table
+from experiments.records.cell_record import PUBLISHED_WEIGHTS, CellRecord, read_cells, trained_on, write_table
+from experiments.records.fingerprints import part_of_data
 from experiments.records.identity import config_hash
 from experiments.records.tables import read_table
 
@@ -226,3 +227,16 @@ def test_the_history_goes_through_all_stages_in_the_order_of_training(tmp_path: 
     assert history["stage"].tolist() == ["second", "second", "first", "first"]
     assert history["step"].tolist() == [1, 3, 4, 5]
     assert history["loss"].tolist() == [0.9, 0.8, 0.5, 0.4]
+
+
+def test_weights_were_trained_on_what_the_record_beside_them_tells(tmp_path):
+    part = {"digest": "ab", "files": 1, "bytes": 2}
+    data = {"fingerprint": "cd", "files": 1, "bytes": 2, "parts": {"people of train": part, "people of test": part}}
+    record = CellRecord(tmp_path / "run", data=data)
+    record.save()
+    for folder in ("run", "elsewhere"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "model.pt").touch()
+    assert trained_on(tmp_path / "run" / "model.pt") == part_of_data(data, "training") != ""
+    assert trained_on(tmp_path / "elsewhere" / "model.pt") == ""
+    assert trained_on("rvm_mobilenetv3") == PUBLISHED_WEIGHTS

@@ -20,6 +20,12 @@ def test_a_card_says_what_it_is_scores_with_intervals_and_limits(make_cell, monk
     assert "1 234 567" in text
 
 
+def test_a_card_of_tested_weights_says_nothing_of_a_training(make_cell, monkeypatch, capsys):
+    cell = make_cell({"model": "rvm"}, 0, durations={"test_seconds": 1.0})
+    assert run_here(report.main, [f"card={cell.folder}"], monkeypatch, capsys).returncode == 0
+    assert "Trained" not in (cell.folder / "card.md").read_text()
+
+
 def test_hostile_names_stay_text(make_cell, monkeypatch, capsys):
     cell = make_cell({"model.brm": True}, 0, experiment="<script>|`x`")
     run_here(report.main, [f"card={cell.folder}"], monkeypatch, capsys)

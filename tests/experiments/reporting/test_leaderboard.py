@@ -85,6 +85,14 @@ def _edited(path, **changes):
     return json.dumps(content | changes)
 
 
+def test_what_tested_weights_were_trained_on_is_told_where_a_record_tells_it(small, board, tmp_path):
+    for name, told in (("one", "0123456789ab"), ("two", "published weights"), ("three", "")):
+        small("outputs", name, WITH, 0, trained_on=told)
+    _, rows = board()
+    assert sorted(row["training_data"] for row in rows) == ["", "0123456789ab", "published weights"]
+    assert '<td class="text">—</td>' in (tmp_path / "results" / "leaderboard.html").read_text()
+
+
 def test_smoke_runs_never_count(small, board):
     small("outputs", "one", WITH, 0)
     small("outputs", "two", WITH, 0, scale="smoke")

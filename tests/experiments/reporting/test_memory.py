@@ -59,12 +59,12 @@ def remember(make_cell: Callable[..., CellRecord]) -> Callable[..., CellRecord]:
     return cell
 
 
-def test_a_used_memory_is_told_first_with_its_interval(remember, experiment, write, tmp_path) -> None:
+def test_a_used_memory_is_told_beside_the_answer_with_its_interval(remember, experiment, write, tmp_path) -> None:
     text = write(experiment, [remember(seed, emptied=1.2, foreign=1.5, noise=0.02) for seed in range(3)])
-    assert "**with BRM: the memory is used: MAD is " in text
+    assert "**Memory.** with BRM: the memory is used: MAD is " in text
     assert "× 10⁻³ higher when it is emptied before each frame; MAD is " in text
-    assert "higher with that of another clip.**" in text
-    assert text.index("the memory is used") < text.index("but not the baseline")
+    assert "higher with that of another clip." in text
+    assert text.index("**Answer.** 1 arm complete, but not the baseline") < text.index("the memory is used")
     rows = [line for line in text.splitlines() if line.startswith("| with BRM | emptied before each frame |")]
     assert [row.split(" | ")[2] for row in rows] == [
         "all", "still background", "moving background", "still person", "moving person"
@@ -113,7 +113,7 @@ def test_a_memory_that_only_steadies_the_matte_is_told_so(remember, experiment, 
 
 def test_a_state_that_no_other_clip_could_lend_is_left_out(remember, experiment, write) -> None:
     text = write(experiment, [remember(seed, emptied=1.2, foreign=None, noise=0.01) for seed in range(2)])
-    assert "higher when it is emptied before each frame.**" in text
+    assert "higher when it is emptied before each frame.\n" in text
     assert "of another clip |" not in text
 
 

@@ -104,22 +104,8 @@ def test_hostile_text_stays_text(make_cell, experiment, tmp_path, write):
 
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "strong", "span", "section", "ul", "li"),
-    *(
-        "div",
-        "table",
-        "caption",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "details",
-        "summary",
-        "figure",
-        "figcaption",
-        "img",
-    ),
-    *("header", "main", "nav", "a", "script"),
+    *("dl", "dt", "dd", "div", "table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary"),
+    *("figure", "figcaption", "img", "header", "main", "nav", "a", "script"),
 }
 
 

@@ -45,6 +45,15 @@ def test_a_foreground_is_one_unit_in_all_strata_that_show_it():
     assert group[0] == group[1] == group[2] != group[3] == group[4]
 
 
+def test_strata_that_share_people_by_others_alone_are_of_one_group():
+    shown = {"v": "ab", "w": "yz", "x": "bc", "y": "cd", "z": "de"}  # v … z in a chain, and w alone
+    names = [(person, stratum) for stratum, people in shown.items() for person in people]
+    clips = Clips(np.array([person for person, _ in names]), np.array([stratum for _, stratum in names]))
+    units, group = clips.units
+    people = [set(clips.foreground[unit]).pop() for unit in units]
+    assert sorted(zip(group.tolist(), people, strict=True)) == [*((0, each) for each in "abcde"), (1, "y"), (1, "z")]
+
+
 def test_clips_are_the_units_where_a_stratum_shows_one_foreground():
     clips = Clips(np.array(["a", "a", "a", "b"]), np.array(["x", "x", "x", "y"]))
     units, _ = clips.units

@@ -197,6 +197,12 @@ def test_benjamini_and_hochberg_pass_over_what_was_not_tested():
     assert stats.benjamini_hochberg([]) == []
 
 
+@pytest.mark.parametrize("tests", [1, 2, 7, 60])
+def test_benjamini_and_hochberg_equal_scipy_to_the_last_bit(tests):
+    p_values = np.random.default_rng(tests).uniform(size=tests).round(2).tolist()  # some alike
+    assert stats.benjamini_hochberg(p_values) == scipy.stats.false_discovery_control(p_values).tolist()
+
+
 def test_interquartile_mean_passes_over_outliers():
     clips = clips_of(strata=1, foregrounds=8)
     values = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 1e6]])
