@@ -81,7 +81,7 @@ def _one_net(arm: Arm) -> bool:
 
 def _about_bound(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[str]:
     """The share of what could be gained that each arm gains, where the experiment has an arm that shows it."""
-    told = []
+    told, without = [], dict[tuple[str, str], list[str]]()
     for arm in arms:
         bound = matrix.bound_of(arm)
         if bound is None or bound is arm:
@@ -91,9 +91,11 @@ def _about_bound(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[st
         if gains:
             told.append(f"Of what {bound.label} gains, {arm.label} gains {' and '.join(gains)}.")
         if missing := [metric.label for metric, share in shares.items() if share is None]:
-            nothing = f"there is nothing that {arm.label} could have a share of"
-            told.append(f"{bound.label} shows no clear gain in {' and '.join(missing)}: {nothing}.")
-    return told
+            without.setdefault((bound.label, " and ".join(missing)), []).append(arm.label)
+    return told + [
+        f"{bound} shows no clear gain in {metrics}: there is nothing that {' or '.join(labels)} could have a share of."
+        for (bound, metrics), labels in without.items()
+    ]
 
 
 def _share_text(share: Estimate) -> str:

@@ -31,8 +31,8 @@ PROMISED = {
 }
 # Of one config with the other: what differs is the axis of their arms.
 ALIKE = {
-    **dict.fromkeys(("brm_update", "background_loss", "backbone_width"), "brm_ablation"),
-    **dict.fromkeys(("recurrence", "segmentation_objective"), "backbone_type"),
+    **dict.fromkeys(("brm_update", "background_loss"), "brm_ablation"),
+    "recurrence": "backbone_type",
     "context_motion_operator": "context_motion_backbone",
 }
 SMALLEST = (
@@ -136,6 +136,20 @@ def test_a_cell_of_each_experiment_runs_to_a_complete_record(name: str, place: s
 
 
 @pytest.mark.slow
+def test_backbone_width_has_modnet_beside_modnet_v(place: str) -> None:
+    record = run_smallest("+exp=backbone_width", "model=modnet", "model.width=0.25", place)
+    assert record.arm == {"model": "modnet", "model.width": 0.25}
+    assert record.read_config()["model"]["name"] == "modnet"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("threshold", "share"), [(0.0, 1.0), (1.0, 0.0)])
+def test_the_ends_of_prm_grid_refine_all_and_none(threshold: float, share: float, place: str) -> None:
+    record = run_smallest("+exp=prm_grid", f"model.prm_xi={threshold}", place)
+    assert (record.read_frames()["refined_share"] == share).all()
+
+
+@pytest.mark.slow
 def test_a_cell_without_an_experiment_runs_to_a_complete_record(place: str) -> None:
     run_smallest("model=modnet", "recipe=modnet_soc", "test.one_frame_delay=true", place)
 
@@ -151,6 +165,15 @@ def test_cells_of_flow_network_are_scored_by_the_true_one(
     low, high = error_of_flow
     assert low <= frames["epe"].mean() <= high
     assert record.metrics["epe"] == pytest.approx(frames.groupby("stratum")["epe"].mean().mean())
+
+
+def test_clips_unlike_those_of_training_are_a_condition_of_segmentation_objective() -> None:
+    config = composed("+exp=segmentation_objective")
+    training, shifted = config.data.difficulty, config.data.test_strata
+    assert shifted["shifted small"].foreground_scale[1] < training.foreground_scale[0]
+    assert shifted["shifted colours"].gain > 2 * training.gain
+    assert shifted["shifted noise"].noise_std[0] > 2 * training.noise_std[1]
+    assert shifted["shifted camouflage"].camouflage[0] > training.camouflage[1]
 
 
 def test_an_oracle_without_true_flow_ends_before_anything_is_rendered(
