@@ -136,6 +136,12 @@ def test_a_cell_of_each_experiment_runs_to_a_complete_record(name: str, place: s
 
 
 @pytest.mark.slow
+def test_a_cell_of_clips_as_rvm_draws_them_runs_to_a_complete_record(place: str) -> None:
+    record = run_smallest("model=rvm", "+augment=rvm", "data.augment.rvm.noise_share=1.0", place)
+    assert record.read_config()["data"]["augment"]["rvm"]["noise_share"] == 1.0
+
+
+@pytest.mark.slow
 def test_backbone_width_has_modnet_beside_modnet_v(place: str) -> None:
     record = run_smallest("+exp=backbone_width", "model=modnet", "model.width=0.25", place)
     assert record.arm == {"model": "modnet", "model.width": 0.25}
