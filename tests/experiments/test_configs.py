@@ -94,7 +94,9 @@ def test_an_experiment_asks_a_question_of_several_arms_and_seeds(name: str) -> N
     assert experiment.name == name
     assert all(experiment[key] for key in ("question", "claim", "source", "baseline"))
     assert len(str(params.seed).split(",")) >= (3 if config.recipe.stages else 1)
-    assert {key for key in params if key != "seed"} == set(experiment.baseline)
+    assert set(experiment.baseline) <= {
+        key for key in params if key != "seed"
+    }  # of what it does not name each has its own
     for axis, value in experiment.baseline.items():
         values = [yaml.safe_load(each) for each in str(params[axis]).split(",")]
         assert value in values
@@ -171,6 +173,21 @@ def test_cells_of_flow_network_are_scored_by_the_true_one(
     low, high = error_of_flow
     assert low <= frames["epe"].mean() <= high
     assert record.metrics["epe"] == pytest.approx(frames.groupby("stratum")["epe"].mean().mean())
+
+
+def test_each_net_has_as_many_trials_of_the_same_rates_and_its_own_rate_lies_within() -> None:
+    nets, plates = (
+        composed(f"+exp={name}").hydra.sweeper.params for name in ("learning_rates", "plate_learning_rates")
+    )
+    compared = composed("+exp=model_comparison").hydra.sweeper.params.model.split(",")
+    assert {*nets.model.split(","), "background_matting_v2"} == set(compared)
+    rates = nets["recipe.stages.matting.learning_rate"]
+    assert rates == plates["recipe.stages.base.learning_rate"]
+    assert nets.seed == plates.seed
+    low, *_, high = map(float, rates.split(","))
+    for net in compared:
+        for stage in (stage for stage in composed(f"model={net}").recipe.stages.values() if stage):
+            assert low <= stage.learning_rate <= high
 
 
 def test_clips_unlike_those_of_training_are_a_condition_of_segmentation_objective() -> None:
