@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -33,7 +35,7 @@ class RVMObjective(Objective):
     def __init__(
         self,
         net: RVM,
-        high_resolution: tuple[str, ...] = ("matting_high",),
+        high_resolution: Sequence[str] = ("matting_high",),
         downsample_ratio: float = 0.25,
         coherence_weight: float = 5.0,
     ) -> None:

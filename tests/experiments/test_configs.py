@@ -17,6 +17,7 @@ from experiments.benchmarks.cost import measure_cost
 from experiments.cells.cell import Cell, move_stale_aside
 from experiments.cells.work import run_cell
 from experiments.records.cell_record import CellRecord
+from experiments.training.checks import check_parts
 from experiments.training.settings import FREE, Trainer
 from lightning_modules.nets import NETS, all_options
 from tests.experiments.cells_on_disk import complete
@@ -102,6 +103,16 @@ def test_an_experiment_asks_a_question_of_several_arms_and_seeds(name: str) -> N
         assert value in values
         # The group `memory` has no key of its own: it sets those of model and recipe.
         assert axis == "memory" or OmegaConf.select(config, axis, throw_on_missing=True) is not None
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_value_of_every_axis_makes_a_cell_that_is_let_start(name: str) -> None:
+    axes = dict(composed(f"+exp={name}").hydra.sweeper.params)
+    first = {axis: str(values).split(",")[0] for axis, values in axes.items()}
+    for axis, values in axes.items():
+        for value in str(values).split(","):
+            arm = [f"{each}={one}" for each, one in {**first, axis: value}.items()]
+            check_parts(cell_of(f"+exp={name}", "logger=none", *arm).settings)
 
 
 @pytest.mark.parametrize("net", NETS)
