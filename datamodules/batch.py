@@ -77,6 +77,8 @@ class Layers:
         jpeg_quality: () int64, of the JPEG that the composite goes through; 0 for none.
         h264_crf: () int64, constant rate factor of the H.264 that it goes through; −1 for none.
         seed: () int64, seed of all random fields made while compositing (the noise).
+        look: noise, colours, sharpness and blur before blending, a `datamodules.augment.look.Look`; in a batch a list
+            of them. None: nothing of it.
         clip: name of the foreground clip.
         scene: name of the background.
         stratum: name of the condition in a test set, "" in training.
@@ -104,6 +106,7 @@ class Layers:
     near_affine: Tensor | None = None
     fgr_flow: Tensor | None = None
     texture: Tensor | None = None
+    look: Any = None
     clip: Any = ""
     scene: Any = ""
     stratum: Any = ""

@@ -45,6 +45,8 @@ def composite(layers: Layers, height: int, width: int, flow: bool | None = False
     foreground = (foreground * _per_frame(layers.fgr_gain, foreground)).clamp_(0, 1)
     if bool((layers.camouflage > 0).any()):
         foreground = _camouflage(layers, foreground, alpha, background, texture)
+    for n, look in enumerate(layers.look or ()):
+        foreground[n], alpha[n], background[n] = look.applied(foreground[n], alpha[n], background[n])
     noisy = _add_noise(alpha * foreground + (1 - alpha) * background, layers)
     return MattingBatch(
         frames=compress(noisy, layers.jpeg_quality, layers.h264_crf),

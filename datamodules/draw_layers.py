@@ -86,7 +86,7 @@ def draw_layers(
         seed=torch.tensor(seed_of(*draws.key, "noise field")),
         near=near,
         near_affine=near_affine,
-        fgr_flow=None if flow is False else _flow_to_previous(person, frames, foregrounds.name(clip), bool(flow)),
+        fgr_flow=None if flow is False else flow_to_previous(person, frames, foregrounds.name(clip), bool(flow)),
         texture=person.texture if camouflage > 0 else None,
         clip=foregrounds.name(clip),
         scene=backgrounds.name(scene),
@@ -204,7 +204,7 @@ def _compression(codec: str, share: float, low_high: tuple[int, int], none: int,
     return torch.tensor(draws.integer(f"{codec} quality", *low_high) if draws.happens(codec, share) else none)
 
 
-def _flow_to_previous(person: ForegroundClip, frames: list[int], name: str, required: bool) -> Tensor | None:
+def flow_to_previous(person: ForegroundClip, frames: list[int], name: str, required: bool) -> Tensor | None:
     """The source's motion (T, 2, Hs, Ws) from each frame to the one before it in the clip; None where unknown."""
     steps = [frame - before for frame, before in zip(frames[1:], frames, strict=False)]
     if person.flow is None or any(step not in (0, 1) for step in steps):

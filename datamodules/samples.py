@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules.augment.resolution import at_size, random_size
+from datamodules.augment.rvm import RVMAugmentation
 from datamodules.batch import Layers, MattingBatch
 from datamodules.composite import collate_layers, composite
 from datamodules.dice import Draws, seed_of
 from datamodules.difficulty import Difficulty
 from datamodules.draw_layers import draw_layers
+from datamodules.draw_rvm_layers import draw_rvm_layers
 from datamodules.processes import keep_memory, worker_context
 from datamodules.sources.interface import BackgroundSource, ForegroundSource
 
@@ -43,28 +45,25 @@ class TrainingSamples(Dataset[Layers]):
         foregrounds: ForegroundSource,
         backgrounds: BackgroundSource,
         size: tuple[int, int],
-        difficulty: Difficulty,
+        difficulty: Difficulty | RVMAugmentation,
         seed: int,
         flow: bool = False,
     ) -> None:
-        """Sources, output (height, width), ranges of the draws, seed; flow keeps the source's motion."""
+        """Sources, output (height, width), ranges or shares of the draws, seed; flow keeps the source's motion."""
         self.foregrounds, self.backgrounds = foregrounds, backgrounds
         self.size, self.difficulty, self.seed, self.flow = size, difficulty, seed, flow
 
     def __getitem__(self, key: SampleKey) -> Layers:
         """One sample; of a size that is drawn for the batch only the affines know."""
         index, num_frames, size = key
-        layers = draw_layers(
-            self.foregrounds,
-            self.backgrounds,
-            shuffled(index, len(self.foregrounds), self.seed, "clips"),
-            shuffled(index, len(self.backgrounds), self.seed, "scenes"),
-            num_frames,
-            self.size,
-            self.difficulty,
-            Draws((self.seed, "train", index)),
-            self.flow,
-        )
+        clip = shuffled(index, len(self.foregrounds), self.seed, "clips")
+        scene = shuffled(index, len(self.backgrounds), self.seed, "scenes")
+        sample = (self.foregrounds, self.backgrounds, clip, scene, num_frames, self.size)
+        draws = Draws((self.seed, "train", index))
+        if isinstance(self.difficulty, RVMAugmentation):
+            layers = draw_rvm_layers(*sample, self.difficulty, draws, self.flow)
+        else:
+            layers = draw_layers(*sample, self.difficulty, draws, self.flow)
         return layers if size is None else at_size(layers, self.size[0], size)
 
 

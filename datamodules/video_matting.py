@@ -8,6 +8,7 @@ from typing import Any
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from datamodules.augment.rvm import RVMAugmentation
 from datamodules.batch import Layers, MattingBatch
 from datamodules.composite import composite
 from datamodules.copied_ahead import copied_ahead
@@ -38,7 +39,8 @@ class VideoMattingDataModule(LightningDataModule):
         batch_size: training clips in a step, of all devices together.
         num_steps: training steps; one epoch is all of them.
         difficulty: ranges of all draws, or changes of the default ones.
-        augment: changes of the difficulty for training alone.
+        augment: changes of the difficulty for training alone; or {"rvm": {share: value}}, by which training clips are
+            drawn in its place, see `RVMAugmentation`.
         val_strata: changes of the difficulty for each condition of validation; None for the difficulty as it is.
         test_strata: the same for the test set.
         val_clips: clips in each condition of validation.
@@ -102,7 +104,7 @@ class VideoMattingDataModule(LightningDataModule):
         self.seed, self.evaluation_seed = seed, evaluation_seed
         self.batch_size, self.num_steps = batch_size, num_steps
         self.difficulty = Difficulty.of(difficulty or {})
-        self.training_difficulty = self.difficulty.but(augment or {})
+        self.training_difficulty = _of_training(self.difficulty, augment or {})
         self.strata = {
             "val": {name: self.difficulty.but(changes) for name, changes in (val_strata or {"": {}}).items()},
             "test": {name: self.difficulty.but(changes) for name, changes in test_strata.items()},
@@ -118,7 +120,7 @@ class VideoMattingDataModule(LightningDataModule):
         if random_resolution and self.size[0] != self.size[1]:
             raise ValueError(f"random_resolution=True needs one size for height and width, got {size}")
         conditions = [self.training_difficulty, *self.strata["val"].values(), *self.strata["test"].values()]
-        if flow and any(condition.cut_share > 0 for condition in conditions):
+        if flow and any(isinstance(each, Difficulty) and each.cut_share > 0 for each in conditions):
             raise ValueError("flow=True needs still backgrounds and cut_share 0: motion over a cut is not known")
 
     def rendered(self, parts: Sequence[str] = ("train", "val")) -> list[object]:
@@ -204,8 +206,17 @@ class VideoMattingDataModule(LightningDataModule):
     def _extras(self, part: str) -> tuple[str, ...]:
         """What clips of a part have beside colour and alpha: motion to be scored by, coordinates for camouflage."""
         drawn = [self.training_difficulty] if part == "train" else self.strata[part].values()
-        asked = {"flow": self.flow or part == "test", "texture": any(each.camouflage[1] > 0 for each in drawn)}
+        camouflaged = any(isinstance(each, Difficulty) and each.camouflage[1] > 0 for each in drawn)
+        asked = {"flow": self.flow or part == "test", "texture": camouflaged}
         return tuple(extra for extra, wanted in asked.items() if wanted)
+
+
+def _of_training(difficulty: Difficulty, augment: Mapping[str, Any]) -> Difficulty | RVMAugmentation:
+    if "rvm" not in augment:
+        return difficulty.but(augment)
+    if others := sorted(augment.keys() - {"rvm"}):
+        raise ValueError(f"augment: rvm draws training clips in place of the difficulty; leave out {', '.join(others)}")
+    return RVMAugmentation.of(augment["rvm"])
 
 
 def _is_count(value: Any) -> bool:

@@ -14,12 +14,13 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from datamodules.augment.motion import cover, nearer, path_matrices, random_path
+from datamodules.augment.pose import Pose
 from datamodules.batch import MattingBatch
 from datamodules.images import cover_size, crop_centre
 from datamodules.resample import resample
 from datamodules.sources.interface import BackgroundSource, ForegroundClip, ForegroundSource, VideoBackgrounds
 from datamodules.testset.frames import Frames, Last, checked_range
-from datamodules.testset.plans import STRATA, ClipPlan, Pose, draw_plans
+from datamodules.testset.plans import STRATA, ClipPlan, draw_plans
 
 Cutout: TypeAlias = tuple[Image.Image, Image.Image]
 """Colours and alpha of one frame."""

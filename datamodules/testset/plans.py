@@ -9,40 +9,11 @@ from typing import Any, Self
 
 import torch
 
+from datamodules.augment.pose import Pose
 from datamodules.dice import Draws, seed_of
 from datamodules.sources.interface import BackgroundSource, ForegroundSource, VideoBackgrounds
 
 STRATA = ("static", "motion")
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Where a still foreground is put, relative to where it lies.
-
-    Attributes:
-        degrees: rotation.
-        shift_x: to the right, in widths of the picture.
-        shift_y: down, in heights of the picture.
-        scale: factor of the size.
-        shear_degrees: along x.
-    """
-
-    degrees: float
-    shift_x: float
-    shift_y: float
-    scale: float
-    shear_degrees: float
-
-    @classmethod
-    def drawn(cls, draws: Draws, purpose: str) -> Self:
-        """A random pose, in the ranges of RVM's scripts."""
-        return cls(
-            degrees=draws.number(f"{purpose} degrees", (-10, 10)),
-            shift_x=draws.number(f"{purpose} shift x", (-0.1, 0.1)),
-            shift_y=draws.number(f"{purpose} shift y", (-0.1, 0.1)),
-            scale=draws.number(f"{purpose} scale", (0.9, 1.1)),
-            shear_degrees=draws.number(f"{purpose} shear", (-5, 5)),
-        )
 
 
 @dataclass(frozen=True)

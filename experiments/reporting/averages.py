@@ -40,6 +40,18 @@ def mark_broken(table: pd.DataFrame, undefined: pd.DataFrame | None = None) -> p
     return table.assign(**{name: table[name].where(fine[name], np.inf) for name in fine.columns[~fine.all()]})
 
 
+def without_input_frames(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without figures of the foreground where the net gave none and the input frame was scored in its place.
+
+    Such a figure is one of the clip and of no net; `experiments.evaluate` shows it, as RVM's tables do.
+    """
+    of_colour = [name for name, metric in COLUMNS.items() if "foreground" in metric.needs and name in table]
+    if "foreground_predicted" not in table or not of_colour:
+        return table
+    predicted = table["foreground_predicted"].astype(bool)
+    return table if predicted.all() else table.assign(**{name: table[name].where(predicted) for name in of_colour})
+
+
 def score_table(frames: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """(seeds, clips) clip means in shown units; columns are stratum, clip, scene, sorted.
 

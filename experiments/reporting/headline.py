@@ -81,8 +81,8 @@ def _one_net(arm: Arm) -> bool:
 
 def _about_bound(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[str]:
     """The share of what could be gained that each arm gains, where the experiment has an arm that shows it."""
-    told: list[str] = []
     shown: dict[str, list[str]] = {}
+    without: dict[tuple[str, str], list[str]] = {}
     for arm in arms:
         bound = matrix.bound_of(arm)
         if bound is None or bound is arm:
@@ -92,9 +92,12 @@ def _about_bound(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[st
         if gains:
             shown.setdefault(bound.label, []).append(f"{arm.label} gains {' and '.join(gains)}")
         if missing := [metric.label for metric, share in shares.items() if share is None]:
-            nothing = f"there is nothing that {arm.label} could have a share of"
-            told.append(f"{bound.label} shows no clear gain in {' and '.join(missing)}: {nothing}.")
-    return [*(f"Of what {label} gains, {'; '.join(gains)}." for label, gains in shown.items()), *told]
+            without.setdefault((bound.label, " and ".join(missing)), []).append(arm.label)
+    told = [f"Of what {bound} gains, {'; '.join(gains)}." for bound, gains in shown.items()]
+    return told + [
+        f"{bound} shows no clear gain in {metrics}: there is nothing that {' or '.join(labels)} could have a share of."
+        for (bound, metrics), labels in without.items()
+    ]
 
 
 def _share_text(share: Estimate) -> str:

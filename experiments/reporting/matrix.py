@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from experiments.records.cell_record import CellRecord
 from experiments.records.experiment import Experiment
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
-from experiments.reporting.averages import METRICS, by_rows, mark_broken, score_tables
+from experiments.reporting.averages import METRICS, by_rows, mark_broken, score_tables, without_input_frames
 from experiments.statistics.clips import Clips, FloatArray
 from experiments.statistics.comparisons import overall_mean
 from experiments.statistics.strata import CLIP_COLUMNS
@@ -150,7 +150,7 @@ def _usable(cells: Sequence[CellRecord], matrix: Matrix) -> list[tuple[CellRecor
         else:
             try:
                 cell.check()
-                table = cell.read_frames()
+                table = without_input_frames(cell.read_frames())
             except ValueError as error:
                 matrix.unused.append((cell, str(error)))
                 continue
@@ -265,19 +265,16 @@ def _baseline_notes(matrix: Matrix) -> list[str]:
 
 def _absent_notes(matrix: Matrix) -> list[str]:
     notes = []
+    colourless = [arm.label for arm in matrix.arms if not arm.frames.get("foreground_predicted", pd.Series(True)).any()]
     for metric in matrix.metrics:
         # A net without flow has no end-point error in any cell, as the scores show.
         asked = [arm for arm in matrix.arms if metric.column in arm.frames or "flow" not in metric.needs]
+        asked = [arm for arm in asked if arm.label not in colourless or "foreground" not in metric.needs]
         without = [arm.label for arm in asked if not arm.has(metric)]
         if without and not metric.derived:
             notes.append(f"{metric.label} was not measured in every cell of {'; '.join(without)}.")
-    replaced = [
-        arm.label
-        for arm in matrix.arms
-        if "foreground_predicted" in arm.frames and not arm.frames["foreground_predicted"].astype(bool).any()
-    ]
-    if replaced:
-        notes.append(f"No foreground is predicted by {'; '.join(replaced)}: the input frame is scored in its place.")
+    if colourless and any("foreground" in metric.needs for metric in matrix.metrics):
+        notes.append(f"No foreground is predicted by {'; '.join(colourless)}: none is scored.")
     return notes
 
 
@@ -341,7 +338,7 @@ def _reference_means(matrix: Matrix) -> dict[str, dict[str, FloatArray]]:
                     told = table[words]
                     names = told.astype("category")
                 # What is told apart by seeds elsewhere are cells here.
-                tables.append(table.assign(seed=len(tables), **names))
+                tables.append(without_input_frames(table.assign(seed=len(tables), **names)))
     found: dict[str, dict[str, FloatArray]] = {}
     together = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=words)
     together[words] = together[words].astype("category")  # where cells are of other clips

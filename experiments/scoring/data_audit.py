@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from datamodules.augment.rvm import RVMAugmentation
 from datamodules.batch import MattingBatch
 from datamodules.composite import collate_layers, composite
 from datamodules.difficulty import Difficulty
@@ -50,13 +51,14 @@ def training_clips(data: VideoMattingDataModule, person: str | None) -> list[See
 
 
 def composited_clips(
-    people: Sequence[Path], scenes: Path, size: int, difficulty: Difficulty, num_clips: int, seed: int
+    people: Sequence[Path], scenes: Path, size: int, difficulty: Difficulty | RVMAugmentation, num_clips: int, seed: int
 ) -> list[Seen]:
     """People of some folders of mattes before the scenes of a folder, placed and moved as a difficulty says.
 
     Pictures have their own focus: none is drawn.
     """
-    difficulty = difficulty.but({"foreground_defocus": (0, 0), "background_defocus": (0, 0)})
+    if isinstance(difficulty, Difficulty):
+        difficulty = difficulty.but({"foreground_defocus": (0, 0), "background_defocus": (0, 0)})
     backgrounds = build_backgrounds("folder", root=scenes, part="train", size=2 * size, shares=EVERYTHING)
     clips = []
     for folder in people:

@@ -33,8 +33,10 @@ class PlateObjective(Objective):
         detach_error: the error map's target gives no gradient; False is phase 2 of the official code.
 
     Raises:
-        ValueError: an option does not exist.
+        ValueError: an option does not exist, or the net lacks the refiner that is to be trained.
     """
+
+    needs_refiner = False
 
     def __init__(
         self,
@@ -46,6 +48,10 @@ class PlateObjective(Objective):
         super().__init__()
         if not isinstance(net, BackgroundMattingV2):
             raise ValueError(f"this objective needs model=background_matting_v2, got {type(net).__name__}")
+        if self.needs_refiner and net.refiner is None:
+            raise ValueError(
+                "the refine stage needs a refiner; with model.refine_mode=none set recipe.stages.refine=null"
+            )
         check_choice("plate", plate, PLATES)
         try:
             self.augmentation = PlateAugmentation(**(augmentation or {}))
@@ -109,18 +115,7 @@ class BackgroundMattingObjective(PlateObjective):
     Source: Lin et al., section 4.2 of the paper's supplement; the official code's losses, all of weight 1.
     """
 
-    def __init__(
-        self,
-        net: BackgroundMattingV2,
-        plate: Literal["true", "first", "perturbed"] = "perturbed",
-        augmentation: Mapping[str, Any] | None = None,
-        detach_error: bool = True,
-    ) -> None:
-        super().__init__(net, plate, augmentation, detach_error)
-        if net.refiner is None:
-            raise ValueError(
-                "the refine stage needs a refiner; with model.refine_mode=none set recipe.stages.refine=null"
-            )
+    needs_refiner = True
 
     def forward(self, net: MattingNet, batch: MattingBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Terms loss; alpha, gradient, foreground; the same with coarse_; error; and refined_share (of the cells)."""

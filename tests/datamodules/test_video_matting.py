@@ -112,6 +112,36 @@ def test_augment_is_for_training_alone(make_data: MakeData) -> None:
         make_data(augment={"wind": 1})
 
 
+RVM = {"rvm": {"noise_share": 1.0, "colour_share": 1.0, "sharpness_share": 0.5, "blur_share": 1.0}}
+
+
+@pytest.mark.slow
+def test_training_as_rvm_draws_it_is_repeatable_in_workers_and_on_the_device(make_data: MakeData) -> None:
+    plain, here, workers, device = (
+        make_data(), make_data(augment=RVM), make_data(augment=RVM, num_workers=2),
+        make_data(augment=RVM, device_compositing=True),
+    )  # fmt: skip
+    loaders = (data.train_dataloader() for data in (plain, here, workers, device))
+    for as_it_is, one, other, layers in zip(*loaders, strict=True):
+        assert not torch.equal(as_it_is.frames, one.frames)
+        assert_equal(one, other)
+        assert_equal(one, device.on_after_batch_transfer(layers, 0))
+    for one, other in zip(plain.test_dataloader(), here.test_dataloader(), strict=True):
+        assert_equal(one, other)
+
+
+def test_rvms_draws_stand_in_place_of_a_difficulty(make_data: MakeData) -> None:
+    with pytest.raises(ValueError, match="rvm draws training clips in place of the difficulty; leave out jpeg_share"):
+        make_data(augment={**RVM, "jpeg_share": 0.5})
+    with pytest.raises(ValueError, match="rvm: unknown wind"):
+        make_data(augment={"rvm": {"wind": 1}})
+    sizes = {
+        tuple(batch.frames.shape[-2:])
+        for batch in make_data(augment=RVM, size=64, random_resolution=True).train_dataloader()
+    }
+    assert len(sizes) > 1
+
+
 def test_compression_changes_frames_alone(make_data: MakeData) -> None:
     plain, compressed = make_data(), make_data(augment=COMPRESSED)
     changed = []

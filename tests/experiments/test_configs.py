@@ -17,6 +17,7 @@ from experiments.benchmarks.cost import measure_cost
 from experiments.cells.cell import Cell, move_stale_aside
 from experiments.cells.work import run_cell
 from experiments.records.cell_record import CellRecord
+from experiments.training.checks import check_parts
 from experiments.training.settings import FREE, Trainer
 from lightning_modules.nets import NETS, all_options
 from tests.experiments.cells_on_disk import complete
@@ -31,8 +32,8 @@ PROMISED = {
 }
 # Of one config with the other: what differs is the axis of their arms.
 ALIKE = {
-    **dict.fromkeys(("brm_update", "background_loss", "backbone_width"), "brm_ablation"),
-    **dict.fromkeys(("recurrence", "segmentation_objective"), "backbone_type"),
+    **dict.fromkeys(("brm_update", "background_loss"), "brm_ablation"),
+    "recurrence": "backbone_type",
     "context_motion_operator": "context_motion_backbone",
 }
 SMALLEST = (
@@ -94,12 +95,24 @@ def test_an_experiment_asks_a_question_of_several_arms_and_seeds(name: str) -> N
     assert experiment.name == name
     assert all(experiment[key] for key in ("question", "claim", "source", "baseline"))
     assert len(str(params.seed).split(",")) >= (3 if config.recipe.stages else 1)
-    assert {key for key in params if key != "seed"} == set(experiment.baseline)
+    assert set(experiment.baseline) <= {
+        key for key in params if key != "seed"
+    }  # of what it does not name each has its own
     for axis, value in experiment.baseline.items():
         values = [yaml.safe_load(each) for each in str(params[axis]).split(",")]
         assert value in values
         # The group `memory` has no key of its own: it sets those of model and recipe.
         assert axis == "memory" or OmegaConf.select(config, axis, throw_on_missing=True) is not None
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_value_of_every_axis_makes_a_cell_that_is_let_start(name: str) -> None:
+    axes = dict(composed(f"+exp={name}").hydra.sweeper.params)
+    first = {axis: str(values).split(",")[0] for axis, values in axes.items()}
+    for axis, values in axes.items():
+        for value in str(values).split(","):
+            arm = [f"{each}={one}" for each, one in {**first, axis: value}.items()]
+            check_parts(cell_of(f"+exp={name}", "logger=none", *arm).settings)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -136,6 +149,26 @@ def test_a_cell_of_each_experiment_runs_to_a_complete_record(name: str, place: s
 
 
 @pytest.mark.slow
+def test_a_cell_of_clips_as_rvm_draws_them_runs_to_a_complete_record(place: str) -> None:
+    record = run_smallest("model=rvm", "+augment=rvm", "data.augment.rvm.noise_share=1.0", place)
+    assert record.read_config()["data"]["augment"]["rvm"]["noise_share"] == 1.0
+
+
+@pytest.mark.slow
+def test_backbone_width_has_modnet_beside_modnet_v(place: str) -> None:
+    record = run_smallest("+exp=backbone_width", "model=modnet", "model.width=0.25", place)
+    assert record.arm == {"model": "modnet", "model.width": 0.25}
+    assert record.read_config()["model"]["name"] == "modnet"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("threshold", "share"), [(0.0, 1.0), (1.0, 0.0)])
+def test_the_ends_of_prm_grid_refine_all_and_none(threshold: float, share: float, place: str) -> None:
+    record = run_smallest("+exp=prm_grid", f"model.prm_xi={threshold}", place)
+    assert (record.read_frames()["refined_share"] == share).all()
+
+
+@pytest.mark.slow
 def test_a_cell_without_an_experiment_runs_to_a_complete_record(place: str) -> None:
     run_smallest("model=modnet", "recipe=modnet_soc", "test.one_frame_delay=true", place)
 
@@ -151,6 +184,30 @@ def test_cells_of_flow_network_are_scored_by_the_true_one(
     low, high = error_of_flow
     assert low <= frames["epe"].mean() <= high
     assert record.metrics["epe"] == pytest.approx(frames.groupby("stratum")["epe"].mean().mean())
+
+
+def test_each_net_has_as_many_trials_of_the_same_rates_and_its_own_rate_lies_within() -> None:
+    nets, plates = (
+        composed(f"+exp={name}").hydra.sweeper.params for name in ("learning_rates", "plate_learning_rates")
+    )
+    compared = composed("+exp=model_comparison").hydra.sweeper.params.model.split(",")
+    assert {*nets.model.split(","), "background_matting_v2"} == set(compared)
+    rates = nets["recipe.stages.matting.learning_rate"]
+    assert rates == plates["recipe.stages.base.learning_rate"]
+    assert nets.seed == plates.seed
+    low, *_, high = map(float, rates.split(","))
+    for net in compared:
+        for stage in (stage for stage in composed(f"model={net}").recipe.stages.values() if stage):
+            assert low <= stage.learning_rate <= high
+
+
+def test_clips_unlike_those_of_training_are_a_condition_of_segmentation_objective() -> None:
+    config = composed("+exp=segmentation_objective")
+    training, shifted = config.data.difficulty, config.data.test_strata
+    assert shifted["shifted small"].foreground_scale[1] < training.foreground_scale[0]
+    assert shifted["shifted colours"].gain > 2 * training.gain
+    assert shifted["shifted noise"].noise_std[0] > 2 * training.noise_std[1]
+    assert shifted["shifted camouflage"].camouflage[0] > training.camouflage[1]
 
 
 def test_an_oracle_without_true_flow_ends_before_anything_is_rendered(

@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from datamodules.augment.pose import Pose
 from datamodules.batch import MattingBatch
 from datamodules.sources.procedural import ProceduralPeople, ProceduralRooms
 from datamodules.testset import CompositeTestSet
 from datamodules.testset.composite import blend, fit, pose
 from datamodules.testset.interface import TestClip as Clip  # by its own name pytest would take it for a test
-from datamodules.testset.plans import Pose
 
 MakeSet = Callable[..., CompositeTestSet]
 LAYERS = ("frames", "alpha", "foreground", "background")

@@ -91,6 +91,23 @@ def test_a_metric_that_one_arm_lacks_is_shown_for_the_others(make_cell, experime
 
 
 @pytest.mark.usefixtures("only_tables")
+def test_a_foreground_is_scored_only_where_a_net_gives_one(make_cell, experiment, tmp_path, write):
+    cells = [measure_more(small(make_cell, arm, seed), fgr_mse=0.5) for arm in (WITH, WITHOUT) for seed in range(2)]
+    for cell in cells:
+        rewrite(cell, cell.read_frames().assign(foreground_predicted=cell.arm == WITH))
+    text = write(experiment, cells)
+    assert "No foreground is predicted by without BRM: none is scored." in text
+    assert "Foreground MSE was not measured" not in text
+    assert re.search(r"\| without BRM \(baseline\) \| 2 \|.*\| — \|\n", text)
+    assert set(scores(tmp_path).xs("fgr_mse", level="metric").index.get_level_values("arm")) == {"model.brm=true"}
+    for cell in cells:
+        rewrite(cell, cell.read_frames().assign(foreground_predicted=False))
+    text = write(experiment, cells)
+    assert "Foreground MSE" not in text
+    assert "No foreground is predicted" not in text
+
+
+@pytest.mark.usefixtures("only_tables")
 def test_frames_with_nothing_to_measure_are_counted_and_left_out(make_cell, experiment, tmp_path, write):
     cells = [measure_more(small(make_cell, arm, seed), fgr_mse=0.5) for arm in (WITH, WITHOUT) for seed in range(2)]
     for cell in cells:

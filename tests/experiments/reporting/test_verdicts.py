@@ -75,6 +75,16 @@ def test_no_share_is_told_of_a_gain_that_the_bound_does_not_have(make_cell, expe
     assert "Of what" not in text
 
 
+@pytest.mark.slow
+def test_arms_that_could_have_no_share_are_named_in_one_sentence(make_cell, experiment, write):
+    experiment = replace(experiment, baseline={"flow": "none"}, bound={"flow": "oracle"}, labels={})
+    flows = ("none", "dis", "pwcnet", "oracle")
+    text = write(experiment, [make_cell({"flow": flow}, seed) for flow in flows for seed in range(3)])
+    assert text.count("shows no clear gain") == 1
+    told = "flow=oracle shows no clear gain in MAD and dtSSD: there is nothing that flow=dis or flow=pwcnet could have"
+    assert told in text
+
+
 CLAIMS = "Published claims, on these data and at this scale: "
 
 
