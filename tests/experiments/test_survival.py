@@ -20,7 +20,9 @@ from tests.made_once import made_once
 
 pytestmark = pytest.mark.slow
 # Validation right after a checkpoint is due: its scores must survive too.
-CELL = OneCell(("model.brm=true", "scale.steps=36", "trainer.checkpoint_every=12", "trainer.validate_every=12"))
+CELL = OneCell(
+    ("model.brm=true", "trunk=none", "scale.steps=36", "trainer.checkpoint_every=12", "trainer.validate_every=12")
+)
 
 
 def wait_for(pattern: str, folder: Path) -> None:
