@@ -32,7 +32,7 @@ PROMISED = {
 }
 # Of one config with the other: what differs is the axis of their arms.
 ALIKE = {
-    **dict.fromkeys(("brm_update", "background_loss"), "brm_ablation"),
+    "background_loss": "brm_update",
     "recurrence": "backbone_type",
     "context_motion_operator": "context_motion_backbone",
 }

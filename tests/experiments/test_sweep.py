@@ -197,7 +197,7 @@ def test_dry_run_lists_a_command_a_point() -> None:
     result = subprocess.run([*command, "scale=smoke"], capture_output=True, text=True, check=True, cwd=ROOT)
     lines = result.stdout.splitlines()
     assert len(lines) == 12
-    assert lines[1].endswith("+exp=brm_ablation hydra.mode=RUN seed=0 model.brm=False scale=smoke")
+    assert lines[1].endswith("+exp=brm_ablation hydra.mode=RUN model.brm=True seed=1 scale=smoke")
 
 
 def test_a_missing_file_ends_with_one_line() -> None:
@@ -405,5 +405,5 @@ def test_the_slurm_example_runs_one_point_a_task(tmp_path: Path) -> None:
     (tmp_path / "srun").chmod(0o755)
     variables = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": "4"}
     result = subprocess.run(["bash", "-c", job], env=variables, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines()[0].endswith("hydra.mode=RUN seed=1 model.brm=False scale=small")
+    assert result.stdout.splitlines()[0].endswith("hydra.mode=RUN model.brm=False seed=0 scale=small")
     assert len(result.stdout.splitlines()) == 1

@@ -30,7 +30,7 @@ def test_full_memory_is_told_with_what_to_change_and_training_goes_on_later(
 ) -> None:
     # Batches that calibrate are calls of the objective too.
     settings = settings_of(
-        "+exp=brm_ablation", *FEW, "trainer.calibration_batches=0", f"data.cache_dir={tmp_path}/cache"
+        "+exp=brm_ablation", "trunk=none", *FEW, "trainer.calibration_batches=0", f"data.cache_dir={tmp_path}/cache"
     )
     steps = fill_memory(MODNetVObjective, 4)
     with pytest.raises(MemoryExhaustedError) as raised:
