@@ -53,7 +53,7 @@ def _standing(folder: Path) -> Standing:
     if record.status == "failed":
         return Standing(record.cell, comparison, "failed", record.error)
     if record.status == "complete":
-        return Standing(record.cell, comparison, "complete", seconds=sum(record.durations.values()))
+        return Standing(record.cell, comparison, "complete", seconds=record.seconds)
     progress = read_progress(folder)
     share = progress.done / max(1, progress.total) if progress else 0.0
     state: State = "running" if is_locked(folder) else "interrupted"

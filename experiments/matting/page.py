@@ -19,6 +19,7 @@ from experiments.command.quoting import in_quotes
 from experiments.matting.request import job_of
 
 HOST = "127.0.0.1"
+GRACE_SECONDS = 2  # of answers that are on their way when the page is ended
 # Browsers then ask nothing of any other address, whatever the page or its libraries name.
 ONLY_FROM_HERE = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; "
@@ -137,4 +138,5 @@ def serve(page: Any, port: int) -> None:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     gradio.mount_gradio_app(app, page, path="/", server_name=HOST, server_port=port, theme=theme, ssr_mode=False)
-    uvicorn.run(app, host=HOST, port=port, log_level="warning")
+    # A page that is open in a browser holds a connection without an end; Ctrl-C does not wait for it.
+    uvicorn.run(app, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS)

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -55,7 +56,7 @@ class CellRecord:
         started: ISO time; likewise `finished`.
         steps: by stage what an optimiser step sees: "clips" in all, "devices", "clips_per_device",
             "accumulated_batches" and "learning_rate".
-        durations: seconds, "train_seconds" and "test_seconds".
+        durations: seconds, "train_seconds", those of a trunk among them whoever trained it, and "test_seconds".
         peak_memory_gib: largest memory held, None where it was not measured.
         trained_on: `part_of_data` of what the weights that were tested as they were had been trained on, by the record
             beside them, or `PUBLISHED_WEIGHTS`; "" where nobody tells, and for a cell that trains: `data` tell it.
@@ -120,6 +121,15 @@ class CellRecord:
         if wrong := wrong_type(content, asdict(cls(folder))):
             raise ValueError(f"{path} is no run record: {wrong}; run the cell again")
         return cls(folder=folder, **content)
+
+    @property
+    def seconds(self) -> float:
+        """That a cell has trained and tested; without a trunk that another one has trained."""
+        worked = sum(self.durations.values())
+        if not (self.started and self.finished):
+            return worked
+        since = datetime.fromisoformat(self.finished) - datetime.fromisoformat(self.started)
+        return min(worked, since.total_seconds())
 
     def fail(self, error: Exception) -> None:
         """Mark as failed, and keep why in one line; nothing is written."""

@@ -138,7 +138,7 @@ def _time(to_go: Sequence[Cell], records: Sequence[CellRecord], workers: int) ->
 
 def seconds_of(record: CellRecord) -> float:
     """From a complete cell's start to its end; of one that lay still in between, training and test alone."""
-    worked = sum(record.durations.values())
+    worked = record.seconds
     wall = (datetime.fromisoformat(record.finished) - datetime.fromisoformat(record.started)).total_seconds()
     return wall if worked <= wall <= START_SECONDS + LONGEST_WALL * worked else worked
 

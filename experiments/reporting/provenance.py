@@ -94,7 +94,7 @@ def cells_table(matrix: Matrix) -> Table:
     """Every cell whose figures are in the report."""
     rows = []
     for cell in (cell for arm in matrix.arms for cell in arm.cells):
-        minutes = number(sum(cell.durations.values()) / 60, 1)
+        minutes = number(cell.seconds / 60, 1)
         rows.append([cell.cell, cell.config_hash, cell.git_commit, cell.started, minutes])
     return Table("Cells", ["Cell", "Config", "Commit", "Started", "Minutes"], rows, text_columns=4)
 
@@ -199,7 +199,7 @@ def _weights(cell: CellRecord) -> str:
 
 def total_minutes(cells: Iterable[CellRecord]) -> float:
     """Training and testing time of all cells together."""
-    return sum(sum(cell.durations.values()) for cell in cells) / 60
+    return sum(cell.seconds for cell in cells) / 60
 
 
 def _pairs(items: Mapping[str, object]) -> str:

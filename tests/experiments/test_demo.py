@@ -39,6 +39,10 @@ def address(files: Path) -> Iterator[str]:
             yield f"http://{page.HOST}:{port}"
         finally:
             process.terminate()
+            try:
+                process.wait(30)  # though clients hold connections
+            finally:
+                process.kill()
 
 
 def wait_for(port: int) -> None:

@@ -240,3 +240,11 @@ def test_weights_were_trained_on_what_the_record_beside_them_tells(tmp_path):
     assert trained_on(tmp_path / "run" / "model.pt") == part_of_data(data, "training") != ""
     assert trained_on(tmp_path / "elsewhere" / "model.pt") == ""
     assert trained_on("rvm_mobilenetv3") == PUBLISHED_WEIGHTS
+
+
+def test_a_trunk_that_another_cell_has_trained_is_none_of_its_seconds(tmp_path: Path) -> None:
+    times = {"started": "2026-01-01T10:00:00+00:00", "finished": "2026-01-01T10:01:40+00:00"}
+    found = CellRecord(tmp_path, durations={"train_seconds": 160.0, "test_seconds": 40.0}, **times)
+    trained = CellRecord(tmp_path, durations={"train_seconds": 50.0, "test_seconds": 40.0}, **times)
+    assert (found.seconds, trained.seconds) == (100.0, 90.0)
+    assert CellRecord(tmp_path, durations={"train_seconds": 50.0}).seconds == 50.0
