@@ -104,7 +104,7 @@ class VideoMattingDataModule(LightningDataModule):
         self.seed, self.evaluation_seed = seed, evaluation_seed
         self.batch_size, self.num_steps = batch_size, num_steps
         self.difficulty = Difficulty.of(difficulty or {})
-        self.training_difficulty = _of_training(self.difficulty, augment or {})
+        self.training_difficulty = _of_training(self.difficulty, augment or {}, flow)
         self.strata = {
             "val": {name: self.difficulty.but(changes) for name, changes in (val_strata or {"": {}}).items()},
             "test": {name: self.difficulty.but(changes) for name, changes in test_strata.items()},
@@ -211,11 +211,13 @@ class VideoMattingDataModule(LightningDataModule):
         return tuple(extra for extra, wanted in asked.items() if wanted)
 
 
-def _of_training(difficulty: Difficulty, augment: Mapping[str, Any]) -> Difficulty | RVMAugmentation:
+def _of_training(difficulty: Difficulty, augment: Mapping[str, Any], flow: bool) -> Difficulty | RVMAugmentation:
     if "rvm" not in augment:
         return difficulty.but(augment)
     if others := sorted(augment.keys() - {"rvm"}):
         raise ValueError(f"augment: rvm draws training clips in place of the difficulty; leave out {', '.join(others)}")
+    if flow:
+        raise ValueError("flow=True does not go with augment=rvm: motion of frames that are skipped is not known")
     return RVMAugmentation.of(augment["rvm"])
 
 

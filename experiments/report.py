@@ -55,7 +55,6 @@ from experiments.reporting.wandb_report import is_online, send_report
 def main() -> int:
     """Write what the command line asks for: a report, by default of the experiment and overrides on it."""
     keep_memory()
-    gc.disable()  # what a report reads lives to its end: there is nothing to collect
     words = sys.argv[1:]
     if any(each in ("--help", "-h") for each in words):
         print(__doc__)
@@ -211,4 +210,5 @@ def _counts(cell: CellRecord, asked: Mapping[str, Sequence[Any]]) -> bool:
 
 
 if __name__ == "__main__":
+    gc.disable()  # what a report reads lives to its end: there is nothing to collect
     ends_with_one_line(main)

@@ -130,20 +130,20 @@ def run_cell(config: dict[str, Any], record: CellRecord) -> int:
 
 def train(
     settings: Settings, cell: str, folder: Path, logger: CellLogger | None
-) -> tuple[MattingNet, nn.Module | None, float]:
-    """The trained net, the decoder of restored backgrounds if there is one, and seconds; resumes what was cut off.
+) -> tuple[MattingNet, nn.Module | None, dict[str, float]]:
+    """The trained net, the decoder of restored backgrounds if there is one, and durations; resumes what was cut off.
 
     `cell` is the hash of its settings: checkpoints of another one are not used.
     """
     torch.set_num_threads(settings.trainer.threads)
     folder.mkdir(parents=True, exist_ok=True)
     net = make_net(settings.model, settings.seed)
-    decoder, seconds = None, 0.0
+    decoder, seconds, found = None, 0.0, 0.0
     for name, stage in settings.stages.items():
         objective, data, own = make_objective(stage, net, settings.seed), make_data(settings, stage, name), stage
         data.prepare_data(_report(folder, f"render {name}"))  # Lightning would do it, and tell nobody
         if stage.trunk is not None:
-            part, shared = start_from_trunk(settings, name, net, objective, folder)
+            part, shared, found = start_from_trunk(settings, name, net, objective, folder)
             own, seconds = part.stages[name], seconds + shared
             data = make_data(part, own, name)
         recipe = make_recipe(own, objective, settings.seed)
@@ -153,7 +153,7 @@ def train(
         decoder = getattr(recipe.objective, "background_decoder", None) or decoder
         if logger:
             logger.first_step += own.steps
-    return net, decoder, seconds
+    return net, decoder, {"train_seconds": seconds, **({"found_seconds": found} if found else {})}
 
 
 def _report(folder: Path, what: str) -> Report:
@@ -171,7 +171,7 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
     data.prepare_data(_report(folder, "render test"), parts=("val", "test"))  # the constant matte is that of val
     data.setup("test")
     clips, how = condition_test_set(data), Streaming.of(settings.test)
-    evaluate(net, [clips[0]], device, how)  # what the test would refuse is told before the training
+    evaluate(net, [clips[0]], device, how)  # what it would refuse of the test is told before the training
     for name, stage in settings.stages.items():
         record.steps[name] = describe_step(stage, settings.trainer)
         if stage.trunk is not None:
@@ -180,7 +180,7 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
     record.save()
     decoder, durations = None, dict[str, float]()
     if settings.stages:
-        net, decoder, durations["train_seconds"] = train(settings, cell, folder, logger)
+        net, decoder, durations = train(settings, cell, folder, logger)
         save_net(folder / WEIGHTS, net, dict(settings.model))
 
     begin = time.monotonic()

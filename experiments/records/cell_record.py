@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -56,7 +55,8 @@ class CellRecord:
         started: ISO time; likewise `finished`.
         steps: by stage what an optimiser step sees: "clips" in all, "devices", "clips_per_device",
             "accumulated_batches" and "learning_rate".
-        durations: seconds, "train_seconds", those of a trunk among them whoever trained it, and "test_seconds".
+        durations: seconds: "train_seconds", in which "found_seconds" are those of a trunk that another process had
+            trained, and "test_seconds", in which floors and untrained net are scored too.
         peak_memory_gib: largest memory held, None where it was not measured.
         trained_on: `part_of_data` of what the weights that were tested as they were had been trained on, by the record
             beside them, or `PUBLISHED_WEIGHTS`; "" where nobody tells, and for a cell that trains: `data` tell it.
@@ -124,12 +124,9 @@ class CellRecord:
 
     @property
     def seconds(self) -> float:
-        """That a cell has trained and tested; without a trunk that another one has trained."""
-        worked = sum(self.durations.values())
-        if not (self.started and self.finished):
-            return worked
-        since = datetime.fromisoformat(self.finished) - datetime.fromisoformat(self.started)
-        return min(worked, since.total_seconds())
+        """That a cell has trained and tested, without a trunk that another process had trained."""
+        of = self.durations
+        return of.get("train_seconds", 0.0) - of.get("found_seconds", 0.0) + of.get("test_seconds", 0.0)
 
     def fail(self, error: Exception) -> None:
         """Mark as failed, and keep why in one line; nothing is written."""
@@ -327,8 +324,8 @@ def trained_on(weights: str | Path) -> str:
 
 def remove_torn(folder: Path) -> None:
     """Delete what was being written in a cell's folder when its process was killed; call it under the cell's lock."""
-    for path in (folder, folder / "checkpoints", folder / "media"):
-        remove_abandoned(path)
+    for path in ("", "checkpoints", "media", "trunk", "trunk/checkpoints"):
+        remove_abandoned(folder / path)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -43,6 +43,7 @@ def cost_table(matrix: Matrix) -> Table:
         ])  # fmt: skip
     frames = sorted({str(cell.cost["frame"]) for arm in matrix.arms for cell in arm.cells if "frame" in cell.cost})
     note = f"Per frame of {', '.join(frames)} pixels, one at a time, state carried. " if frames else ""
+    note += "Training has that of a shared trunk in it. "
     note += "Times of cells that ran side by side on one machine share it: compare them with care."
     columns = ["Arm", "Parameters", "GMACs per frame", "ms per frame", "Training (min)", "Peak memory (GiB)"]
     return Table("Cost", columns, rows, note)

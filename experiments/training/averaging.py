@@ -46,7 +46,8 @@ def move_average(average: list[Tensor], current: list[Tensor], decay: float) -> 
     """In place, average = decay · average + (1 − decay) · current; whole numbers are cut off, not rounded.
 
     Args:
-        average, current: tensors of the same shapes and types, of which one holds floating-point numbers.
+        average, current: tensors of the same shapes and types, at least one of floating-point numbers; those of whole
+            numbers have one type.
         decay: 0 to below 1.
     """
     floats, counts = _by_kind(average)

@@ -57,7 +57,10 @@ def shared_steps(stage: Stage) -> int:
 
 
 def describe_trunk(settings: Settings, name: str) -> dict[str, str | int]:
-    """What of a stage comes from its trunk: its number of "steps", in words ("told"), and which it is ("identity")."""
+    """What of a stage comes from its trunk: its number of "steps", in words ("told"), and which it is ("identity").
+
+    That of a cell of several processes has an identity that no other cell shares.
+    """
     stage = settings.stages[name]
     assert stage.trunk is not None
     options = ", ".join(f"model.{option}={str(value).lower()}" for option, value in stage.trunk.model.items())
@@ -75,7 +78,7 @@ def identity_of(trunk: Settings) -> str:
 
 def start_from_trunk(
     settings: Settings, name: str, net: MattingNet, objective: Objective, folder: Path
-) -> tuple[Settings, float]:
+) -> tuple[Settings, float, float]:
     """Give net and objective the weights of the stage's trunk, which is trained if nobody has done so.
 
     Parts that the trunk's net lacks, or that have another shape, stay as they are.
@@ -87,8 +90,8 @@ def start_from_trunk(
         folder: of the cell; trunks that are shared lie beside the cells of an experiment.
 
     Returns:
-        settings in which the stage is the arm's own part, under a seed of its own, and seconds that training the trunk
-        took, in whichever cell.
+        settings in which the stage is the arm's own part, under a seed of its own; the seconds that training the trunk
+        took, in whichever cell; and those of them that were over when this process came.
     """
     of_trunk = trunk_settings(settings, name)
     identity = identity_of(of_trunk)
@@ -101,25 +104,26 @@ def start_from_trunk(
         return train_stage(name, trunk, recipe, data, stage, settings.trainer, place, None, identity, beats)
 
     if num_processes(settings.trainer) > 1:
-        seconds = train(folder / "trunk")
+        seconds, found = train(folder / "trunk"), False
     else:
-        seconds = _train_alone(train, folder, name, folder.parent / "trunks" / identity)
+        seconds, found = _train_alone(train, folder, name, folder.parent / "trunks" / identity)
     _take(net, trunk.state_dict())
     _take(objective, learned.state_dict())
     own = replace(settings.stages[name], steps=settings.stages[name].steps - stage.steps)
     # Other clips than the trunk has seen first.
     after = replace(settings, seed=seed_of(settings.seed, "after the trunk"), stages={**settings.stages, name: own})
-    return after, seconds
+    return after, seconds, seconds if found else 0.0
 
 
-def _train_alone(train: Callable[[Path], float], folder: Path, name: str, place: Path) -> float:
-    """Train a trunk that lies at `place`, or wait until another cell has."""
+def _train_alone(train: Callable[[Path], float], folder: Path, name: str, place: Path) -> tuple[float, bool]:
+    """Train a trunk that lies at `place`, or wait until another cell has: its seconds, and whether it was there."""
     place.mkdir(parents=True, exist_ok=True)
     while True:
         with lock_cell(place) as lock:
             if lock is not None:
                 remove_torn(place)
-                return train(place)
+                found = (place / "checkpoints" / f"{name}.pt").is_file()
+                return train(place), found
         write_progress(folder, Progress(f"trunk of {name} by another cell", 0, 1))
         time.sleep(1)
 

@@ -191,8 +191,8 @@ def check_workers(folder: Path) -> str:
 
 
 def trains(progress: Path) -> bool:
-    """Whether a cell has begun to train; rendering and baselines come first."""
-    return progress.read_text(encoding="utf-8").startswith("matting")
+    """Whether a cell has begun to train; rendering comes first."""
+    return progress.read_text(encoding="utf-8").startswith(("matting", "trunk of matting"))
 
 
 def check_run(name: str, run: Any) -> int:

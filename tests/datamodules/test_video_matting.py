@@ -135,6 +135,8 @@ def test_rvms_draws_stand_in_place_of_a_difficulty(make_data: MakeData) -> None:
         make_data(augment={**RVM, "jpeg_share": 0.5})
     with pytest.raises(ValueError, match="rvm: unknown wind"):
         make_data(augment={"rvm": {"wind": 1}})
+    with pytest.raises(ValueError, match="flow=True does not go with augment=rvm"):
+        make_data(augment={"rvm": {}}, flow=True)
     sizes = {
         tuple(batch.frames.shape[-2:])
         for batch in make_data(augment=RVM, size=64, random_resolution=True).train_dataloader()

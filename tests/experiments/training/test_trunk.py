@@ -79,8 +79,9 @@ def test_an_arm_starts_as_the_net_that_the_trunk_has_left_and_sees_other_clips(
     net = make_net(settings.model, settings.seed)
     objective = make_objective(settings.stages["matting"], net, settings.seed)
     (tmp_path / "cell").mkdir()
-    after, _ = start_from_trunk(settings, "matting", net, objective, tmp_path / "cell")
+    after, seconds, found = start_from_trunk(settings, "matting", net, objective, tmp_path / "cell")
     assert after.stages["matting"].steps == 2
+    assert seconds > 0 == found
     assert after.seed != settings.seed
     (place,) = (tmp_path / "trunks").iterdir()
     bare = make_net({**settings.model, "brm": False}, 1)
@@ -107,5 +108,6 @@ def test_a_cell_waits_for_the_trunk_that_another_one_trains(tmp_path: Path, monk
             other.close()
 
         monkeypatch.setattr("experiments.training.trunk.time.sleep", ends)
-        start_from_trunk(settings, "matting", net, objective, tmp_path / "cell")
+        _, seconds, found = start_from_trunk(settings, "matting", net, objective, tmp_path / "cell")
+    assert seconds == found > 0
     assert told == ["trunk of matting by another cell 0/1"]
