@@ -43,7 +43,9 @@ def test_failed_torn_and_complete_cells_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     for name in ("config.yaml", "metrics.parquet"):
         (tmp_path / "c" / name).touch()
-    CellRecord(tmp_path / "c", cell="c", scale="tiny", status="complete", durations={"x": 3.0, "y": 4.0}).save()
+    CellRecord(
+        tmp_path / "c", cell="c", scale="tiny", status="complete", durations={"train_seconds": 3.0, "test_seconds": 4.0}
+    ).save()
     (tmp_path / "cache").mkdir()
     failed, torn, complete = standings(tmp_path)
     assert (failed.state, failed.comparison, failed.note) == ("failed", "tiny,model.hidden=4", "no such data")
