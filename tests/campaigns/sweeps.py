@@ -149,7 +149,8 @@ def is_complete(path: Path) -> bool:
 
 def check_outage(server: WandbServer, folder: Path) -> str:
     """The server dies while a cell trains and comes back after it; what `wandb sync` brings, in a line."""
-    options = ["logger.mode=online", "logger.finish_timeout=5", "scale.steps=40", *places(folder / "outage", folder)]
+    options = ["logger.mode=online", "logger.finish_timeout=5", "scale.steps=40", "trunk=none"]
+    options += places(folder / "outage", folder)
     command = [sys.executable, "-m", "experiments.run", "+exp=brm_ablation", "hydra.mode=RUN", *SMALL, *options]
     process = spawn(command, server.url, folder / "outage")
     cells = folder / "outage" / "outputs" / "brm_ablation"
