@@ -13,8 +13,8 @@ from torch import Tensor, nn
 class MovingAverage(WeightAveraging):
     """Keeps the moving average of weights and statistics, which is validated and is what the stage leaves.
 
-    It starts at the weights after the first step. Lightning's own takes tensor after tensor and waits for the device
-    twice a step; what it does with the average stays.
+    It starts at the weights after the first step. Lightning's own takes tensor after tensor; what it does with the
+    average stays.
 
     Args:
         decay: what stays of the average in a step, 0 to below 1.
