@@ -7,12 +7,10 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
@@ -20,8 +18,6 @@ from torch import nn
 
 from datamodules.processes import keep_memory
 from datamodules.sources.rendering import Report
-from datamodules.testset import TestClip
-from datamodules.video_matting import VideoMattingDataModule
 from experiments.benchmarks.cost import streaming_cost
 from experiments.cells.launch import BUSY, end_with_parent
 from experiments.cells.slurm import ignore_warning
@@ -35,13 +31,13 @@ from experiments.records.fingerprints import what_changed
 from experiments.records.locks import lock_cell, lock_owner
 from experiments.records.progress import Progress, write_progress
 from experiments.records.world import describe_hardware, describe_versions, git_commit, now, peak_memory_gib
-from experiments.scoring.evaluation import evaluate, evaluate_constant
-from experiments.scoring.floors import NUM_MATTES, evaluate_floors, mean_training_matte
+from experiments.scoring.baselines import baselines_of
+from experiments.scoring.evaluation import evaluate
 from experiments.scoring.media import MediaFolder
-from experiments.scoring.memory import evaluate_states, groups_of
+from experiments.scoring.memory import evaluate_states, groups_of, in_order
 from experiments.scoring.sets import condition_test_set
 from experiments.statistics.strata import summarise
-from experiments.training.data import describe_cell_data, make_data, make_typical_data
+from experiments.training.data import describe_cell_data, make_data
 from experiments.training.devices import describe_step, step_line
 from experiments.training.nets import make_net
 from experiments.training.processes import leads
@@ -164,7 +160,7 @@ def _report(folder: Path, what: str) -> Report:
 def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: CellLogger | None) -> None:
     folder = record.folder
     device = pick_device(settings.trainer.accelerator)
-    net = untrained = make_net(settings.model, settings.seed)
+    net = make_net(settings.model, settings.seed)
     if net.needs_flow and not settings.data["flow"]:
         raise ValueError("this net is given the true flow of its clips: set data.flow=true")
     data = make_data(settings, stage=None)
@@ -185,61 +181,26 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
 
     begin = time.monotonic()
     media = MediaFolder(folder / "media", clips)
-    baselines = _Baselines(untrained, settings, data, device)
     beats = _Beats(folder, "test", len(clips))
     beats(0)
-    tables, of_states, of_baselines = [], [], []
+    tables, of_states = [], []
     for group in groups_of(clips):  # each is composited once
-        tables.append(evaluate(net, group, device, how, decoder=decoder, media=media))
-        of_states.append(evaluate_states(net, group, device, how))
-        of_baselines += baselines.score(group)
+        table, states = evaluate_states(net, group, device, how, decoder, media)
+        tables.append(table)
+        of_states += [] if states is None else [states]
         beats(len(group))
-    frames = _in_order(tables, clips)
+    frames = in_order(tables, clips)
     write_table(folder / "metrics.parquet", frames)
-    write_table(folder / BASELINES, _in_order(of_baselines, clips))
+    write_table(folder / BASELINES, baselines_of(settings, data, clips, device, folder.parent / "baselines"))
     record.metrics = dict(summarise(frames))
-    states = [table for table in of_states if table is not None]
-    if states:
-        write_table(folder / MEMORY, _in_order(states, clips))
-    record.memory = "measured" if states else "none"
+    if of_states:
+        write_table(folder / MEMORY, in_order(of_states, clips))
+    record.memory = "measured" if of_states else "none"
     record.cost = streaming_cost(net, clips[0], how, device)
     record.durations = durations | {"test_seconds": time.monotonic() - begin}
     record.peak_memory_gib = peak_memory_gib(device)
     if record.data and (changed := what_changed(record.data, describe_cell_data(settings))):
         raise ValueError(f"data changed while the cell ran: {changed}; the same command starts it anew")
-
-
-class _Baselines:
-    """What a constant matte, the floors and the untrained net score: the scale on which a trained net is read.
-
-    Where nothing is trained, the floors alone: there is no untrained net, and the constant is that of validation.
-    """
-
-    def __init__(
-        self, untrained: MattingNet, settings: Settings, data: VideoMattingDataModule, device: torch.device
-    ) -> None:
-        self.untrained, self.device = untrained, device
-        self.mean_alpha, self.mean_matte = None, None
-        if settings.stages:
-            self.mean_alpha = float(torch.stack([batch.alpha.mean() for batch in data.val_dataloader()]).mean())
-        if (typical := make_typical_data(settings, NUM_MATTES)) is not None:
-            self.mean_matte = mean_training_matte(typical)
-
-    def score(self, group: Sequence[TestClip]) -> list[pd.DataFrame]:
-        """Their tables for some test clips."""
-        # A column of truth values has no gaps.
-        floors = evaluate_floors(group, self.mean_matte).assign(foreground_predicted=False)
-        if self.mean_alpha is None:
-            return [floors]
-        constant = evaluate_constant(group, self.mean_alpha).assign(method="constant alpha")
-        return [constant, floors, evaluate(self.untrained, group, self.device).assign(method="untrained")]
-
-
-def _in_order(tables: list[pd.DataFrame], clips: Sequence[TestClip]) -> pd.DataFrame:
-    """One table, in which conditions follow each other as in the test set."""
-    order = {stratum: place for place, stratum in enumerate(dict.fromkeys(clip.stratum for clip in clips))}
-    whole = pd.concat(tables, ignore_index=True)
-    return whole.sort_values("stratum", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 class _Beats:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, groupby, pairwise
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -107,11 +107,19 @@ class Streaming:
 
 @dataclass
 class Piece:
-    """Some frames of clips and what the net gave for them, in float32 and in [0, 1]; `start` is the first one."""
+    """Some frames of clips and what the net gave for them, in float32 and in [0, 1].
+
+    `start` is the first one; `plate` (B, 1 or T, 3, H, W) the background that the net was given.
+    """
 
     start: int
     batch: MattingBatch
+    plate: Tensor | None
     output: MattingOutput
+
+
+Tap: TypeAlias = Callable[[Iterator[Piece]], Iterator[Piece]]
+"""Looks at pieces and hands them on."""
 
 
 def kind(clip: TestClip) -> tuple[Any, ...]:
@@ -119,8 +127,9 @@ def kind(clip: TestClip) -> tuple[Any, ...]:
     return tuple(clip.size), clip.num_frames, clip.has_foreground, clip.has_background
 
 
-def _motion_is_known(clip: TestClip) -> bool:
-    return clip.read(0, 1).flow is not None
+def by_known_motion(clips: Iterable[TestClip]) -> Iterator[list[TestClip]]:
+    """Neighbours of which the true motion is known, as before stills, and others: these have no figure of it."""
+    return (list(alike) for _, alike in groupby(clips, lambda clip: clip.read(0, 1).flow is not None))
 
 
 def side_by_side(clips: Iterable[TestClip], how: Streaming) -> Iterator[list[TestClip]]:
@@ -130,11 +139,12 @@ def side_by_side(clips: Iterable[TestClip], how: Streaming) -> Iterator[list[Tes
         count = how.clips_at_once(group[0])
         for start in range(0, len(group), count):
             some = group[start : start + count]
-            # Of some the true motion is known, as before stills, of others not: these have no figure of it.
-            yield from [some] if count == 1 else (list(each) for _, each in groupby(some, _motion_is_known))
+            yield from [some] if count == 1 else by_known_motion(some)
 
 
-def run_clips(net: MattingNet, clips: Sequence[TestClip], how: Streaming, device: torch.device) -> Iterator[Piece]:
+def run_clips(
+    net: MattingNet, clips: Sequence[TestClip], how: Streaming, device: torch.device, tap: Tap | None = None
+) -> Iterator[Piece]:
     """Clips side by side in pieces with their mattes, from an empty state; one or two pieces are in memory.
 
     Args:
@@ -142,8 +152,11 @@ def run_clips(net: MattingNet, clips: Sequence[TestClip], how: Streaming, device
         clips: of one `kind`; read piece by piece.
         how: see `Streaming`.
         device: where to compute.
+        tap: sees the pieces first, before the one-frame delay.
     """
     pieces = _run_pieces(net, clips, how, device)
+    if tap is not None:
+        pieces = tap(pieces)
     return _delay(pieces) if how.one_frame_delay else pieces
 
 
@@ -160,7 +173,7 @@ def _run_pieces(net: MattingNet, clips: Sequence[TestClip], how: Streaming, devi
             state = None
         output = run_frames(net, batch.frames, state, plate, how, batch.flow, batch.alpha)
         state = output.state
-        yield Piece(start, batch, output)
+        yield Piece(start, batch, plate, output)
 
 
 def run_frames(

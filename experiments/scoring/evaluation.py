@@ -13,7 +13,7 @@ from torchvision.utils import flow_to_image
 
 from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
-from experiments.inference.streaming import Piece, Streaming, run_clips, side_by_side
+from experiments.inference.streaming import Piece, Streaming, Tap, run_clips, side_by_side
 from experiments.scoring.media import ClipMedia, MediaFolder
 from lightning_modules.metrics.background import background_psnr, flat_background_psnr
 from lightning_modules.metrics.frames import quantise
@@ -172,7 +172,7 @@ def evaluate(
     how = how or Streaming()
     for group in side_by_side(clips, how):
         kept = [None if media is None else media.of(clip) for clip in group]
-        tables += _evaluate_together(net, group, device, how, scoring or Scoring(), decoder, kept)
+        tables += evaluate_together(net, group, device, how, scoring or Scoring(), decoder, kept)
     net.train(was_training)
     return pd.concat(tables, ignore_index=True)
 
@@ -187,10 +187,10 @@ def evaluate_clip(
     progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """`evaluate` of one clip; the net is in eval mode and on `device`, `progress` is called with frames done."""
-    return _evaluate_together(net, [clip], device, how, scoring, None, [media], progress)[0]
+    return evaluate_together(net, [clip], device, how, scoring, None, [media], progress)[0]
 
 
-def _evaluate_together(
+def evaluate_together(
     net: MattingNet,
     clips: Sequence[TestClip],
     device: torch.device,
@@ -199,11 +199,12 @@ def _evaluate_together(
     decoder: nn.Module | None,
     media: Sequence[ClipMedia | None],
     progress: Callable[[int], None] | None = None,
+    tap: Tap | None = None,
 ) -> list[pd.DataFrame]:
-    """Tables of clips of one kind, as in `evaluate_clip`."""
+    """Tables of clips of one kind that go side by side, as in `evaluate_clip`; `tap` as for `run_clips`."""
     scores, plates_known = ClipScores(scoring, clips), clips[0].has_background
     with torch.inference_mode():
-        for piece in run_clips(net, clips, how, device):
+        for piece in run_clips(net, clips, how, device, tap):
             restored = _restored_background(piece.output, decoder)
             scores.add(piece.batch, piece.output, _extras(piece, restored, plates_known))
             for place, kept in enumerate(media):

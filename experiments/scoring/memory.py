@@ -10,13 +10,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from datamodules.batch import MattingBatch
 from datamodules.testset import TestClip
-from experiments.inference.streaming import CLIPS_AT_ONCE, Streaming, kind, run_clips, run_frames
-from experiments.scoring.evaluation import ClipScores, Scoring
+from experiments.inference.streaming import (
+    CLIPS_AT_ONCE,
+    Piece,
+    Streaming,
+    by_known_motion,
+    kind,
+    run_clips,
+    run_frames,
+)
+from experiments.scoring.evaluation import ClipScores, Scoring, evaluate, evaluate_together
+from experiments.scoring.media import MediaFolder
 from lightning_modules.metrics.table import PRIMARY
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.modnet import one_frame_delay
@@ -31,7 +40,9 @@ def evaluate_states(
     clips: Sequence[TestClip],
     device: torch.device,
     how: Streaming,
-) -> pd.DataFrame | None:
+    decoder: nn.Module | None = None,
+    media: MediaFolder | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Score whole clips thrice, alike but for the state: a net that ignores it scores the same to the last bit.
 
     The state is "carried" from frame to frame, "emptied" before each frame, or "foreign": that of another clip at the
@@ -43,31 +54,54 @@ def evaluate_states(
         clips: a test set, in any order.
         device: where to compute.
         how: the net is run.
+        decoder, media: see `evaluation.evaluate`.
 
     Returns:
-        The columns of `evaluation.evaluate` with MAD, MSE and dtSSD alone, and `state`; None for a net that carries
-        nothing from frame to frame.
+        The table of `evaluation.evaluate`; and its columns with MAD, MSE and dtSSD alone and `state`, or None for a net
+        that carries nothing from frame to frame.
     """
+    if not _carries(net, clips[0], how, device):
+        return evaluate(net, clips, device, how, decoder=decoder, media=media), None
     was_training = net.training
     net.to(device).eval()
-    tables: list[pd.DataFrame] = []
-    for group in groups_of(clips) if _carries(net, clips[0], how, device) else ():
+    carried: list[pd.DataFrame] = []
+    of_states: list[pd.DataFrame] = []
+    for group in groups_of(clips):
+        lent = _Lent(net, how, (EMPTIED, FOREIGN) if len(group) > 1 else (EMPTIED,))
+        kept = [None if media is None else media.of(clip) for clip in group]
+        tables = evaluate_together(net, group, device, replace(how, chunk=1), Scoring(), decoder, kept, tap=lent.tap)
+        carried += tables
         batch = MattingBatch.joined([clip.read(0, clip.num_frames) for clip in group])
-        for state, alphas in _mattes(net, batch, group[0].has_background, how, device).items():
-            scores = ClipScores(_SCORING, group)
-            scores.add(batch, MattingOutput(alphas))
-            tables += [table.assign(state=state) for table in scores.tables()]
+        others = {state: _scores(group, batch, alphas) for state, alphas in lent.mattes().items()}
+        columns = list(others[EMPTIED][0])
+        for state, found in (others | {CARRIED: [table[columns] for table in tables]}).items():
+            of_states += [table.assign(state=state) for table in found]
     net.train(was_training)
-    return pd.concat(tables, ignore_index=True) if tables else None
+    return pd.concat(carried, ignore_index=True), pd.concat(of_states, ignore_index=True)
+
+
+def _scores(group: Sequence[TestClip], batch: MattingBatch, alphas: Tensor) -> list[pd.DataFrame]:
+    scores = ClipScores(_SCORING, group)
+    scores.add(batch, MattingOutput(alphas))
+    return scores.tables()
 
 
 def _carries(net: MattingNet, clip: TestClip, how: Streaming, device: torch.device) -> bool:
     """Whether the net, run so, hands anything on from frame to frame."""
-    return how.reset_every != 1 and next(run_clips(net, [clip], replace(how, chunk=1), device)).output.state is not None
+    if how.reset_every == 1:
+        return False
+    was_training = net.training
+    net.to(device).eval()
+    first = next(run_clips(net, [clip], replace(how, chunk=1, one_frame_delay=False), device))
+    net.train(was_training)
+    return first.output.state is not None
 
 
 def groups_of(clips: Sequence[TestClip]) -> Iterator[list[TestClip]]:
-    """Clips of one size and length, ordered by condition, person and place, in groups of at most eight."""
+    """Clips of one size and length, ordered by condition, person and place, in groups of at most eight.
+
+    The true motion is known of all clips of a group, or of none.
+    """
     ordered = sorted(clips, key=lambda clip: (*kind(clip), clip.stratum, clip.name, clip.scene, clip.key))
     for _, alike in groupby(ordered, kind):
         ring = list(alike)
@@ -75,36 +109,41 @@ def groups_of(clips: Sequence[TestClip]) -> Iterator[list[TestClip]]:
         count = -(-len(ring) // min(max(fit, 2), CLIPS_AT_ONCE))
         # Of sizes as equal as can be; one clip is left alone only where there is no other.
         for places in np.array_split(np.arange(len(ring)), min(count, max(1, len(ring) // 2))):
-            yield [ring[place] for place in places]
+            yield from by_known_motion([ring[place] for place in places])
 
 
-def _mattes(
-    net: MattingNet, batch: MattingBatch, plate_known: bool, how: Streaming, device: torch.device
-) -> dict[str, Tensor]:
-    """By state, alpha (clips, T, 1, H, W) on the CPU, of whole clips that go side by side."""
-    plates = batch.background if plate_known and how.plate != "none" else None
-    states = (EMPTIED, FOREIGN, CARRIED) if len(batch) > 1 else (EMPTIED, CARRIED)
-    found: dict[str, list[Tensor]] = {state: [] for state in states}
-    memory: Any = None
-    for t in range(batch.frames.shape[1]):
-        if how.reset_every and t % how.reset_every == 0:
-            memory = None
-        frame, plate, flow, alpha = (
-            None if clip is None else clip[:, place : place + 1].to(device)
-            for clip, place in (
-                (batch.frames, t),
-                (plates, 0 if how.plate == "first" else t),
-                (batch.flow, t),
-                (batch.alpha, t),
-            )
-        )
-        assert frame is not None
-        before = pytree.tree_map_only(Tensor, lambda part: part.roll(1, dims=0), memory)
-        given = {EMPTIED: None, FOREIGN: before, CARRIED: memory}
-        for state in states:
-            if memory is not None or state == states[0]:  # at a clip's start all are alike
-                output = run_frames(net, frame, given[state], plate, how, flow, alpha)
-            found[state].append(output.alpha.cpu())
-        memory = output.state  # carried, which comes last
-    mattes = {state: torch.cat(alphas, dim=1) for state, alphas in found.items()}
-    return {state: one_frame_delay(alpha) for state, alpha in mattes.items()} if how.one_frame_delay else mattes
+class _Lent:
+    """Mattes of frames that are shown to the net once more, with states that are not theirs."""
+
+    def __init__(self, net: MattingNet, how: Streaming, states: Sequence[str]) -> None:
+        self.net, self.how = net, how
+        self.alphas: dict[str, list[Tensor]] = {state: [] for state in states}
+
+    def tap(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """Pieces of one frame with the state carried, as they come."""
+        memory: Any = None
+        for piece in pieces:
+            if self.how.reset_every and piece.start % self.how.reset_every == 0:
+                memory = None
+            foreign = pytree.tree_map_only(Tensor, lambda part: part.roll(1, dims=0), memory)
+            for state, alphas in self.alphas.items():
+                output, batch = piece.output, piece.batch
+                if memory is not None:  # at a clip's start all are alike
+                    given = {EMPTIED: None, FOREIGN: foreign}[state]
+                    output = run_frames(self.net, batch.frames, given, piece.plate, self.how, batch.flow, batch.alpha)
+                alphas.append(output.alpha.cpu())
+            memory = piece.output.state
+            yield piece
+
+    def mattes(self) -> dict[str, Tensor]:
+        """By state, alpha (clips, T, 1, H, W) of whole clips, on the CPU."""
+        mattes = {state: torch.cat(alphas, dim=1) for state, alphas in self.alphas.items()}
+        smooth = self.how.one_frame_delay
+        return {state: one_frame_delay(alpha) if smooth else alpha for state, alpha in mattes.items()}
+
+
+def in_order(tables: list[pd.DataFrame], clips: Sequence[TestClip]) -> pd.DataFrame:
+    """Tables of groups as one, in which conditions follow each other as in the test set."""
+    order = {stratum: place for place, stratum in enumerate(dict.fromkeys(clip.stratum for clip in clips))}
+    whole = pd.concat(tables, ignore_index=True)
+    return whole.sort_values("stratum", key=lambda names: names.map(order), kind="stable", ignore_index=True)

@@ -40,7 +40,9 @@ def trunk_settings(settings: Settings, name: str) -> Settings:
     if "num_steps" in stage.objective:
         raise ValueError(f"trunk: {stage.objective['name']} counts the steps of its stage, which cannot be shared out")
     first = replace(stage, steps=shared_steps(stage), trunk=None)
-    return replace(settings, model={**settings.model, **stage.trunk.model}, stages={name: first}, test={})
+    trainer = replace(settings.trainer, calibration_batches=0)  # each arm calibrates its norms at its own end
+    model = {**settings.model, **stage.trunk.model}
+    return replace(settings, model=model, stages={name: first}, trainer=trainer, test={})
 
 
 def shared_steps(stage: Stage) -> int:
@@ -101,7 +103,7 @@ def start_from_trunk(
     def train(place: Path) -> float:
         recipe, data = make_recipe(stage, learned, settings.seed), make_data(of_trunk, stage, name)
         beats = Heartbeat(folder, f"trunk of {name}")
-        return train_stage(name, trunk, recipe, data, stage, settings.trainer, place, None, identity, beats)
+        return train_stage(name, trunk, recipe, data, stage, of_trunk.trainer, place, None, identity, beats)
 
     if num_processes(settings.trainer) > 1:
         seconds, found = train(folder / "trunk"), False

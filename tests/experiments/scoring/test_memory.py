@@ -10,7 +10,7 @@ from torch import Tensor
 from datamodules.batch import MattingBatch
 from experiments.inference.streaming import Streaming
 from experiments.scoring import memory
-from experiments.scoring.evaluation import Scoring, evaluate
+from experiments.scoring.evaluation import evaluate
 from experiments.scoring.memory import evaluate_states
 from lightning_modules.nets import build_net
 from lightning_modules.nets.interface import MattingNet, MattingOutput
@@ -61,7 +61,7 @@ class Rememberer(MattingNet):
 
 
 def states_of(net: MattingNet, clips: list[Clip], **how: Any) -> pd.DataFrame:
-    table = evaluate_states(net, clips, CPU, Streaming(**how))
+    _, table = evaluate_states(net, clips, CPU, Streaming(**how))
     assert table is not None
     return table
 
@@ -96,10 +96,22 @@ def test_a_net_that_ignores_its_state_scores_the_same_to_the_last_bit() -> None:
 
 def test_carried_is_what_the_whole_evaluation_scores() -> None:
     clips = [Clip("anna", 0.1), Clip("ben", 0.2)]
-    whole = evaluate(Rememberer(), clips, CPU, Streaming(chunk=2), Scoring(metrics=("mad",)))
-    table = states_of(Rememberer(), clips)
-    carried = table[table["state"] == "carried"].reset_index(drop=True)[whole.columns]
-    pd.testing.assert_frame_equal(carried, whole)
+    expected = evaluate(Rememberer(), clips, CPU, Streaming(chunk=2))
+    whole, table = evaluate_states(Rememberer(), clips, CPU, Streaming())
+    pd.testing.assert_frame_equal(whole, expected)
+    assert table is not None
+    carried = table[table["state"] == "carried"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(carried.drop(columns="state"), whole[carried.columns.drop("state")])
+
+
+def test_one_frame_delay_smooths_the_mattes_of_each_state() -> None:
+    clips, how = [Clip("anna", 0.1), Clip("ben", 0.2)], Streaming(one_frame_delay=True)
+    whole, table = evaluate_states(Rememberer(), clips, CPU, how)
+    pd.testing.assert_frame_equal(whole, evaluate(Rememberer(), clips, CPU, how))
+    assert table is not None
+    alone = evaluate(Rememberer(), clips, CPU, Streaming(one_frame_delay=True, recurrence=False))
+    emptied = table[table["state"] == "emptied"].reset_index(drop=True)
+    pd.testing.assert_series_equal(emptied["mad"], alone["mad"])
 
 
 @pytest.mark.parametrize("at_once", [8, 2])
@@ -119,8 +131,11 @@ def test_clips_of_another_size_or_length_lend_no_state_and_one_alone_has_none_of
 
 @pytest.mark.parametrize(("net", "recurrence"), [(Rememberer(tells=False), True), (Rememberer(), False)])
 def test_nothing_is_measured_where_nothing_is_carried(net: MattingNet, recurrence: bool) -> None:
-    assert evaluate_states(net.train(), [Clip("anna", 0.1)], CPU, Streaming(recurrence=recurrence)) is None
+    clips, how = [Clip("anna", 0.1), Clip("ben", 0.2)], Streaming(recurrence=recurrence)
+    whole, table = evaluate_states(net.train(), clips, CPU, how)
+    assert table is None
     assert net.training
+    pd.testing.assert_frame_equal(whole, evaluate(net, clips, CPU, how))
 
 
 def test_a_state_that_is_emptied_every_few_frames_is_lent_as_it_is() -> None:
@@ -150,4 +165,4 @@ def test_every_net_with_a_state_can_be_given_that_of_another_clip(name: str, opt
 
 def test_a_memory_of_the_true_background_is_no_state() -> None:
     net = build_net("modnet_v", brm_mode="oracle", width=0.25, hidden=8, working_size=64, prm=False)
-    assert evaluate_states(net, [Clip("anna", 0.1, side=64)], CPU, Streaming()) is None
+    assert evaluate_states(net, [Clip("anna", 0.1, side=64)], CPU, Streaming())[1] is None
