@@ -13,13 +13,19 @@ from importlib.metadata import distributions
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
-from datamodules.processes import cores
 from experiments.cells.cell import Cell, CellBusyError, prepared_cell
 from experiments.cells.launch import BUSY, CellPool, end, spawn_cell, what_it_scored, why_ended
 from experiments.command.errors import BAD_INPUT
 from experiments.command.messages import one_line
 from experiments.records.cell_record import CellRecord
-from experiments.training.processes import CELLS_AT_ONCE, count_gpus, leads, started_by_srun, started_by_torchrun
+from experiments.training.processes import (
+    CELLS_AT_ONCE,
+    cells_at_once,
+    count_gpus,
+    leads,
+    started_by_srun,
+    started_by_torchrun,
+)
 from experiments.training.settings import Trainer
 
 Process = Callable[..., subprocess.Popen[bytes]]  # of a GPU or None, a log and a lock
@@ -54,7 +60,7 @@ def check_launcher(name: str) -> None:
 
 
 def make_pool(cell: Cell) -> CellPool:
-    """One cell at a time on each GPU, or on each core up to four; `workers` overrides it.
+    """As many cells at a time as the machine carries (`cells_at_once`); `workers` overrides it.
 
     Raises:
         ValueError: `workers` is neither "auto" nor a number from 1 on, others have started this command too, or the
@@ -70,7 +76,7 @@ def make_pool(cell: Cell) -> CellPool:
         )
     gpus = _shared_gpus(trainer)
     if workers == "auto":
-        workers = (gpus or min(4, cores())) if trainer.devices == 1 else 1
+        workers = cells_at_once(cell.settings, gpus)
     if not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be auto or a number from 1 on, got {workers!r}")
     check_machine(cell.settings)

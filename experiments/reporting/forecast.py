@@ -126,14 +126,37 @@ def _time(to_go: Sequence[Cell], records: Sequence[CellRecord], workers: int) ->
     if not records:
         return UNKNOWN
     took: dict[str, list[float]] = {}
+    trunk = _trunk_seconds(records)
     for record in records:
-        took.setdefault(arm_text(record.arm), []).append(seconds_of(record))
+        trained = any("trunk" in stage for stage in record.steps.values()) and "found_seconds" not in record.durations
+        took.setdefault(arm_text(record.arm), []).append(seconds_of(record) - (trunk if trained else 0.0))
     everywhere = [seconds for found in took.values() for seconds in found]
     each = [statistics.median(took.get(arm_text(cell.arm), everywhere)) for cell in to_go]
+    if trunk:
+        each = [own + (trunk if trains else 0.0) for own, trains in zip(each, _train_trunks(to_go), strict=True)]
     like = sum(arm_text(cell.arm) not in took for cell in to_go)
     told = f"about {duration(_makespan(each, workers))}"
     told += f", {workers} at once: the median of the arm's complete cells ({len(records)} in all)"
     return f"{told}; {like} of arms that have none like the other arms" if like else told
+
+
+def _trunk_seconds(records: Sequence[CellRecord]) -> float:
+    """What a trunk took that other cells found; 0 where none did."""
+    found = [record.durations["found_seconds"] for record in records if "found_seconds" in record.durations]
+    return statistics.median(found) if found else 0.0
+
+
+def _train_trunks(cells: Sequence[Cell]) -> list[bool]:
+    """Which of the cells will train a trunk, if they start in this order."""
+    from experiments.training.trunk import trunk_place  # here: it imports torch
+
+    there, trains = set[Path](), list[bool]()
+    for cell in cells:
+        named = [name for name, stage in cell.settings.stages.items() if stage.trunk is not None]
+        places = {trunk_place(cell.settings, name, cell.folder) / "checkpoints" / f"{name}.pt" for name in named}
+        trains.append(any(not place.is_file() for place in places - there))
+        there |= places
+    return trains
 
 
 def seconds_of(record: CellRecord) -> float:

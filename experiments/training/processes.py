@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 from datamodules.processes import cores
-from experiments.training.settings import Trainer
+from experiments.training.settings import Settings, Trainer
 
 CELLS_AT_ONCE = "MATTING_CELLS_AT_ONCE"  # of the environment: among how many cells this machine is shared
 MOST_LOADING = 12  # processes of one that trains: more would wait for the device
+# Of a process that trains: before its first step, and for each pixel of the largest batch, all frames of which may be
+# in one graph.
+BYTES_AT_LEAST, BYTES_A_PIXEL = 1.5 * 2**30, 2048
+# Of a GPU that several cells share: more would wait for it, and each needs cores that load.
+MOST_ON_A_GPU, CORES_BESIDE_A_GPU = 4, 4
 
 
 def num_processes(trainer: Trainer) -> int:
@@ -57,3 +63,52 @@ def count_gpus() -> int:
         return 0
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def memory_needed(settings: Settings) -> float:
+    """About how many bytes training a cell takes at most, of a GPU or of this machine: a guess from its batches."""
+    most = 0
+    for stage in settings.stages.values():
+        for batch in stage.passes.values():
+            sides = [batch.size] * 2 if isinstance(batch.size, int) else batch.size
+            frames = batch.clip_length or 1
+            longest = frames if isinstance(frames, int) else max(frames)
+            most = max(most, batch.batch_size * longest * sides[0] * sides[1])
+    return BYTES_AT_LEAST + BYTES_A_PIXEL * most
+
+
+def cells_at_once(settings: Settings, gpus: int) -> int:
+    """How many such cells this machine carries: a core each, or a share of a GPU, and the memory that they need.
+
+    Of several devices each: one.
+
+    Args:
+        settings: of one of the cells.
+        gpus: over which cells are spread; 0: none.
+    """
+    if settings.trainer.devices > 1:
+        return 1
+    needed = memory_needed(settings)
+    if not gpus:
+        return max(1, min(cores(), int(memory_of_machine() / needed)))
+    each = min(int(memory_of_gpus() / needed), cores() // (gpus * CORES_BESIDE_A_GPU), MOST_ON_A_GPU)
+    return gpus * max(1, each)
+
+
+def memory_of_machine() -> float:
+    """Bytes that processes may hold together: of the machine, or fewer if a control group says so; without swap."""
+    held = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) if hasattr(os, "sysconf") else float("inf")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
+    except OSError:
+        return held
+    return min(held, float(limit)) if limit.isdigit() else held
+
+
+def memory_of_gpus() -> float:
+    """Bytes of the smallest CUDA device of this machine; 0 where nobody tells."""
+    if shutil.which("nvidia-smi") is None:
+        return 0.0
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    listed = subprocess.run(query, capture_output=True, text=True, check=False)
+    return min((float(line) for line in listed.stdout.split() if line.isdigit()), default=0.0) * 2**20

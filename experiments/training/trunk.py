@@ -78,6 +78,13 @@ def identity_of(trunk: Settings) -> str:
     return settings_hash(asdict(trunk) | {"read": read})
 
 
+def trunk_place(settings: Settings, name: str, folder: Path) -> Path:
+    """Where the trunk of a stage is trained: beside the cells of an experiment, or in that of several processes."""
+    if num_processes(settings.trainer) > 1:
+        return folder / "trunk"
+    return folder.parent / "trunks" / identity_of(trunk_settings(settings, name))
+
+
 def start_from_trunk(
     settings: Settings, name: str, net: MattingNet, objective: Objective, folder: Path
 ) -> tuple[Settings, float, float]:
@@ -96,7 +103,7 @@ def start_from_trunk(
         took, in whichever cell; and those of them that were over when this process came.
     """
     of_trunk = trunk_settings(settings, name)
-    identity = identity_of(of_trunk)
+    identity, place = identity_of(of_trunk), trunk_place(settings, name, folder)
     trunk, stage = make_net(of_trunk.model, settings.seed), of_trunk.stages[name]
     learned = make_objective(stage, trunk, settings.seed)
 
@@ -106,9 +113,9 @@ def start_from_trunk(
         return train_stage(name, trunk, recipe, data, stage, of_trunk.trainer, place, None, identity, beats)
 
     if num_processes(settings.trainer) > 1:
-        seconds, found = train(folder / "trunk"), False
+        seconds, found = train(place), False
     else:
-        seconds, found = _train_alone(train, folder, name, folder.parent / "trunks" / identity)
+        seconds, found = _train_alone(train, folder, name, place)
     _take(net, trunk.state_dict())
     _take(objective, learned.state_dict())
     own = replace(settings.stages[name], steps=settings.stages[name].steps - stage.steps)

@@ -8,9 +8,13 @@ from typing import Any, cast
 import pytest
 
 from experiments.cells.cell import Cell
+from experiments.command.messages import duration
 from experiments.records.cell_record import CellRecord, write_config
 from experiments.records.experiment import Experiment
 from experiments.reporting.forecast import plan, seconds_of
+from experiments.training.settings import Settings
+from experiments.training.trunk import trunk_place
+from tests.experiments.training.composed import settings_of
 
 CONFIG = {"model": {"brm": True}, "data": {"cache_dir": "nowhere"}}
 
@@ -28,6 +32,7 @@ class Planned:
     study: str = ""
     trains: bool = True
     config: dict[str, Any] = field(default_factory=lambda: CONFIG)
+    settings: Settings | None = None
 
     @property
     def name(self) -> str:
@@ -68,6 +73,38 @@ def test_time_memory_and_effect_are_those_of_the_cells_that_ran(planned: Callabl
     assert "other settings" not in told
     assert "memory    1.5 GiB a cell, 3.0 GiB for 2 at once" in told
     assert "would be shown by four of five such experiments of 5 seeds and 2 tests" in told
+
+
+def test_a_trunk_counts_once_a_seed_for_the_cell_that_will_train_it(
+    make_cell: Callable[..., CellRecord], experiment: Experiment, tmp_path: Path
+) -> None:
+    cells = []
+    for seed in range(3):
+        for place, brm in enumerate((True, False)):
+            settings = settings_of("scale=smoke", "model.prm=false", "recipe.stages.refinement=null",
+                                   "+trunk=without_brm", f"model.brm={str(brm).lower()}", f"seed={seed}")  # fmt: skip
+            name = f"model.brm={str(brm).lower()},seed={seed}"
+            cell = Planned(
+                tmp_path / "outputs" / name, {"model.brm": brm}, seed, experiment, seed < 1, settings=settings
+            )
+            cells.append(cell)
+            if seed < 1:
+                done = make_cell({"model.brm": brm}, seed, clips=8, frames=3)
+                done.steps = {"matting": {"trunk": {"steps": 4, "told": "", "identity": "a"}}}
+                # Ten minutes each, of which the trunk is six of the first one's.
+                done.durations = {"train_seconds": 480.0, "test_seconds": 60.0} | (
+                    {"found_seconds": 360.0} if place else {}
+                )
+                write_config(done.folder / "config.yaml", CONFIG | {"seed": seed})
+                done.save()
+    told = plan(cast(list[Cell], cells), 1)
+    own = seconds_of(CellRecord.load(cells[0].folder)) - 360, seconds_of(CellRecord.load(cells[1].folder))
+    assert f"about {duration(2 * (sum(own) + 360))}, 1 at once" in told
+    for cell in cells[2:4]:
+        weights = trunk_place(cell.settings, "matting", cell.folder) / "checkpoints/matting.pt"
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        weights.touch()
+    assert f"about {duration(2 * sum(own) + 360)}, 1 at once" in plan(cast(list[Cell], cells), 1)
 
 
 def test_cells_of_other_settings_are_told_to_be_such(planned: Callable[..., str]) -> None:

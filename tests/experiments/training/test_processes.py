@@ -1,9 +1,12 @@
 """Which process of a cell this one is, by the variables that torchrun, srun and Lightning set."""
 
+from pathlib import Path
+
 import pytest
 
+from experiments.training import processes
 from experiments.training.processes import CELLS_AT_ONCE, count_gpus, leads, num_loading, num_processes
-from tests.experiments.training.composed import trainer_of
+from tests.experiments.training.composed import settings_of, trainer_of
 
 ONE = trainer_of()
 FOUR = trainer_of("trainer.devices=2", "trainer.num_nodes=2")
@@ -46,6 +49,38 @@ def test_loading_processes_follow_from_the_machine(monkeypatch: pytest.MonkeyPat
     assert num_loading(auto) == 3
     monkeypatch.setenv(CELLS_AT_ONCE, "40")
     assert num_loading(auto) == 1
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gib", "gpus", "gpu_gib", "words", "expected"),
+    [
+        (2, 24, 0, 0, ["scale=tiny"], 2),
+        (10, 64, 0, 0, ["scale=tiny"], 10),
+        (4, 8, 0, 0, ["scale=tiny"], 2),  # of 3 GiB
+        (4, 1, 0, 0, ["scale=tiny"], 1),
+        (16, 128, 1, 139, ["scale=tiny"], 4),
+        (16, 128, 1, 139, ["scale=small"], 4),  # of 22 GiB
+        (16, 128, 1, 24, ["scale=small"], 1),
+        (16, 128, 8, 139, ["scale=tiny"], 8),  # two cores for each GPU
+        (16, 128, 1, 0, ["scale=tiny"], 1),
+        (16, 128, 1, 139, ["scale=tiny", "trainer.devices=2"], 1),
+    ],
+)
+def test_as_many_cells_at_once_as_cores_and_memory_or_gpus_carry(
+    monkeypatch: pytest.MonkeyPatch, cpus: int, gib: float, gpus: int, gpu_gib: float, words: list[str], expected: int
+) -> None:
+    monkeypatch.setattr(processes, "cores", lambda: cpus)
+    monkeypatch.setattr(processes, "memory_of_machine", lambda: gib * 2**30)
+    monkeypatch.setattr(processes, "memory_of_gpus", lambda: gpu_gib * 2**30)
+    assert processes.cells_at_once(settings_of(*words), gpus) == expected
+
+
+def test_the_smallest_gpus_memory_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    query = tmp_path / "nvidia-smi"
+    query.write_text("#!/bin/sh\necho 81559\necho 143771\n", encoding="utf-8")
+    query.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert processes.memory_of_gpus() == 81559 * 2**20
 
 
 def test_visible_devices_are_counted_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
