@@ -101,8 +101,8 @@ def test_an_experiment_asks_a_question_of_several_arms_and_seeds(name: str) -> N
     for axis, value in experiment.baseline.items():
         values = [yaml.safe_load(each) for each in str(params[axis]).split(",")]
         assert value in values
-        # The group `memory` has no key of its own: it sets those of model and recipe.
-        assert axis == "memory" or OmegaConf.select(config, axis, throw_on_missing=True) is not None
+        # The groups `memory` and `clips` have no keys of their own: they set those of model and recipe.
+        assert axis in ("memory", "clips") or OmegaConf.select(config, axis, throw_on_missing=True) is not None
 
 
 @pytest.mark.parametrize("name", TRAINED)
