@@ -207,7 +207,7 @@ def _change(effect: StateEffect, key: str = "mad") -> str:
 
 
 def _excluded(effect: StateEffect) -> str:
-    """Which changes the interval rules out, relative ones where they are known."""
-    known = np.isfinite(effect.relative).all()
+    """Which changes the interval rules out: relative ones where they are known, and no more sure than the verdict."""
+    known = np.isfinite(effect.relative).all() and effect.relative.low <= 0 <= effect.relative.high
     told = two_ends(effect.relative[1:], "%") if known else two_ends(effect.difference[1:], MEASURED[0].unit)
     return f"changes beyond {told} are excluded"
