@@ -13,7 +13,7 @@ from datamodules.augment.codec import compress
 from datamodules.augment.noise import gaussian_noise
 from datamodules.augment.photometric import LUMA
 from datamodules.batch import Layers, MattingBatch
-from datamodules.resample import apply_affine, resample, sent, to_previous_frame
+from datamodules.resample import apply_affine, resample, resample_cutout, sent, to_previous_frame
 
 # Share of the person's own light and shade that stays in a camouflaged colour.
 SHADING_KEPT = 0.3
@@ -89,12 +89,6 @@ def collate_layers(samples: list[Layers]) -> Layers:
     return Layers(**batch)
 
 
-def _unit(pixels: Tensor) -> Tensor:
-    """Float pixels in [0, 1], in memory of their own."""
-    values = pixels.to(torch.float32, copy=True)
-    return values.div_(255) if pixels.dtype == torch.uint8 else values
-
-
 def _per_frame(gain: Tensor, frames: Tensor) -> Tensor:
     return sent(gain, frames)[..., None, None]
 
@@ -110,13 +104,13 @@ def _background(layers: Layers, height: int, width: int) -> tuple[Tensor, Tensor
     if pictures.shape[1] > 1:
         clips = torch.arange(len(pictures), device=pictures.device)[:, None]
         pictures = pictures[clips, sent(layers.bgr_index, pictures)]
-    background = resample(_unit(pictures), layers.bgr_affine, height, width, "border", layers.bgr_defocus)
+    background = resample(pictures, layers.bgr_affine, height, width, "border", layers.bgr_defocus)
     near_alpha = None
     if layers.near is not None and layers.near_affine is not None:
-        near = _unit(layers.near)
-        near = torch.cat([near[:, :3] * near[:, 3:], near[:, 3:]], dim=1)
+        near = layers.near[:, None]
         clips = torch.arange(len(near)) if layers.near_clips is None else layers.near_clips
-        seen = resample(near[:, None], layers.near_affine[clips], height, width, "border", layers.bgr_defocus[clips])
+        path, defocus = layers.near_affine[clips], layers.bgr_defocus[clips]
+        seen = resample_cutout([near[:, :, :3]], near[:, :, 3:], path, height, width, "border", defocus)
         near = seen.new_zeros(len(background), *seen.shape[1:]).index_copy_(0, sent(clips, seen), seen)
         near_alpha = near[:, :, 3:]
         background = near[:, :, :3] + (1 - near_alpha) * background
@@ -129,19 +123,12 @@ def _foreground(layers: Layers, height: int, width: int, flow: bool) -> tuple[Te
     All are interpolated multiplied with alpha and divided by it afterwards, so that nothing from outside
     the person bleeds in; where alpha is 0 they are 0.
     """
-    alpha = _unit(layers.pha)
-    straight = [_unit(layers.fgr)]
+    straight = [layers.fgr]
     if layers.texture is not None:
-        straight.append(layers.texture.float())
+        straight.append(layers.texture)
     if flow and layers.fgr_flow is not None:
-        straight.append(layers.fgr_flow.float())
-    counts = [value.shape[2] for value in straight]
-    stacked = alpha.new_empty(*alpha.shape[:2], sum(counts) + 1, *alpha.shape[3:])
-    *into, last = stacked.split([*counts, 1], dim=2)
-    for value, part in zip(straight, into, strict=True):
-        torch.mul(value, alpha, out=part)
-    last.copy_(alpha)
-    views = resample(stacked, layers.fgr_affine, height, width, "zeros", layers.fgr_defocus)
+        straight.append(layers.fgr_flow)
+    views = resample_cutout(straight, layers.pha, layers.fgr_affine, height, width, "zeros", layers.fgr_defocus)
     alpha = views[:, :, -1:].clamp(0, 1)
     values = views[:, :, :-1] / alpha.clamp_min(1e-6)
     num_texture = 0 if layers.texture is None else 2

@@ -5,6 +5,7 @@ Affines are few numbers, and on the CPU: what to do is decided by looking at the
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,7 +20,7 @@ def resample(
     """Pictures seen through affines, bilinear; area-averaged first in clips that are out of focus or shrink a lot.
 
     Args:
-        pictures: (B, T, C, h, w) float, or (B, 1, C, h, w) for stills; overwritten where they must be averaged.
+        pictures: (B, T, C, h, w), or (B, 1, C, h, w) for stills; uint8 is divided by 255.
         affine: (B, T, 2, 3) output → picture pixel, on the CPU.
         height: of the output, pixels.
         width: of the output, pixels.
@@ -27,10 +28,103 @@ def resample(
         defocus: (B,) side of the square that a point is spread over, picture pixels, on the CPU; None: none is.
 
     Returns:
-        (B, T, C, height, width).
+        (B, T, C, height, width) float32.
+    """
+    if pictures.is_cpu:
+        return _resample_on_cpu([pictures], None, affine, height, width, padding, _extent(affine, defocus))
+    return resample_by_torch(unit(pictures), affine, height, width, padding, defocus)
+
+
+def resample_cutout(
+    pictures: list[Tensor],
+    alpha: Tensor,
+    affine: Tensor,
+    height: int,
+    width: int,
+    padding: str,
+    defocus: Tensor | None = None,
+) -> Tensor:
+    """Pictures multiplied with their alpha, and it below them, seen through affines.
+
+    Args:
+        pictures: (B, T, …, h, w) each, uint8 or float.
+        alpha: (B, T, 1, h, w).
+        affine: as of `resample`, likewise the others.
+
+    Returns:
+        (B, T, C + 1, height, width) float32, C channels of all pictures together, and alpha.
+    """
+    if alpha.is_cpu:
+        return _resample_on_cpu([*pictures, alpha], alpha, affine, height, width, padding, _extent(affine, defocus))
+    alpha = unit(alpha)
+    counts = [picture.shape[2] for picture in pictures]
+    stacked = alpha.new_empty(*alpha.shape[:2], sum(counts) + 1, *alpha.shape[3:])
+    *into, last = stacked.split([*counts, 1], dim=2)
+    for picture, part in zip(pictures, into, strict=True):
+        torch.mul(unit(picture), alpha, out=part)
+    last.copy_(alpha)
+    return resample_by_torch(stacked, affine, height, width, padding, defocus)
+
+
+def unit(pixels: Tensor) -> Tensor:
+    """Float pixels in [0, 1], in memory of their own."""
+    values = pixels.to(torch.float32, copy=True)
+    return values.div_(255) if pixels.dtype == torch.uint8 else values
+
+
+def _resample_on_cpu(
+    pictures: list[Tensor],
+    alpha: Tensor | None,
+    affine: Tensor,
+    height: int,
+    width: int,
+    padding: str,
+    extent: Tensor,
+) -> Tensor:
+    """Pictures (B, K, …, h, w), those before the last one times alpha, through affines; see `resample`."""
+    from datamodules import kernels
+
+    B, T = affine.shape[:2]
+    K, (h, w) = pictures[0].shape[1], pictures[0].shape[3:]
+    counts = [picture.shape[2] for picture in pictures]
+    views = torch.empty(B, T, sum(counts), height, width)
+    planes = torch.empty(sum(counts), h + 2, w + 2).numpy()
+    arrays = [(picture.numpy(), _scale(picture)) for picture in pictures]
+    opaque = (np.empty((0, 0), np.uint8), 1.0)
+    border = padding == "border"
+    for n in range(B):
+        across, down = extent[n].tolist()
+        for t in range(T):
+            if t < K:
+                start = 0
+                for number, (array, scale) in enumerate(arrays):
+                    weight = opaque
+                    if alpha is not None and number + 1 < len(arrays):
+                        weight = (arrays[-1][0][n, t, 0], arrays[-1][1])
+                    part = planes[start : start + counts[number]]
+                    kernels.framed(array[n, t], scale, *weight, border, part)
+                    start += counts[number]
+                if max(across, down) > 1:
+                    kernels.averaged(planes, across, down, border)
+            kernels.sampled(planes, affine[n, t].numpy(), views[n, t].numpy())
+    return views
+
+
+def _scale(pixels: Tensor) -> float:
+    return 1 / 255 if pixels.dtype == torch.uint8 else 1.0
+
+
+def resample_by_torch(
+    pictures: Tensor, affine: Tensor, height: int, width: int, padding: str, defocus: Tensor | None = None
+) -> Tensor:
+    """What `resample` gives, on any device and with gradients.
+
+    Args:
+        pictures: (B, T, C, h, w) float, or (B, 1, C, h, w) for stills; overwritten where they must be averaged.
+        affine: as of `resample`, likewise the others.
     """
     num_pictures = pictures.shape[1]
-    _average(pictures, affine, defocus)
+    _average(pictures, _extent(affine, defocus))
     # The affine, not its many points, is brought from pixels to the [−1, 1] of grid_sample.
     size = affine.new_tensor([pictures.shape[-1], pictures.shape[-2]])
     affine = affine * (2 / size)[:, None]
@@ -77,12 +171,15 @@ def sent(draws: Tensor, pixels: Tensor) -> Tensor:
     return draws.to(pixels.device, non_blocking=True)
 
 
-def _average(pictures: Tensor, affine: Tensor, defocus: Tensor | None) -> None:
-    """Average clips of (B, T, C, h, w), in place, over an output pixel of (B, T, 2, 3) and a blurred point (B,)."""
-    extent = affine[..., :2].norm(dim=-1).amax(1).clamp_min(1)  # (B, 2): across and down
+def _extent(affine: Tensor, defocus: Tensor | None) -> Tensor:
+    """Pixels (B, 2) across and down that pictures are averaged over: an output pixel, and a blurred point; 1: none."""
+    extent = affine[..., :2].norm(dim=-1).amax(1).clamp_min(1)
     extent = torch.where(extent.amax(1, keepdim=True) > MAX_SHRINK_WITHOUT_FILTER, extent, 1)
-    if defocus is not None:
-        extent = torch.hypot(extent, defocus[:, None])
+    return extent if defocus is None else torch.hypot(extent, defocus[:, None])
+
+
+def _average(pictures: Tensor, extent: Tensor) -> None:
+    """Average clips of (B, T, C, h, w), in place, over `extent` (B, 2)."""
     # One clip after the other, each over no more pixels than it needs: many need few.
     for clip in (extent.amax(1) > 1).nonzero()[:, 0].tolist():
         averaged = pictures[clip : clip + 1]
