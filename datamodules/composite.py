@@ -47,7 +47,7 @@ def composite(layers: Layers, height: int, width: int, flow: bool | None = False
         foreground = _camouflage(layers, foreground, alpha, background, texture)
     for n, look in enumerate(layers.look or ()):
         foreground[n], alpha[n], background[n] = look.applied(foreground[n], alpha[n], background[n])
-    noisy = _add_noise(alpha * foreground + (1 - alpha) * background, layers)
+    noisy = _add_noise(torch.lerp(background, foreground, alpha), layers)
     return MattingBatch(
         frames=compress(noisy, layers.jpeg_quality, layers.h264_crf),
         alpha=alpha,
@@ -100,20 +100,17 @@ def _is_video(layers: Layers) -> bool:
 
 def _background(layers: Layers, height: int, width: int) -> tuple[Tensor, Tensor | None]:
     """The true background (B, T, 3, H, W), and the alpha (B, T, 1, H, W) of the near plane in it."""
-    pictures = layers.bgr
-    if pictures.shape[1] > 1:
-        clips = torch.arange(len(pictures), device=pictures.device)[:, None]
-        pictures = pictures[clips, sent(layers.bgr_index, pictures)]
-    background = resample(pictures, layers.bgr_affine, height, width, "border", layers.bgr_defocus)
+    background = resample(layers.bgr, layers.bgr_affine, height, width, "border", layers.bgr_defocus, layers.bgr_index)
     near_alpha = None
     if layers.near is not None and layers.near_affine is not None:
         near = layers.near[:, None]
         clips = torch.arange(len(near)) if layers.near_clips is None else layers.near_clips
         path, defocus = layers.near_affine[clips], layers.bgr_defocus[clips]
         seen = resample_cutout([near[:, :, :3]], near[:, :, 3:], path, height, width, "border", defocus)
-        near = seen.new_zeros(len(background), *seen.shape[1:]).index_copy_(0, sent(clips, seen), seen)
-        near_alpha = near[:, :, 3:]
-        background = near[:, :, :3] + (1 - near_alpha) * background
+        if len(seen) < len(background):
+            seen = seen.new_zeros(len(background), *seen.shape[1:]).index_copy_(0, sent(clips, seen), seen)
+        near_alpha = seen[:, :, 3:]
+        background = (background * (1 - near_alpha)).add_(seen[:, :, :3])
     return (background * _per_frame(layers.bgr_gain, background)).clamp_(0, 1).contiguous(), near_alpha
 
 
@@ -130,7 +127,7 @@ def _foreground(layers: Layers, height: int, width: int, flow: bool) -> tuple[Te
         straight.append(layers.fgr_flow)
     views = resample_cutout(straight, layers.pha, layers.fgr_affine, height, width, "zeros", layers.fgr_defocus)
     alpha = views[:, :, -1:].clamp(0, 1)
-    values = views[:, :, :-1] / alpha.clamp_min(1e-6)
+    values = views[:, :, :-1].div_(alpha.clamp_min(1e-6))
     num_texture = 0 if layers.texture is None else 2
     foreground, texture, source_flow = values.split([3, num_texture, values.shape[2] - 3 - num_texture], dim=2)
     return alpha, foreground, texture, source_flow

@@ -2,14 +2,13 @@
 
 Imported where they are used, since numba takes a moment to load. Pictures lie in a frame one pixel wide (`framed`), so
 that all four neighbours of any point are there. Loops over a row are written so that they compile to vector
-instructions, apart from the one that fetches neighbours; a row is cut into blocks of `BLOCK` pixels, which see a small
-piece of a turned picture that stays in the cache from row to row.
+instructions, apart from the one that fetches neighbours; a view is cut into blocks of `BLOCK` columns and `BAND` rows,
+which see a piece of a turned picture that stays in the cache from row to row, and of a still from view to view.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numba
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 BLOCK = 256
+BAND = 64
 ONE = np.uint64(1)
 NEVER = np.uint64(2**63)  # no place in a picture: a loop that may end there fetches one by one, which is faster
 
@@ -54,7 +54,7 @@ def framed(picture: Array, scale: float, alpha: Array, alpha_scale: float, borde
 
 @compiled
 def frame(plane: Array, border: bool) -> None:
-    """Write the outermost pixels of a plane (h + 2, w + 2): those next to them, or 0."""
+    """Write the outermost pixels of a plane (h + 2, w + 2), float32 or packed: those next to them, or 0."""
     if border:
         plane[1:-1, 0], plane[1:-1, -1] = plane[1:-1, 1], plane[1:-1, -2]
         plane[0], plane[-1] = plane[1], plane[-2]
@@ -72,6 +72,8 @@ def averaged(planes: Array, across: float, down: float, border: bool) -> None:
         across: pixels; down: pixels.
         border: of the frame afterwards, as in `framed`.
     """
+    if max(across, down) <= 1:
+        return
     C, h, w = planes.shape[0], planes.shape[1] - 2, planes.shape[2] - 2
     radius_x, radius_y = int(across / 2 + 0.5), int(down / 2 + 0.5)
     line = np.empty(w + 2 * radius_x, np.float32)
@@ -96,7 +98,7 @@ def averaged(planes: Array, across: float, down: float, border: bool) -> None:
 
 @compiled
 def add(total: Array, weight: float, first: Array, second: Array, more: bool) -> None:
-    """total += weight · (first + second); without `more` total = weight · first."""
+    """Total += weight · (first + second); without `more` total = weight · first."""
     if more:
         for x in range(len(total)):
             total[x] += weight * (first[x] + second[x])
@@ -126,21 +128,24 @@ def locate(affine: Array, y: int, left: int, h: int, w: int, first: Array, along
 
 
 @compiled
-def sampled(planes: Array, affine: Array, out: Array) -> None:
-    """Write the view (C, H, W) of framed planes (C, h, w) float32, bilinear, through an affine (2, 3)."""
-    C, h, w = planes.shape
-    H, W = out.shape[1:]
+def sampled(planes: Array, affines: Array, out: Array) -> None:
+    """Write the views (T, C, H, W) of framed planes (C, h, w) float32, bilinear, through affines (T, 2, 3)."""
+    _, h, w = planes.shape
+    T, C, H, W = out.shape
     first, along, down = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     near = np.empty((4, BLOCK), np.float32)
-    for c in range(C):  # to the end before the next: planes would drive each other out of the cache
+    # What all views see of a band of one plane stays in the cache; of several planes it would not.
+    for c in range(C):
         plane = planes[c].ravel()
-        for left in range(0, W, BLOCK):
-            n = min(BLOCK, W - left)
-            at, fx, fy = first[:n], along[:n], down[:n]
-            for y in range(H):
-                locate(affine, y, left, h, w, at, fx, fy)
-                fetch(plane, w, at, near[0], near[1], near[2], near[3])
-                blend(near[0], near[1], near[2], near[3], fx, fy, out[c, y, left : left + n])
+        for top in range(0, H, BAND):
+            for t in range(T):
+                for left in range(0, W, BLOCK):
+                    n = min(BLOCK, W - left)
+                    at, fx, fy = first[:n], along[:n], down[:n]
+                    for y in range(top, min(top + BAND, H)):
+                        locate(affines[t], y, left, h, w, at, fx, fy)
+                        fetch(plane, w, at, near[0], near[1], near[2], near[3])
+                        blend(near[0], near[1], near[2], near[3], fx, fy, out[t, c, y, left : left + n])
 
 
 @compiled
@@ -162,3 +167,93 @@ def blend(near0: Array, near1: Array, near2: Array, near3: Array, along: Array, 
         top = near0[x] + along[x] * (near1[x] - near0[x])
         bottom = near2[x] + along[x] * (near3[x] - near2[x])
         out[x] = top + down[x] * (bottom - top)
+
+
+@compiled
+def packed(picture: Array, number: int, words: Array) -> None:
+    """Put a picture (C, h, w) uint8 into framed words (h + 2, w + 2) uint32 as the bytes from `number` on.
+
+    Byte 0 is the lowest; with it all that words hold is overwritten, but for the frame.
+    """
+    C, h, w = picture.shape
+    if number == 0:
+        words[:] = 0
+    for y in range(h):
+        for c in range(C):
+            put(picture[c, y], 8 * (number + c), words[y + 1, 1 : w + 1])
+
+
+@compiled
+def put(source: Array, shift: int, words: Array) -> None:
+    """Put bytes `shift` bits high into words where these are 0."""
+    up = np.uint32(shift)
+    for x in range(len(words)):
+        words[x] |= np.uint32(source[x]) << up
+
+
+@compiled
+def sampled_bytes(words: Array, affines: Array, weight: int, out: Array) -> None:
+    """Write the views (T, C, H, W) in [0, 1] of framed, packed pictures (h, w), bilinear, through affines (T, 2, 3).
+
+    Channels before number `weight` are multiplied with it before they are interpolated; 0: none is.
+    """
+    h, w = words.shape
+    T, C, H, W = out.shape
+    first, along, down = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    near, flat = np.empty((4, BLOCK), np.uint32), words.ravel()
+    for top in range(0, H, BAND):
+        for t in range(T):
+            for left in range(0, W, BLOCK):
+                n = min(BLOCK, W - left)
+                at, fx, fy = first[:n], along[:n], down[:n]
+                for y in range(top, min(top + BAND, H)):
+                    locate(affines[t], y, left, h, w, at, fx, fy)
+                    fetch(flat, w, at, near[0], near[1], near[2], near[3])
+                    for c in range(C):
+                        line = out[t, c, y, left : left + n]
+                        if c < weight:
+                            blend_weighted(near[0], near[1], near[2], near[3], 8 * c, 8 * weight, fx, fy, line)
+                        else:
+                            blend_bytes(near[0], near[1], near[2], near[3], 8 * c, fx, fy, line)
+
+
+@compiled
+def byte(word: int, shift: int) -> Any:
+    """The byte that stands `shift` bits high, as float32."""
+    return np.float32(np.int32((word >> np.uint32(shift)) & np.uint32(255)))
+
+
+@compiled
+def blend_bytes(
+    near0: Array, near1: Array, near2: Array, near3: Array, shift: int, along: Array, down: Array, out: Array
+) -> None:
+    """`blend` of one byte of the neighbours, 255 as 1."""
+    for x in range(len(out)):
+        left, right = byte(near0[x], shift), byte(near1[x], shift)
+        left_below, right_below = byte(near2[x], shift), byte(near3[x], shift)
+        top = left + along[x] * (right - left)
+        bottom = left_below + along[x] * (right_below - left_below)
+        out[x] = np.float32(1 / 255) * (top + down[x] * (bottom - top))
+
+
+@compiled
+def blend_weighted(
+    near0: Array,
+    near1: Array,
+    near2: Array,
+    near3: Array,
+    shift: int,
+    weight: int,
+    along: Array,
+    down: Array,
+    out: Array,
+) -> None:
+    """`blend` of the products of two bytes of the neighbours."""
+    for x in range(len(out)):
+        left = byte(near0[x], shift) * byte(near0[x], weight)
+        right = byte(near1[x], shift) * byte(near1[x], weight)
+        left_below = byte(near2[x], shift) * byte(near2[x], weight)
+        right_below = byte(near3[x], shift) * byte(near3[x], weight)
+        top = left + along[x] * (right - left)
+        bottom = left_below + along[x] * (right_below - left_below)
+        out[x] = np.float32(1 / 65025) * (top + down[x] * (bottom - top))

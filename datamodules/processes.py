@@ -8,7 +8,8 @@ import os
 import platform
 from multiprocessing.context import BaseContext
 
-PRELOADED = ["datamodules.samples"]  # and with it all that loads a sample, as names: this file imports none of it
+# And with it all that loads a sample, as names: this file imports none of it.
+PRELOADED = ["datamodules.samples", "datamodules.kernels"]
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
 

@@ -5,9 +5,13 @@ Affines are few numbers, and on the CPU: what to do is decided by looking at the
 
 from __future__ import annotations
 
+from itertools import groupby
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 # An affine that takes more source pixels than this per output pixel would alias under bilinear sampling.
@@ -15,7 +19,13 @@ MAX_SHRINK_WITHOUT_FILTER = 1.5
 
 
 def resample(
-    pictures: Tensor, affine: Tensor, height: int, width: int, padding: str, defocus: Tensor | None = None
+    pictures: Tensor,
+    affine: Tensor,
+    height: int,
+    width: int,
+    padding: str,
+    defocus: Tensor | None = None,
+    index: Tensor | None = None,
 ) -> Tensor:
     """Pictures seen through affines, bilinear; area-averaged first in clips that are out of focus or shrink a lot.
 
@@ -26,12 +36,15 @@ def resample(
         width: of the output, pixels.
         padding: outside of the picture: "zeros" or "border" (the nearest border pixel).
         defocus: (B,) side of the square that a point is spread over, picture pixels, on the CPU; None: none is.
+        index: (B, T) int64 on the CPU, which picture each frame shows, of any number of them; None: its own.
 
     Returns:
         (B, T, C, height, width) float32.
     """
     if pictures.is_cpu:
-        return _resample_on_cpu([pictures], None, affine, height, width, padding, _extent(affine, defocus))
+        return _resample_on_cpu([pictures], None, affine, height, width, padding, _extent(affine, defocus), index)
+    if index is not None and pictures.shape[1] > 1:
+        pictures = pictures[torch.arange(len(pictures), device=pictures.device)[:, None], sent(index, pictures)]
     return resample_by_torch(unit(pictures), affine, height, width, padding, defocus)
 
 
@@ -80,38 +93,69 @@ def _resample_on_cpu(
     width: int,
     padding: str,
     extent: Tensor,
+    index: Tensor | None = None,
 ) -> Tensor:
     """Pictures (B, K, …, h, w), those before the last one times alpha, through affines; see `resample`."""
     from datamodules import kernels
 
     B, T = affine.shape[:2]
     K, (h, w) = pictures[0].shape[1], pictures[0].shape[3:]
-    counts = [picture.shape[2] for picture in pictures]
-    views = torch.empty(B, T, sum(counts), height, width)
-    planes = torch.empty(sum(counts), h + 2, w + 2).numpy()
-    arrays = [(picture.numpy(), _scale(picture)) for picture in pictures]
-    opaque = (np.empty((0, 0), np.uint8), 1.0)
-    border = padding == "border"
-    for n in range(B):
-        across, down = extent[n].tolist()
-        for t in range(T):
-            if t < K:
-                start = 0
-                for number, (array, scale) in enumerate(arrays):
-                    weight = opaque
-                    if alpha is not None and number + 1 < len(arrays):
-                        weight = (arrays[-1][0][n, t, 0], arrays[-1][1])
-                    part = planes[start : start + counts[number]]
-                    kernels.framed(array[n, t], scale, *weight, border, part)
-                    start += counts[number]
-                if max(across, down) > 1:
-                    kernels.averaged(planes, across, down, border)
-            kernels.sampled(planes, affine[n, t].numpy(), views[n, t].numpy())
+    num_channels = sum(picture.shape[2] for picture in pictures)
+    views, border = torch.empty(B, T, num_channels, height, width), padding == "border"
+    arrays = [_readable(picture) for picture in pictures]
+    steps, out = affine.numpy(), views.numpy()
+    bytes_alone = num_channels <= 4 and all(array.dtype == np.uint8 for array in arrays)
+    words = np.empty((h + 2, w + 2), np.uint32)
+    planes = torch.empty(num_channels, h + 2, w + 2).numpy()
+    weight = 0 if alpha is None else num_channels - 1
+    shown = torch.arange(T).clamp(max=K - 1).expand(B, T) if index is None else index
+    for n, (across, down) in enumerate(extent.tolist()):
+        # Successive frames that show one picture are views of it.
+        for number, frames in groupby(range(T), lambda t: int(shown[n, t])):  # noqa: B023
+            first, *others = frames
+            those = slice(first, first + 1 + len(others))
+            pixels = [array[n, number] for array in arrays]
+            if bytes_alone and max(across, down) == 1:
+                _pack(pixels, border, words)
+                kernels.sampled_bytes(words, steps[n, those], weight, out[n, those])
+            else:
+                _lay(pixels, alpha is not None, border, planes)
+                kernels.averaged(planes, across, down, border)
+                kernels.sampled(planes, steps[n, those], out[n, those])
     return views
 
 
-def _scale(pixels: Tensor) -> float:
-    return 1 / 255 if pixels.dtype == torch.uint8 else 1.0
+def _pack(pictures: list[NDArray[Any]], border: bool, words: NDArray[Any]) -> None:
+    """Pictures (…, h, w) uint8, of four channels at most, side by side into words (h + 2, w + 2)."""
+    from datamodules import kernels
+
+    number = 0
+    for picture in pictures:
+        kernels.packed(picture, number, words)
+        number += len(picture)
+    kernels.frame(words, border)
+
+
+def _lay(pictures: list[NDArray[Any]], weighted: bool, border: bool, planes: NDArray[Any]) -> None:
+    """Pictures (…, h, w) into planes (C, h + 2, w + 2), those before the last one times that one if it is a weight."""
+    from datamodules import kernels
+
+    start = 0
+    for number, picture in enumerate(pictures):
+        of_its_own = not weighted or number == len(pictures) - 1
+        alpha = pictures[-1][0, :0, :0] if of_its_own else pictures[-1][0]
+        part = planes[start : start + len(picture)]
+        kernels.framed(picture, _scale(picture), alpha, _scale(pictures[-1]), border, part)
+        start += len(picture)
+
+
+def _readable(pixels: Tensor) -> NDArray[Any]:
+    """As the kernels take them: uint8 or float32."""
+    return (pixels if pixels.dtype == torch.uint8 else pixels.float()).numpy()
+
+
+def _scale(pixels: NDArray[Any]) -> float:
+    return 1 / 255 if pixels.dtype == np.uint8 else 1.0
 
 
 def resample_by_torch(
