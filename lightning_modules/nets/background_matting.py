@@ -170,7 +170,9 @@ class BackgroundMattingV2(MattingNet):
         else:
             cells = self.select_cells(coarse.error, (height // CELL, width // CELL))
             named |= {"refined": cells[:, None], "refined_share": cells.float().mean((1, 2))}
-            if refined is None:
+            if refined is None and images.is_cuda and self.refine_mode == "sampling" and not self.training:
+                refined = self.refiner.at_most(images, coarse, cells, len(cells) * self._num_refined(cells[0].numel()))
+            elif refined is None:
                 refine = self.refiner.densely if serves_all_sizes() else self.refiner.at_cells
                 refined = refine(images, coarse, cells)
         alpha, residual = refined[:, :1], refined[:, 1:]
