@@ -6,7 +6,10 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from lightning_modules.nets.flow import FlowEstimator
 
 
 def make_fast(net: nn.Module) -> None:
@@ -18,6 +21,17 @@ def make_fast(net: nn.Module) -> None:
 def weights_channels_last(net: nn.Module) -> None:
     """Lay out the weights of convolutions with channels last."""
     net.to(memory_format=torch.channels_last)
+
+
+def weights_in_half(net: nn.Module) -> None:
+    """Keep weights and buffers in float16, but for norms, whose statistics may lie beyond it, and nets for flow."""
+    kept = {part for each in net.modules() if isinstance(each, BatchNorm | FlowEstimator) for part in each.modules()}
+    for part in (part for part in net.modules() if part not in kept):
+        for weight in part.parameters(recurse=False):
+            weight.data = weight.data.half()
+        for name, buffer in part.named_buffers(recurse=False):
+            if buffer.is_floating_point():
+                setattr(part, name, buffer.half())
 
 
 def fold_batch_norms(net: nn.Module) -> None:
