@@ -5,7 +5,7 @@ Shapes: B clips, T frames, N = B·T folded frames, C channels, H × W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -237,6 +237,11 @@ def split_frames(frames: Tensor, training: bool) -> tuple[Tensor, ...]:
     if training or serves_all_sizes():
         return (frames,)
     return frames.split(min(8, max(1, 8 * 512**2 // (frames.shape[-2] * frames.shape[-1]))))
+
+
+def join_frames(groups: Sequence[Tensor]) -> Tensor:
+    """Groups of `split_frames` as one; a single one is not copied."""
+    return groups[0] if len(groups) == 1 else torch.cat(tuple(groups))
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
