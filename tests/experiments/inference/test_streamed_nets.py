@@ -6,6 +6,7 @@ On a CPU a stand-in for the capture overwrites its outputs as a CUDA graph does;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from experiments.benchmarks.inputs import MovingPortrait
-from experiments.inference.streamed_nets import GRAPHS, Captured, StreamedNet, refuse_host_reads
+from experiments.inference import streamed_nets
+from experiments.inference.streamed_nets import GRAPHS, Captured, StreamedNet, cuda_graph, refuse_host_reads
 from experiments.inference.streaming import Streaming, run_frames
 from lightning_modules.nets import NETS, build_net, interface
 from lightning_modules.nets.interface import MattingNet, MattingOutput
@@ -330,6 +332,72 @@ def test_a_function_is_captured_for_each_precision() -> None:
             with torch.autocast("cpu", torch.bfloat16):
                 assert run(x).dtype == torch.bfloat16
     assert tape.captures == 2
+
+
+class Devices:
+    """Stands in for `torch.cuda` and notes what is asked of it; a capture may break off."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, breaks: bool = False) -> None:
+        self.notes, self.breaks = list[str](), breaks
+        monkeypatch.setattr(streamed_nets, "_side_stream", lambda device: self)
+        for name in ("device", "stream"):
+            monkeypatch.setattr(torch.cuda, name, lambda given, name=name: self.inside(name))
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: self)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: self)
+        monkeypatch.setattr(torch.cuda, "graph", self.graph)
+
+    def wait_stream(self, other: Any) -> None:
+        self.notes.append("wait")
+
+    def replay(self) -> None:
+        self.notes.append("replay")
+
+    @contextmanager
+    def inside(self, name: str) -> Iterator[None]:
+        self.notes.append(f"{name} (")
+        try:
+            yield
+        finally:
+            self.notes.append(f"{name} )")
+
+    @contextmanager
+    def graph(self, graph: Any, stream: Any, capture_error_mode: str) -> Iterator[None]:
+        assert (graph, stream, capture_error_mode) == (self, self, "thread_local")
+        with self.inside("graph"):
+            yield
+            if self.breaks:
+                raise RuntimeError("operation not permitted")
+
+
+def test_a_graph_is_captured_after_warm_up_on_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = Devices(monkeypatch)
+
+    def call() -> str:
+        devices.notes.append(f"call {torch.backends.cudnn.benchmark}")
+        return "outputs"
+
+    replay, outputs = cuda_graph(call, torch.device("cuda", 0))
+    replay()
+    assert outputs == "outputs"
+    warm, own = ["wait", "device (", "stream (", *["call True"] * 4], ["graph (", "call True", "graph )"]
+    assert devices.notes == [*warm, *own, "stream )", "device )", "replay"]
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_what_waits_is_refused_before_anything_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = Devices(monkeypatch)
+    with pytest.raises(RuntimeError, match="waits for the device"):
+        cuda_graph(lambda: torch.ones(2).sum().item(), torch.device("cuda", 0))
+    assert devices.notes == ["wait", "device (", "stream (", "stream )", "device )"]
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_a_capture_that_breaks_off_leaves_the_streams_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = Devices(monkeypatch, breaks=True)
+    with pytest.raises(RuntimeError, match="not permitted"):
+        cuda_graph(lambda: None, torch.device("cuda", 0))
+    assert devices.notes[-3:] == ["graph )", "stream )", "device )"]
+    assert not torch.backends.cudnn.benchmark
 
 
 CUDA_NETS: dict[str, dict[str, Any]] = {name: {} for name in NETS} | {
