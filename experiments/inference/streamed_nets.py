@@ -133,11 +133,21 @@ def tell(text: str) -> None:
 
 
 class Graph(NamedTuple):
-    """A captured call: where its inputs lie (constants among them), what computes it anew, where its outputs lie."""
+    """A captured call: where its inputs and outputs lie (constants among them), and what computes it anew."""
 
     inputs: list[Any]
     replay: Callable[[], None]
-    outputs: Any
+    outputs: list[Any]
+    structure: Any
+
+    def __call__(self, given: Iterable[Any]) -> Any:
+        """What the call gives for other inputs, in memory of its own."""
+        for place, value in zip(self.inputs, given, strict=True):
+            if isinstance(value, Tensor):
+                place.copy_(value)
+        self.replay()
+        copies = [each.clone() if isinstance(each, Tensor) else each for each in self.outputs]
+        return pytree.tree_unflatten(copies, self.structure)
 
 
 class Captured:
@@ -172,22 +182,17 @@ class Captured:
             return self.function(*inputs)
         leaves, structure = pytree.tree_flatten(inputs)
         key = (autocast_dtype(leaves), structure, *map(signature, leaves))
+        # Looked up once: the device waits for it.
+        graph = self.graphs.get(key) or self._captured(key, leaves, structure)
+        return self.function(*inputs) if graph is None else graph(leaves)
+
+    def _captured(self, key: Any, leaves: list[Any], structure: Any) -> Graph | None:
+        """The graph of a call that comes for the second time, None of others and where there is none."""
         if key not in self.graphs:
             self.graphs[key] = None
             if len(self.graphs) > GRAPHS:
                 del self.graphs[next(iter(self.graphs))]
-            return self.function(*inputs)
-        graph = self.graphs[key] or self._captured(leaves, structure)
-        if graph is None:
-            return self.function(*inputs)
-        self.graphs[key] = graph
-        for place, given in zip(graph.inputs, leaves, strict=True):
-            if isinstance(given, Tensor):
-                place.copy_(given)
-        graph.replay()
-        return pytree.tree_map_only(Tensor, torch.clone, graph.outputs)
-
-    def _captured(self, leaves: list[Any], structure: Any) -> Graph | None:
+            return None
         inputs = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         device = next(leaf.device for leaf in leaves if isinstance(leaf, Tensor))
 
@@ -195,12 +200,14 @@ class Captured:
             return self.function(*pytree.tree_unflatten(inputs, structure))
 
         try:
-            return Graph(inputs, *self.capture(call, device))
+            replay, outputs = self.capture(call, device)
         except RuntimeError as error:
             self.refused = True
             self.graphs.clear()
             self.otherwise(error)
             return None
+        graph = self.graphs[key] = Graph(inputs, replay, *pytree.tree_flatten(outputs))
+        return graph
 
 
 def autocast_dtype(leaves: Iterable[Any]) -> torch.dtype | None:

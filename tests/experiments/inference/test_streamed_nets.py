@@ -79,8 +79,10 @@ def clip(seed: int, num_frames: int = 7, size: tuple[int, int] = (32, 40)) -> Te
     return torch.rand(1, num_frames, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
-def matted(net: MattingNet, frames: Tensor, chunk: int = 1, precision: str = "32", plate: Any = None) -> list[Tensor]:
-    how, state, alphas = Streaming(precision=precision), None, list[Tensor]()
+def matted(
+    net: MattingNet, frames: Tensor, chunk: int = 1, precision: str = "32", plate: Any = None, ratio: Any = None
+) -> list[Tensor]:
+    how, state, alphas = Streaming(precision=precision, downsample_ratio=ratio), None, list[Tensor]()
     for some in frames.split(chunk, dim=1):
         output = run_frames(net, some, state, plate, how)
         state = output.state
@@ -252,6 +254,20 @@ def test_every_net_is_captured_whole_and_streams_its_own_mattes_over_two_clips(n
         assert (halved - expected).abs().mean() < (0.02 if precision == "bf16-mixed" else 0.005)
     assert tape.replays > 0
     assert not any(captured.refused for captured in streamed._calls.values())
+
+
+@pytest.mark.usefixtures("unread")
+def test_rvm_is_captured_at_each_ratio_and_in_chunks() -> None:
+    net = build_net("rvm", width=0.25, decoder_width=0.25).eval()
+    net.reset_parameters(0)
+    tape, frames = Tape(), clip(0, 6, (64, 80))
+    streamed = StreamedNet(net, careful(tape))
+    for ratio in (0.6, 0.5, 1.0):
+        expected = whole(matted(net, frames, ratio=ratio))
+        for chunk in (1, 2):
+            found = whole(matted(streamed, frames, chunk, ratio=ratio))
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert tape.captures == 6
 
 
 @pytest.mark.slow
@@ -430,6 +446,26 @@ def test_gpu_every_net_streams_by_one_graph_what_it_gives_in_eager_mode(
             assert alphas.isfinite().all()
             assert (alphas - expected).abs().mean() < mean
     captured = streamed._calls[{"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}[precision]]
+    assert any(captured.graphs.values())
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32", "16-mixed"])
+@pytest.mark.parametrize(("size", "ratio"), [((1080, 1920), 0.25), ((2160, 3840), 0.125), ((1079, 1917), 0.3)])
+def test_gpu_rvm_streams_by_one_graph_at_every_ratio(
+    size: tuple[int, int], ratio: float, precision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = build_net("rvm")
+    net.reset_parameters(0)
+    streamed = StreamedNet(net.cuda().eval())
+    portrait = MovingPortrait(*size, torch.device("cuda"))
+    frames = torch.stack([portrait.frame(t) for t in range(6)], dim=1)
+    expected = whole(matted(net, frames, ratio=ratio))
+    for chunk in (1, 2, 1):
+        alphas = whole(matted(streamed, frames, chunk, precision, ratio=ratio))
+        assert (alphas - expected).abs().mean() < 0.01
+    (captured,) = streamed._calls.values()
     assert any(captured.graphs.values())
     assert capsys.readouterr().out == ""
 
