@@ -16,8 +16,8 @@ from experiments.inference.fast_nets import fold_batch_norms, weights_channels_l
 from experiments.inference.streamed_nets import StreamedNet, signature
 from lightning_modules.nets.interface import MattingNet
 
-# What convolutions and matrix products compute in; all but the first two under autocast, weights kept in float32,
-# which the modes that stream on CUDA take for a wish (see `StreamedNet`).
+# What convolutions and matrix products compute in; all but the first two under autocast, weights kept in float32 (but
+# see `StreamedNet`).
 PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
