@@ -50,6 +50,29 @@ class IBNorm(nn.Module):
         return torch.cat((norm(batch), F.instance_norm(instance, eps=norm.eps).to(batch.dtype)), dim=1)
 
 
+class RestOfIBNorm(nn.Module):
+    """What is left of an `IBNorm` in eval mode when a convolution has taken its batch norm over.
+
+    In place and without joining: the map keeps its memory layout, and half of it is not touched.
+    """
+
+    def __init__(self, norm: IBNorm) -> None:
+        super().__init__()
+        self.first, self.eps = norm.batch_norm.num_features, norm.batch_norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → itself, the instance norm on its last channels."""
+        rest = x[:, self.first :]
+        if x.is_cuda and x.shape[2] * x.shape[3] > 1:
+            rest.copy_(F.instance_norm(rest, eps=self.eps))
+            return x
+        wide = rest.to(torch.promote_types(x.dtype, torch.float32))
+        mean = wide.mean((2, 3), keepdim=True)
+        inverse = (wide - mean).square_().mean((2, 3), keepdim=True).add_(self.eps).rsqrt_()
+        rest.copy_(torch.addcmul(-mean * inverse, wide, inverse))
+        return x
+
+
 @torch.no_grad()
 def follow(norm: BatchNorm, mean: Tensor, var: Tensor) -> None:
     """Move a norm's running statistics towards those of a batch, as PyTorch's own layers do.
