@@ -168,7 +168,7 @@ def run_official(options: argparse.Namespace) -> None:
     code = options.code or subject.checkpoint
     if code is None:
         raise ValueError("--code must be given: a clone of the paper's repository, or the published ONNX file")
-    fastest = "bf16" if "bf16" in runnable_precisions(options.device) else "fp32"
+    fastest = next(each for each in ("fp16", "bf16", "fp32") if each in runnable_precisions(options.device))
     variants = [parse_variant(text) for text in options.variants or ("fp32:eager", f"{fastest}:fastest")]
     sizes = [parse_size(text) for text in options.sizes]
     given = (subject.name, subject.options, code, sizes, variants, options.device, options.seconds)

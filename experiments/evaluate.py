@@ -35,6 +35,7 @@ from experiments.command.errors import ends_with_one_line
 from experiments.command.progress import ClipProgress
 from experiments.command.quoting import quote_texts
 from experiments.inference.saved_nets import named_by_file
+from experiments.inference.streamed_nets import StreamedNet
 from experiments.records.cell_record import CellRecord, write_config, write_table
 from experiments.records.fingerprints import size_text, what_changed
 from experiments.records.locks import lock_cell, lock_owner
@@ -165,13 +166,15 @@ def score_clips(asked: Evaluation, numbers: Sequence[int], rank: int = 0, ranks:
     strata = [clip.stratum for clip in asked.clips]
     num_frames = sum(asked.clips[i].num_frames for i in numbers)
     share = "" if ranks == 1 else f" of process 1 of {ranks}"
+    # On a CPU the figures are those of the net as it is, to the last bit.
+    net = StreamedNet(asked.net) if asked.device.type == "cuda" else asked.net
     with ClipProgress(len(numbers), num_frames, f"clips{share}", shown=rank == 0) as progress:
         for i in numbers:
             clip = asked.clips[i]
             media = ClipMedia.of(asked.folder / "media", clip, strata[:i].count(clip.stratum))
             try:
                 table = evaluate_clip(
-                    asked.net, clip, asked.device, asked.how, asked.scoring, media=media, progress=progress.add_frames
+                    net, clip, asked.device, asked.how, asked.scoring, media=media, progress=progress.add_frames
                 )
             except torch.OutOfMemoryError as error:
                 raise ValueError(f"{clip.key}: out of memory; give chunk=1 or a smaller size") from error

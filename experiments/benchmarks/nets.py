@@ -39,6 +39,7 @@ SPEED_COLUMNS: Columns = {
     "median_ms": ("median ms", ".1f"),
     "p95_ms": ("p95", ".1f"),
     "p99_ms": ("p99", ".1f"),
+    "p99_ratio": ("p99 / median", ".2f"),
     "fps": ("frames/s", ".1f"),
     "cpu_ms": ("CPU ms", ".1f"),
     "throughput_fps": ("in chunks, frames/s", ".1f"),
@@ -59,9 +60,10 @@ LEGEND = (
     "Latency: batch 1, one frame a call, state carried, frames and mattes on the device; the variants of a net and "
     "size take turns frame by frame. CPU ms: of all threads together. First frame: of a new clip, when all is "
     "compiled. Start: what the very first calls take longer (compiling, tracing, autotuning). Peak: weights and "
-    "tensors held at once. Differences: of mattes from float32 in eager mode over one clip; with untrained weights "
-    "they are far larger than with trained ones. Settled: whether the warm-up's last blocks of calls agreed within "
-    "2 %. Load: processes that wanted a core; above the number of cores, times are too long."
+    "tensors held at once, without what a CUDA graph keeps for itself. Differences: of mattes from float32 in eager "
+    "mode over one clip; with untrained weights they are far larger than with trained ones. Settled: whether the "
+    "warm-up's last blocks of calls agreed within 2 %. Load: processes that wanted a core; above the number of cores, "
+    "times are too long."
 )
 # Frames that a stream is given in turn: as many as hold about this many pixels, between 2 and 16.
 _PIXELS_IN_TURN = 16 * 512**2
@@ -222,6 +224,7 @@ def _fill_times(variant: Variant, times: Times) -> None:
         "median_ms": times.median,
         "p95_ms": times.quantile(0.95),
         "p99_ms": times.quantile(0.99),
+        "p99_ratio": times.quantile(0.99) / times.median,
         "worst_ms": times.quantile(1),
         "best_ms": times.quantile(0),
         "cpu_ms": times.median_cpu,

@@ -36,6 +36,7 @@ COLUMNS: Columns = {
     "variant": ("ours", ""),
     "theirs_ms": ("official ms", ".1f"),
     "ours_ms": ("our ms", ".1f"),
+    "p99_ratio": ("our p99 / median", ".2f"),
     "ratio": ("times faster", ".2f"),
     "ratio_low": ("from", ".2f"),
     "ratio_high": ("to", ".2f"),
@@ -311,6 +312,7 @@ def _compare(theirs: Times, ours: Times) -> dict[str, float]:
     return {
         "theirs_ms": theirs.median,
         "ours_ms": ours.median,
+        "p99_ratio": ours.quantile(0.99) / ours.median,
         "ratio": ratio,
         "ratio_low": low,
         "ratio_high": high,

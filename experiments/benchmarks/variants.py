@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from experiments.inference.fast_nets import fold_batch_norms, make_fast, weights_channels_last
+from experiments.inference.fast_nets import fold_batch_norms, weights_channels_last
+from experiments.inference.streamed_nets import StreamedNet, signature
 from lightning_modules.nets.interface import MattingNet
 
-# What convolutions and matrix products compute in; all but the first two under autocast, weights kept in float32.
+# What convolutions and matrix products compute in; all but the first two under autocast, weights kept in float32 (but
+# see `StreamedNet`).
 PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -61,7 +63,7 @@ def make_variant(net: MattingNet, mode: str) -> MattingNet:
         raise ValueError(f"no mode is called {mode!r}; there are: {', '.join(MODES)}")
     variant = copy.deepcopy(net).eval()
     for prepare in MODES[mode]:
-        prepare(variant)
+        variant = prepare(variant) or variant
     return variant
 
 
@@ -75,37 +77,21 @@ def trace_net(net: MattingNet) -> None:
     net.compile_step(Traced)
 
 
-def compile_net_with_cuda_graphs(net: MattingNet) -> None:
-    """`torch.compile` with CUDA graphs."""
-    net.compile_step(captured)
-
-
-def captured(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function with CUDA graphs; outputs are cloned, since the next call overwrites them and one is its state."""
-    compiled = torch.compile(function, mode="reduce-overhead")
-
-    def run(*inputs: Any) -> Any:
-        torch.compiler.cudagraph_mark_step_begin()
-        return pytree.tree_map_only(Tensor, torch.clone, compiled(*inputs))
-
-    return run
-
-
-MODES: dict[str, tuple[Callable[[MattingNet], None], ...]] = {
+# What prepares a net: in place, or by another that stands for it.
+MODES: dict[str, tuple[Callable[[MattingNet], MattingNet | None], ...]] = {
     "eager": (),
     "channels_last": (weights_channels_last,),
     "fused": (fold_batch_norms,),
-    "streamed": (make_fast,),
+    "streamed": (StreamedNet,),
     "compiled": (compile_net,),
-    "cuda_graphs": (compile_net_with_cuda_graphs,),
     "torchscript": (trace_net,),
-    "fastest": (make_fast, compile_net),
+    "fastest": (compile_net, StreamedNet),
 }
 
 
 def default_modes(device: torch.device) -> list[str]:
     """What is measured unless it is told: on a CPU nothing that compiles, which takes half a minute each."""
-    return ["eager", "channels_last", *(["compiled", "torchscript"] if device.type == "cuda" else [])]
+    return ["eager", "channels_last", *(["streamed", "fastest"] if device.type == "cuda" else [])]
 
 
 def wants_channels_last(mode: str) -> bool:
@@ -127,7 +113,7 @@ class Traced:
         """What the function gives."""
         leaves, structure = pytree.tree_flatten(inputs)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        key = (str(structure), *map(_signature, leaves))
+        key = (structure, *map(signature, leaves))
         if key not in self.graphs:
             self.graphs[key] = self._trace(leaves, structure, tensors)
         graph, constants, out_structure = self.graphs[key]
@@ -155,11 +141,6 @@ class Traced:
 
 
 _TENSOR = object()  # marks the place of a tensor among outputs that are constants
-
-
-def _signature(leaf: Any) -> Any:
-    """What of an input a graph depends on."""
-    return tuple(leaf.shape) if isinstance(leaf, Tensor) else id(leaf) if isinstance(leaf, nn.Module) else repr(leaf)
 
 
 class _Holder(nn.Module):

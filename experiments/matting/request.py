@@ -19,8 +19,8 @@ from datamodules.images import resize
 from datamodules.video import stream_frames
 from experiments.command.composing import CONFIGS, given_settings, refuse_missing_settings
 from experiments.command.quoting import quoted
-from experiments.inference.fast_nets import make_fast
 from experiments.inference.saved_nets import named_by_file
+from experiments.inference.streamed_nets import StreamedNet
 from experiments.inference.streaming import Streaming
 from experiments.matting.job import Job
 from experiments.matting.looks import Backdrop, Painter, parse_targets
@@ -82,7 +82,7 @@ def make_job(plain: dict[str, Any], given: Sequence[str]) -> Job:
             "which net? give weights=NAME, checkpoint=FILE (ours, or an official one with model=NAME) or onnx=FILE"
         )
     net, model = net_of({"seed": 0, **plain}, given, how)
-    make_fast(net.to(device).eval())
+    net = StreamedNet(net.to(device))
     check_needs(net, model["name"], plate is not None)
     settings = {
         "input": str(plain["input"]) if footage.path is None else fingerprint({"input": footage.path}).digest,

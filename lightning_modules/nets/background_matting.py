@@ -20,6 +20,7 @@ from lightning_modules.nets.blocks import (
     crop,
     fold_time,
     join,
+    join_frames,
     pad_to_multiple,
     reduced_side,
     resize,
@@ -147,7 +148,7 @@ class BackgroundMattingV2(MattingNet):
         groups = split_frames(images, self.training)
         small_groups = copies.split(len(groups[0])) if len(groups) > 1 else (copies,)
         parts = [self._matte(*group) for group in zip(groups, small_groups, strict=True)]
-        tensors = {name: unfold_time(torch.cat([part[name] for part in parts]), num_frames) for name in parts[0]}
+        tensors = {name: unfold_time(join_frames([part[name] for part in parts]), num_frames) for name in parts[0]}
         return MattingOutput(crop(tensors.pop("alpha"), size), crop(tensors.pop("foreground"), size), aux=tensors)
 
     def at_ratio(self, ratio: float, frames: Tensor, upsampler: str, **given: Any) -> MattingOutput:
@@ -170,7 +171,9 @@ class BackgroundMattingV2(MattingNet):
         else:
             cells = self.select_cells(coarse.error, (height // CELL, width // CELL))
             named |= {"refined": cells[:, None], "refined_share": cells.float().mean((1, 2))}
-            if refined is None:
+            if refined is None and images.is_cuda and self.refine_mode == "sampling" and not self.training:
+                refined = self.refiner.at_most(images, coarse, cells, len(cells) * self._num_refined(cells[0].numel()))
+            elif refined is None:
                 refine = self.refiner.densely if serves_all_sizes() else self.refiner.at_cells
                 refined = refine(images, coarse, cells)
         alpha, residual = refined[:, :1], refined[:, 1:]

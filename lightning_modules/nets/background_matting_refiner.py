@@ -86,11 +86,26 @@ class Refiner(nn.Module):
             return self.densely(images, coarse, cells)
         matte = resize(coarse.matte, (images.shape[-2], images.shape[-1]))
         if len(where) > 0:
-            half = [windows(part, where, CELL // 2, self.half_margin) for part in self._half_size(images, coarse)]
-            refined = self._convolve(torch.cat(half, dim=1), windows(images, where, CELL, self.full_margin))
-            grid = matte.unflatten(3, (-1, CELL)).unflatten(2, (-1, CELL)).permute(0, 2, 4, 1, 3, 5)
-            grid[where.unbind(1)] = refined.to(matte.dtype)
+            _grid(matte)[where.unbind(1)] = self._at(where, images, coarse).to(matte.dtype)
         return matte
+
+    def at_most(self, images: Tensor, coarse: Coarse, cells: Tensor, most: int) -> Tensor:
+        """`at_cells` of `most` cells, or fewer: no shape depends on what is seen, so that nothing waits for a GPU."""
+        if most > DENSE_SHARE * cells.numel():
+            return self.densely(images, coarse, cells)
+        # Where there are fewer, the first cell stands in, again and again; it stays as it is unless it is chosen.
+        where = torch.nonzero_static(cells, size=most, fill_value=0)
+        place = where.unbind(1)
+        matte = resize(coarse.matte, (images.shape[-2], images.shape[-1]))
+        grid = _grid(matte)
+        refined = self._at(where, images, coarse).to(matte.dtype)
+        grid[place] = torch.where(cells[place][:, None, None, None], refined, grid[place])
+        return matte
+
+    def _at(self, where: Tensor, images: Tensor, coarse: Coarse) -> Tensor:
+        """The refined matte of cells (P, 3), (P, 4, 4, 4)."""
+        half = [windows(part, where, CELL // 2, self.half_margin) for part in self._half_size(images, coarse)]
+        return self._convolve(torch.cat(half, dim=1), windows(images, where, CELL, self.full_margin))
 
     def densely(self, images: Tensor, coarse: Coarse, cells: Tensor) -> Tensor:
         """`at_cells`, the whole frame being refined for it: no shape depends on what is seen."""
@@ -135,8 +150,13 @@ def windows(image: Tensor, cells: Tensor, step: int, margin: int) -> Tensor:
     if margin > 0:
         inside = [(place >= 0) & (place < side) for place, side in ((rows, height), (columns, width))]
         outside = ~(inside[0][:, :, None] & inside[1][:, None])
-        pixels = pixels.index_fill(0, outside.flatten().nonzero()[:, 0], 0)
+        pixels = pixels.masked_fill(outside.flatten()[:, None], 0)
     return pixels.view(*index.shape, -1).permute(0, 3, 1, 2)
+
+
+def _grid(matte: Tensor) -> Tensor:
+    """A view (N, H/4, W/4, 4, 4, 4) of the cells of a matte (N, 4, H, W)."""
+    return matte.unflatten(3, (-1, CELL)).unflatten(2, (-1, CELL)).permute(0, 2, 4, 1, 3, 5)
 
 
 def _zero_border(x: Tensor, margin: int) -> Tensor:

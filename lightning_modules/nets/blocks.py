@@ -5,7 +5,7 @@ Shapes: B clips, T frames, N = B·T folded frames, C channels, H × W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,6 +48,29 @@ class IBNorm(nn.Module):
         norm = self.batch_norm
         batch, instance = x.split((norm.num_features, x.shape[1] - norm.num_features), dim=1)
         return torch.cat((norm(batch), F.instance_norm(instance, eps=norm.eps).to(batch.dtype)), dim=1)
+
+
+class RestOfIBNorm(nn.Module):
+    """What is left of an `IBNorm` in eval mode when a convolution has taken its batch norm over.
+
+    In place and without joining: the map keeps its memory layout, and half of it is not touched.
+    """
+
+    def __init__(self, norm: IBNorm) -> None:
+        super().__init__()
+        self.first, self.eps = norm.batch_norm.num_features, norm.batch_norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → itself, the instance norm on its last channels."""
+        rest = x[:, self.first :]
+        if x.is_cuda and x.shape[2] * x.shape[3] > 1:
+            rest.copy_(F.instance_norm(rest, eps=self.eps))
+            return x
+        wide = rest.to(torch.promote_types(x.dtype, torch.float32))
+        mean = wide.mean((2, 3), keepdim=True)
+        inverse = (wide - mean).square_().mean((2, 3), keepdim=True).add_(self.eps).rsqrt_()
+        rest.copy_(torch.addcmul(-mean * inverse, wide, inverse))
+        return x
 
 
 @torch.no_grad()
@@ -237,6 +260,11 @@ def split_frames(frames: Tensor, training: bool) -> tuple[Tensor, ...]:
     if training or serves_all_sizes():
         return (frames,)
     return frames.split(min(8, max(1, 8 * 512**2 // (frames.shape[-2] * frames.shape[-1]))))
+
+
+def join_frames(groups: Sequence[Tensor]) -> Tensor:
+    """Groups of `split_frames` as one; a single one is not copied."""
+    return groups[0] if len(groups) == 1 else torch.cat(tuple(groups))
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

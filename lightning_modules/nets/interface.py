@@ -197,6 +197,11 @@ class MattingNet(nn.Module):
             return self.step(*inputs)
         return self._compiled_step(self, *inputs)
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `compile_step` was called."""
+        return self._compiled_step is not None
+
     def compile_step(self, compiler: Callable[..., Callable[..., Any]] = torch.compile, **options: Any) -> None:
         """Compile `step`: the one door for all that compiles, traces or captures a net.
 

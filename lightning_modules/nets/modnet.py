@@ -18,6 +18,7 @@ from lightning_modules.nets.blocks import (
     crop,
     fold_time,
     join,
+    join_frames,
     pad_to_multiple,
     resize,
     scale,
@@ -71,7 +72,7 @@ class MODNet(MattingNet):
     def _run(self, frames: Tensor) -> tuple[Any, ...]:
         """`run_step` over (N, 3, H, W); in groups in eval mode, where frames are independent."""
         parts = [self.run_step(some) for some in split_frames(frames, self.training)]
-        return tuple(None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True))
+        return tuple(None if each[0] is None else join_frames(each) for each in zip(*parts, strict=True))
 
     def step(self, frames: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Frames (N, 3, H, W) in [0, 1], sides multiples of 32.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from lightning_modules.nets.blocks import conv_layout, fold_time, split_frames, unfold_time
+from lightning_modules.nets.blocks import conv_layout, fold_time, join_frames, split_frames, unfold_time
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.options import check_choice
 
@@ -50,7 +50,7 @@ class SegmentationNet(MattingNet):
         """
         self.check_inputs(frames, state, background)
         parts = [self.run_step(some) for some in split_frames(fold_time(frames), self.training)]
-        logits = unfold_time(torch.cat(parts), frames.shape[1])
+        logits = unfold_time(join_frames(parts), frames.shape[1])
         alpha = logits.sigmoid()
         if self.threshold is not None and not self.training:
             alpha = (alpha > self.threshold).to(alpha.dtype)

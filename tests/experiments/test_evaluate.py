@@ -39,6 +39,11 @@ def _cost_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "streaming_cost", lambda *_: {})
 
 
+@pytest.fixture(autouse=True)
+def _figures_on_a_cpu_are_those_of_the_net_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "StreamedNet", None)
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of ours, an official one, and a test set in the official layout, 5 clips in 2 strata."""

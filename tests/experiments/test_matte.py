@@ -67,6 +67,19 @@ def test_videos_keep_frames_times_and_sound_and_alpha_is_the_nets(run: Command, 
     assert run(*words).stdout == f"skip      {out}: complete; again=true mattes anew\n"
 
 
+@pytest.mark.gpu
+def test_gpu_mattes_a_video_as_a_cpu_does(run: Command, tmp_path: Path) -> None:
+    pictures = {}
+    ways = {"cpu": "device=cpu", "cuda": "device=cuda", "half": "device=cuda precision=16-mixed"}
+    for name, words in ways.items():
+        out = tmp_path / name
+        told = run(f"output={out}", "write=[alpha.png]", "chunk=1", *words.split())
+        assert told.returncode == 0, told.stderr
+        pictures[name] = np.stack([np.asarray(Image.open(path)) for path in sorted((out / "alpha").iterdir())])
+    for name in ("cuda", "half"):
+        assert np.abs(pictures[name].astype(int) - pictures["cpu"]).mean() < 2
+
+
 def test_what_is_given_twice_or_not_at_all_is_told_in_one_line(run: Command, files: Path, tmp_path: Path) -> None:
     for words, told in (
         ((f"output={tmp_path}", "weights=rvm"), "says which net it is and where it lies; leave checkpoint= out"),

@@ -51,6 +51,18 @@ def test_a_compiled_cell_scores_as_an_eager_one(tmp_path: Path) -> None:
     assert scores[0] == pytest.approx(scores[1], rel=0.02)
 
 
+def test_an_evaluation_by_graphs_scores_as_one_on_a_cpu(tmp_path: Path) -> None:
+    scores = {}
+    for device in ("cpu", "cuda"):
+        folder = tmp_path / device
+        words = ("model=rvm", "scale=smoke", "scale.test_clips=2", "metrics=[mad,mse,dtssd]", "name=it")
+        words = (*words, f"device={device}", f"output_dir={folder}", f"data.cache_dir={tmp_path}/cache")
+        done = subprocess.run([sys.executable, "-m", "experiments.evaluate", *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        scores[device] = CellRecord.load(folder / "evaluate" / "it").metrics
+    assert scores["cuda"]["mad"] == pytest.approx(scores["cpu"]["mad"], rel=0.01)
+
+
 def test_a_killed_cell_goes_on_and_scores_as_an_undisturbed_one(tmp_path: Path) -> None:
     words = (
         "model=modnet_v",

@@ -21,7 +21,7 @@ from lightning_modules.nets import NETS, build_net
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 
 CPU = torch.device("cpu")
-WITHOUT_COMPILER = [mode for mode in MODES if mode not in ("compiled", "cuda_graphs", "fastest")]
+WITHOUT_COMPILER = [mode for mode in MODES if mode not in ("compiled", "fastest")]
 SMALL: dict[str, dict[str, Any]] = {
     **{name: {"width": 0.25, "hidden": 8} for name in ("modnet", "modnet_v", "modnet_flow")},
     "context_motion": {"width": 0.25, "hidden": 8, "backbone": "mobilenetv2"},

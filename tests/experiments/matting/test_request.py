@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments.inference.saved_nets import save_net
+from experiments.inference.streamed_nets import StreamedNet
 from experiments.matting.request import read_plate
 from lightning_modules.nets import build_net
 from tests.experiments.matting.films_and_nets import SMALL, TIMES, Planner
@@ -42,6 +43,10 @@ def test_bad_input_is_told_in_one_line(
         planner.job(tmp_path / "out", **given)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_net_is_one_for_streams(planner: Planner, tmp_path: Path) -> None:
+    assert isinstance(planner.job(tmp_path / "out").net, StreamedNet)
 
 
 def test_a_net_that_needs_a_plate_is_given_it(planner: Planner, tmp_path: Path) -> None:

@@ -255,6 +255,22 @@ def test_refined_cells_are_those_of_full_and_the_others_the_enlarged_coarse_matt
     assert 0 < pixels.float().mean() <= share + 0.01
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize(("chosen", "most"), [(5, 5), (5, 30), (0, 30), (1, 400), (300, 400)])
+def test_cells_are_refined_the_same_where_no_shape_may_depend_on_their_number(kernel, chosen, most):
+    net = small_net(refine_kernel_size=kernel)
+    frames, plate = pair(64, 100, batch=2)
+    images = torch.cat((frames[:, 0], plate[:, 0]), dim=1)
+    cells = torch.zeros(2 * 16 * 25, dtype=torch.bool)
+    cells[torch.randperm(len(cells), generator=torch.Generator().manual_seed(0))[:chosen]] = True
+    cells = cells.view(2, 16, 25)
+    with torch.no_grad():
+        coarse = net.base(F.interpolate(images, scale_factor=0.25, mode="bilinear"))
+        expected = net.refiner.at_cells(images, coarse, cells)
+        found = net.refiner.at_most(images, coarse, cells, most)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
 def test_sampling_takes_the_largest_errors_of_each_frame_and_none_that_is_zero():
     net = small_net(refine_sample_pixels=16 * 5)
     error = torch.zeros(2, 1, 6, 7)
