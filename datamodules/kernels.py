@@ -16,26 +16,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+PIXELS = ("uint8", "float32")
 BLOCK = 256
 BAND = 64
 ONE = np.uint64(1)
 NEVER = np.uint64(2**63)  # no place in a picture: a loop that may end there fetches one by one, which is faster
 
 
-def compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """The compiled kernel; sums may be contracted and reordered, by no more than a rounding."""
-    return numba.njit(kernel, nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+def compiled(*signatures: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compiles a kernel, with these types of arguments when it is imported; without, for a kernel that calls it.
+
+    Sums may be contracted and reordered, by no more than a rounding. What all processes compile is kept in one folder:
+    it is the same in each and in the same order, so that they may all do so at once.
+    """
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "reassoc"}}
+    return numba.njit([*signatures] or None, cache=bool(signatures), **options)
 
 
-@compiled
-def framed(picture: Array, scale: float, alpha: Array, alpha_scale: float, border: bool, planes: Array) -> None:
+@compiled("void(float32[:, ::1], boolean)", "void(uint32[:, ::1], boolean)")
+def frame(plane: Array, border: bool) -> None:
+    """Write the outermost pixels of a plane (h + 2, w + 2), float32 or packed: those next to them, or 0."""
+    if border:
+        plane[1:-1, 0], plane[1:-1, -1] = plane[1:-1, 1], plane[1:-1, -2]
+        plane[0], plane[-1] = plane[1], plane[-2]
+    else:
+        plane[:, 0] = plane[:, -1] = 0
+        plane[0] = plane[-1] = 0
+
+
+@compiled(*(f"void({pixels}[:, :, ::1], float64, float32[:, ::1], boolean, float32[:, :, ::1])" for pixels in PIXELS))
+def framed(picture: Array, scale: float, alpha: Array, border: bool, planes: Array) -> None:
     """Write a picture, multiplied with its alpha, and the frame around it.
 
     Args:
-        picture: (C, h, w) of any type.
+        picture: (C, h, w) uint8 or float32.
         scale: factor of its values.
-        alpha: (h, w) of any type; (0, 0): opaque.
-        alpha_scale: its factor.
+        alpha: (h, w) float32; (0, 0): opaque.
         border: the frame repeats the border; else it is 0.
         planes: (C, h + 2, w + 2) float32, what is written.
     """
@@ -48,22 +64,22 @@ def framed(picture: Array, scale: float, alpha: Array, alpha_scale: float, borde
             if alpha.size > 0:
                 weight = alpha[y]
                 for x in range(w):
-                    row[x] *= np.float32(alpha_scale) * np.float32(weight[x])
+                    row[x] *= weight[x]
         frame(planes[c], border)
 
 
-@compiled
-def frame(plane: Array, border: bool) -> None:
-    """Write the outermost pixels of a plane (h + 2, w + 2), float32 or packed: those next to them, or 0."""
-    if border:
-        plane[1:-1, 0], plane[1:-1, -1] = plane[1:-1, 1], plane[1:-1, -2]
-        plane[0], plane[-1] = plane[1], plane[-2]
+@compiled()
+def add(total: Array, weight: float, first: Array, second: Array, more: bool) -> None:
+    """Total += weight · (first + second); without `more` total = weight · first."""
+    if more:
+        for x in range(len(total)):
+            total[x] += weight * (first[x] + second[x])
     else:
-        plane[:, 0] = plane[:, -1] = 0
-        plane[0] = plane[-1] = 0
+        for x in range(len(total)):
+            total[x] = weight * first[x]
 
 
-@compiled
+@compiled("void(float32[:, :, ::1], float64, float64, boolean)")
 def averaged(planes: Array, across: float, down: float, border: bool) -> None:
     """Replace the inner pixels by means over `across` × `down` ≥ 1 pixels, a fraction of the outermost of them.
 
@@ -96,18 +112,7 @@ def averaged(planes: Array, across: float, down: float, border: bool) -> None:
         frame(planes[c], border)
 
 
-@compiled
-def add(total: Array, weight: float, first: Array, second: Array, more: bool) -> None:
-    """Total += weight · (first + second); without `more` total = weight · first."""
-    if more:
-        for x in range(len(total)):
-            total[x] += weight * (first[x] + second[x])
-    else:
-        for x in range(len(total)):
-            total[x] = weight * first[x]
-
-
-@compiled
+@compiled()
 def locate(affine: Array, y: int, left: int, h: int, w: int, first: Array, along: Array, down: Array) -> None:
     """Where output pixels left + x of row y lie in a framed picture: their upper left neighbour, and how far from it.
 
@@ -127,7 +132,28 @@ def locate(affine: Array, y: int, left: int, h: int, w: int, first: Array, along
         along[x], down[x] = np.float32(X - column), np.float32(Y - row)
 
 
-@compiled
+@compiled()
+def fetch(plane: Array, w: int, first: Array, near0: Array, near1: Array, near2: Array, near3: Array) -> None:
+    """The four neighbours of each point: upper left, upper right, lower left, lower right."""
+    below = np.uint64(w)
+    for x in range(len(first)):
+        i = np.uint64(first[x])
+        if i >= NEVER:
+            break
+        near0[x], near1[x] = plane[i], plane[i + ONE]
+        near2[x], near3[x] = plane[i + below], plane[i + below + ONE]
+
+
+@compiled()
+def blend(near0: Array, near1: Array, near2: Array, near3: Array, along: Array, down: Array, out: Array) -> None:
+    """Bilinear mean of four neighbours."""
+    for x in range(len(out)):
+        top = near0[x] + along[x] * (near1[x] - near0[x])
+        bottom = near2[x] + along[x] * (near3[x] - near2[x])
+        out[x] = top + down[x] * (bottom - top)
+
+
+@compiled("void(float32[:, :, ::1], float32[:, :, ::1], float32[:, :, :, ::1])")
 def sampled(planes: Array, affines: Array, out: Array) -> None:
     """Write the views (T, C, H, W) of framed planes (C, h, w) float32, bilinear, through affines (T, 2, 3)."""
     _, h, w = planes.shape
@@ -148,28 +174,15 @@ def sampled(planes: Array, affines: Array, out: Array) -> None:
                         blend(near[0], near[1], near[2], near[3], fx, fy, out[t, c, y, left : left + n])
 
 
-@compiled
-def fetch(plane: Array, w: int, first: Array, near0: Array, near1: Array, near2: Array, near3: Array) -> None:
-    """The four neighbours of each point: upper left, upper right, lower left, lower right."""
-    below = np.uint64(w)
-    for x in range(len(first)):
-        i = np.uint64(first[x])
-        if i >= NEVER:
-            break
-        near0[x], near1[x] = plane[i], plane[i + ONE]
-        near2[x], near3[x] = plane[i + below], plane[i + below + ONE]
+@compiled()
+def put(source: Array, shift: int, words: Array) -> None:
+    """Put bytes `shift` bits high into words where these are 0."""
+    up = np.uint32(shift)
+    for x in range(len(words)):
+        words[x] |= np.uint32(source[x]) << up
 
 
-@compiled
-def blend(near0: Array, near1: Array, near2: Array, near3: Array, along: Array, down: Array, out: Array) -> None:
-    """Bilinear mean of four neighbours."""
-    for x in range(len(out)):
-        top = near0[x] + along[x] * (near1[x] - near0[x])
-        bottom = near2[x] + along[x] * (near3[x] - near2[x])
-        out[x] = top + down[x] * (bottom - top)
-
-
-@compiled
+@compiled("void(uint8[:, :, ::1], int64, uint32[:, ::1])")
 def packed(picture: Array, number: int, words: Array) -> None:
     """Put a picture (C, h, w) uint8 into framed words (h + 2, w + 2) uint32 as the bytes from `number` on.
 
@@ -183,15 +196,49 @@ def packed(picture: Array, number: int, words: Array) -> None:
             put(picture[c, y], 8 * (number + c), words[y + 1, 1 : w + 1])
 
 
-@compiled
-def put(source: Array, shift: int, words: Array) -> None:
-    """Put bytes `shift` bits high into words where these are 0."""
-    up = np.uint32(shift)
-    for x in range(len(words)):
-        words[x] |= np.uint32(source[x]) << up
+@compiled()
+def byte(word: int, shift: int) -> Any:
+    """The byte that stands `shift` bits high, as float32."""
+    return np.float32(np.int32((word >> np.uint32(shift)) & np.uint32(255)))
 
 
-@compiled
+@compiled()
+def blend_bytes(
+    near0: Array, near1: Array, near2: Array, near3: Array, shift: int, along: Array, down: Array, out: Array
+) -> None:
+    """`blend` of one byte of the neighbours, 255 as 1."""
+    for x in range(len(out)):
+        left, right = byte(near0[x], shift), byte(near1[x], shift)
+        left_below, right_below = byte(near2[x], shift), byte(near3[x], shift)
+        top = left + along[x] * (right - left)
+        bottom = left_below + along[x] * (right_below - left_below)
+        out[x] = np.float32(1 / 255) * (top + down[x] * (bottom - top))
+
+
+@compiled()
+def blend_weighted(
+    near0: Array,
+    near1: Array,
+    near2: Array,
+    near3: Array,
+    shift: int,
+    weight: int,
+    along: Array,
+    down: Array,
+    out: Array,
+) -> None:
+    """`blend` of the products of two bytes of the neighbours."""
+    for x in range(len(out)):
+        left = byte(near0[x], shift) * byte(near0[x], weight)
+        right = byte(near1[x], shift) * byte(near1[x], weight)
+        left_below = byte(near2[x], shift) * byte(near2[x], weight)
+        right_below = byte(near3[x], shift) * byte(near3[x], weight)
+        top = left + along[x] * (right - left)
+        bottom = left_below + along[x] * (right_below - left_below)
+        out[x] = np.float32(1 / 65025) * (top + down[x] * (bottom - top))
+
+
+@compiled("void(uint32[:, ::1], float32[:, :, ::1], int64, float32[:, :, :, ::1])")
 def sampled_bytes(words: Array, affines: Array, weight: int, out: Array) -> None:
     """Write the views (T, C, H, W) in [0, 1] of framed, packed pictures (h, w), bilinear, through affines (T, 2, 3).
 
@@ -215,45 +262,3 @@ def sampled_bytes(words: Array, affines: Array, weight: int, out: Array) -> None
                             blend_weighted(near[0], near[1], near[2], near[3], 8 * c, 8 * weight, fx, fy, line)
                         else:
                             blend_bytes(near[0], near[1], near[2], near[3], 8 * c, fx, fy, line)
-
-
-@compiled
-def byte(word: int, shift: int) -> Any:
-    """The byte that stands `shift` bits high, as float32."""
-    return np.float32(np.int32((word >> np.uint32(shift)) & np.uint32(255)))
-
-
-@compiled
-def blend_bytes(
-    near0: Array, near1: Array, near2: Array, near3: Array, shift: int, along: Array, down: Array, out: Array
-) -> None:
-    """`blend` of one byte of the neighbours, 255 as 1."""
-    for x in range(len(out)):
-        left, right = byte(near0[x], shift), byte(near1[x], shift)
-        left_below, right_below = byte(near2[x], shift), byte(near3[x], shift)
-        top = left + along[x] * (right - left)
-        bottom = left_below + along[x] * (right_below - left_below)
-        out[x] = np.float32(1 / 255) * (top + down[x] * (bottom - top))
-
-
-@compiled
-def blend_weighted(
-    near0: Array,
-    near1: Array,
-    near2: Array,
-    near3: Array,
-    shift: int,
-    weight: int,
-    along: Array,
-    down: Array,
-    out: Array,
-) -> None:
-    """`blend` of the products of two bytes of the neighbours."""
-    for x in range(len(out)):
-        left = byte(near0[x], shift) * byte(near0[x], weight)
-        right = byte(near1[x], shift) * byte(near1[x], weight)
-        left_below = byte(near2[x], shift) * byte(near2[x], weight)
-        right_below = byte(near3[x], shift) * byte(near3[x], weight)
-        top = left + along[x] * (right - left)
-        bottom = left_below + along[x] * (right_below - left_below)
-        out[x] = np.float32(1 / 65025) * (top + down[x] * (bottom - top))

@@ -6,7 +6,9 @@ import ctypes
 import multiprocessing
 import os
 import platform
+from contextlib import suppress
 from multiprocessing.context import BaseContext
+from pathlib import Path
 
 # And with it all that loads a sample, as names: this file imports none of it.
 PRELOADED = ["datamodules.samples", "datamodules.kernels"]
@@ -15,8 +17,22 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
 
 
 def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many this process may use; of a control group's share of their time, whole ones and one at least."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = control_group("cpu.max").partition(" ")
+    return max(1, min(allowed, int(quota) // int(period))) if quota.isdigit() else allowed
+
+
+def control_group(limit: str) -> str:
+    """What a limit of this process's control group (version 2) says, or of the container that it is in; "" for none."""
+    try:
+        own = Path("/proc/self/cgroup").read_text(encoding="utf-8").rpartition("0::/")[2].strip()
+    except OSError:
+        return ""
+    for group in (Path("/sys/fs/cgroup") / own, Path("/sys/fs/cgroup")):
+        with suppress(OSError):
+            return (group / limit).read_text(encoding="utf-8").strip()
+    return ""
 
 
 def keep_memory() -> None:

@@ -103,7 +103,7 @@ def _resample_on_cpu(
     num_channels = sum(picture.shape[2] for picture in pictures)
     views, border = torch.empty(B, T, num_channels, height, width), padding == "border"
     arrays = [_readable(picture) for picture in pictures]
-    steps, out = affine.numpy(), views.numpy()
+    steps, out = affine.float().contiguous().numpy(), views.numpy()
     bytes_alone = num_channels <= 4 and all(array.dtype == np.uint8 for array in arrays)
     words = np.empty((h + 2, w + 2), np.uint32)
     planes = torch.empty(num_channels, h + 2, w + 2).numpy()
@@ -140,18 +140,17 @@ def _lay(pictures: list[NDArray[Any]], weighted: bool, border: bool, planes: NDA
     """Pictures (…, h, w) into planes (C, h + 2, w + 2), those before the last one times that one if it is a weight."""
     from datamodules import kernels
 
-    start = 0
+    opaque, start = np.empty((0, 0), np.float32), 0
+    alpha = pictures[-1][0] * np.float32(_scale(pictures[-1])) if weighted else opaque
     for number, picture in enumerate(pictures):
-        of_its_own = not weighted or number == len(pictures) - 1
-        alpha = pictures[-1][0, :0, :0] if of_its_own else pictures[-1][0]
         part = planes[start : start + len(picture)]
-        kernels.framed(picture, _scale(picture), alpha, _scale(pictures[-1]), border, part)
+        kernels.framed(picture, _scale(picture), opaque if number == len(pictures) - 1 else alpha, border, part)
         start += len(picture)
 
 
 def _readable(pixels: Tensor) -> NDArray[Any]:
-    """As the kernels take them: uint8 or float32."""
-    return (pixels if pixels.dtype == torch.uint8 else pixels.float()).numpy()
+    """As the kernels take them: uint8 or float32, row after row."""
+    return (pixels if pixels.dtype == torch.uint8 else pixels.float()).contiguous().numpy()
 
 
 def _scale(pixels: NDArray[Any]) -> float:

@@ -42,6 +42,7 @@ COLUMNS: Columns = {
     "ratio_high": ("to", ".2f"),
     "cpu_ratio": ("in CPU time", ".2f"),
     "calls": ("calls", "d"),
+    "refined": ("of the cells refined", ".1%"),
     "official_difference": ("largest difference: from official", ".1e"),
     "official_mean": ("mean", ".1e"),
     "fp32_difference": ("from our fp32 eager", ".1e"),
@@ -278,10 +279,12 @@ def _measure(
     for work in works:
         warm_up(work, device, seconds / 2)
     theirs, *ours = interleave(works, device, seconds * len(works))
+    aux = pair.net.matte(frames[0], None, clip.plate[:, None], downsample_ratio=ratio).aux
+    refined = float(aux["refined_share"].mean()) if "refined_share" in aux else float("nan")
     rows = []
     for (precision, mode), times, found in zip(variants, ours, differences, strict=True):
         row = {"size": str(size._replace(ratio=ratio)), "variant": f"{precision} {mode}", "compared": compared}
-        rows.append(row | _compare(theirs, times) | found)
+        rows.append(row | _compare(theirs, times) | found | {"refined": refined})
     return pd.DataFrame(rows)
 
 

@@ -184,7 +184,7 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
     beats = _Beats(folder, "test", len(clips))
     beats(0)
     tables, of_states = [], []
-    for group in groups_of(clips):  # each is composited once
+    for group in groups_of(clips):
         table, states = evaluate_states(net, group, device, how, decoder, media)
         tables.append(table)
         of_states += [] if states is None else [states]

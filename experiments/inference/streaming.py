@@ -127,9 +127,8 @@ def kind(clip: TestClip) -> tuple[Any, ...]:
     return tuple(clip.size), clip.num_frames, clip.has_foreground, clip.has_background
 
 
-def by_known_motion(clips: Iterable[TestClip]) -> Iterator[list[TestClip]]:
-    """Neighbours of which the true motion is known, as before stills, and others: these have no figure of it."""
-    return (list(alike) for _, alike in groupby(clips, lambda clip: clip.read(0, 1).flow is not None))
+def _motion_is_known(clip: TestClip) -> bool:
+    return clip.read(0, 1).flow is not None
 
 
 def side_by_side(clips: Iterable[TestClip], how: Streaming) -> Iterator[list[TestClip]]:
@@ -139,7 +138,8 @@ def side_by_side(clips: Iterable[TestClip], how: Streaming) -> Iterator[list[Tes
         count = how.clips_at_once(group[0])
         for start in range(0, len(group), count):
             some = group[start : start + count]
-            yield from [some] if count == 1 else by_known_motion(some)
+            # Of some the true motion is known, as before stills, of others not: these have no figure of it.
+            yield from [some] if count == 1 else (list(each) for _, each in groupby(some, _motion_is_known))
 
 
 def run_clips(

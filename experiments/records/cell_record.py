@@ -56,7 +56,8 @@ class CellRecord:
         steps: by stage what an optimiser step sees: "clips" in all, "devices", "clips_per_device",
             "accumulated_batches" and "learning_rate".
         durations: seconds: "train_seconds", in which "found_seconds" are those of a trunk that another process had
-            trained, and "test_seconds", in which floors and untrained net are scored too.
+            trained, and "test_seconds", in which floors and untrained net are scored too if no other
+            cell has done so.
         peak_memory_gib: largest memory held, None where it was not measured.
         trained_on: `part_of_data` of what the weights that were tested as they were had been trained on, by the record
             beside them, or `PUBLISHED_WEIGHTS`; "" where nobody tells, and for a cell that trains: `data` tell it.

@@ -160,8 +160,10 @@ def _train_trunks(cells: Sequence[Cell]) -> list[bool]:
 
 
 def seconds_of(record: CellRecord) -> float:
-    """From a complete cell's start to its end; of one that lay still in between, training and test alone."""
+    """From a complete cell's start to its end; of one that lay still or waited for a trunk, training and test alone."""
     worked = record.seconds
+    if "found_seconds" in record.durations:
+        return worked
     wall = (datetime.fromisoformat(record.finished) - datetime.fromisoformat(record.started)).total_seconds()
     return wall if worked <= wall <= START_SECONDS + LONGEST_WALL * worked else worked
 

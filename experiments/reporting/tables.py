@@ -46,7 +46,7 @@ def scores_table(matrix: Matrix, main: bool = True) -> Table:
     rows += [[label, "0", *(["failed"] * len(metrics))] for label in _failed_arms(matrix)]
     references = reference_means(matrix)
     for method, found in references.items():
-        figures = [_mean_and_spread(found[m.key]) if m.key in found else "—" for m in metrics]
+        figures = [number(float(found[m.key].mean())) if m.key in found else "—" for m in metrics]
         rows.append([method, "—", *figures])
     better = [metric.label for metric in metrics if metric.higher_is_better]
     note = "Mean over seeds ± standard deviation between seeds; lower is better"
@@ -54,7 +54,9 @@ def scores_table(matrix: Matrix, main: bool = True) -> Table:
     for metric in (metric for metric in metrics if metric.first_frame == "zero"):
         note += f" {metric.label} counts frame 0 as 0, as published; beside it without that frame."
     if references:
-        note += " The last rows are floors, which learned nothing: mean ± standard deviation over all cells. The "
+        note += (
+            " The last rows are floors, which learned nothing; the untrained net is one draw of its start weights. The "
+        )
         note += "difference to the first plate is 1 where the frame differs from the background of the clip's first "
         note += "frame by more than 0.05, mean of the colours and of 5 × 5 pixels. The first true matte and plate "
         note += "are given to no net. An arm whose mean MAD is not below one of these is named in a warning."

@@ -19,7 +19,6 @@ from experiments.inference.streaming import (
     CLIPS_AT_ONCE,
     Piece,
     Streaming,
-    by_known_motion,
     kind,
     run_clips,
     run_frames,
@@ -53,7 +52,7 @@ def evaluate_states(
         net: in any mode; it is scored in eval mode and left in the mode it had.
         clips: a test set, in any order.
         device: where to compute.
-        how: the net is run.
+        how: the net is run; one with a state a frame at a time, whatever `chunk` says.
         decoder, media: see `evaluation.evaluate`.
 
     Returns:
@@ -67,23 +66,18 @@ def evaluate_states(
     carried: list[pd.DataFrame] = []
     of_states: list[pd.DataFrame] = []
     for group in groups_of(clips):
-        lent = _Lent(net, how, (EMPTIED, FOREIGN) if len(group) > 1 else (EMPTIED,))
+        lent = _Lent(net, how, (EMPTIED, FOREIGN, CARRIED) if len(group) > 1 else (EMPTIED, CARRIED))
         kept = [None if media is None else media.of(clip) for clip in group]
         tables = evaluate_together(net, group, device, replace(how, chunk=1), Scoring(), decoder, kept, tap=lent.tap)
         carried += tables
+        # All three anew and alike, so that they differ by their states alone.
         batch = MattingBatch.joined([clip.read(0, clip.num_frames) for clip in group])
-        others = {state: _scores(group, batch, alphas) for state, alphas in lent.mattes().items()}
-        columns = list(others[EMPTIED][0])
-        for state, found in (others | {CARRIED: [table[columns] for table in tables]}).items():
-            of_states += [table.assign(state=state) for table in found]
+        for state, alphas in lent.mattes().items():
+            scores = ClipScores(_SCORING, group)
+            scores.add(batch, MattingOutput(alphas))
+            of_states += [table.assign(state=state) for table in scores.tables()]
     net.train(was_training)
     return pd.concat(carried, ignore_index=True), pd.concat(of_states, ignore_index=True)
-
-
-def _scores(group: Sequence[TestClip], batch: MattingBatch, alphas: Tensor) -> list[pd.DataFrame]:
-    scores = ClipScores(_SCORING, group)
-    scores.add(batch, MattingOutput(alphas))
-    return scores.tables()
 
 
 def _carries(net: MattingNet, clip: TestClip, how: Streaming, device: torch.device) -> bool:
@@ -98,10 +92,7 @@ def _carries(net: MattingNet, clip: TestClip, how: Streaming, device: torch.devi
 
 
 def groups_of(clips: Sequence[TestClip]) -> Iterator[list[TestClip]]:
-    """Clips of one size and length, ordered by condition, person and place, in groups of at most eight.
-
-    The true motion is known of all clips of a group, or of none.
-    """
+    """Clips of one size and length, ordered by condition, person and place, in groups of at most eight."""
     ordered = sorted(clips, key=lambda clip: (*kind(clip), clip.stratum, clip.name, clip.scene, clip.key))
     for _, alike in groupby(ordered, kind):
         ring = list(alike)
@@ -109,11 +100,11 @@ def groups_of(clips: Sequence[TestClip]) -> Iterator[list[TestClip]]:
         count = -(-len(ring) // min(max(fit, 2), CLIPS_AT_ONCE))
         # Of sizes as equal as can be; one clip is left alone only where there is no other.
         for places in np.array_split(np.arange(len(ring)), min(count, max(1, len(ring) // 2))):
-            yield from by_known_motion([ring[place] for place in places])
+            yield [ring[place] for place in places]
 
 
 class _Lent:
-    """Mattes of frames that are shown to the net once more, with states that are not theirs."""
+    """Mattes of frames with their own state, and of the same shown to the net once more with states not theirs."""
 
     def __init__(self, net: MattingNet, how: Streaming, states: Sequence[str]) -> None:
         self.net, self.how = net, how
@@ -128,8 +119,8 @@ class _Lent:
             foreign = pytree.tree_map_only(Tensor, lambda part: part.roll(1, dims=0), memory)
             for state, alphas in self.alphas.items():
                 output, batch = piece.output, piece.batch
-                if memory is not None:  # at a clip's start all are alike
-                    given = {EMPTIED: None, FOREIGN: foreign}[state]
+                if state != CARRIED and memory is not None:  # at a clip's start all are alike
+                    given = foreign if state == FOREIGN else None
                     output = run_frames(self.net, batch.frames, given, piece.plate, self.how, batch.flow, batch.alpha)
                 alphas.append(output.alpha.cpu())
             memory = piece.output.state

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
-from datamodules.processes import cores
+from datamodules.processes import control_group, cores
 from experiments.training.settings import Settings, Trainer
 
 CELLS_AT_ONCE = "MATTING_CELLS_AT_ONCE"  # of the environment: among how many cells this machine is shared
@@ -78,9 +79,10 @@ def memory_needed(settings: Settings) -> float:
 
 
 def cells_at_once(settings: Settings, gpus: int) -> int:
-    """How many such cells this machine carries: a core each, or a share of a GPU, and the memory that they need.
+    """How many such cells this machine carries, by the cores and the memory that they need.
 
-    Of several devices each: one.
+    One on each GPU; several where it has twice the memory that they need, and cores to load for each. Of those that
+    train on several devices: one.
 
     Args:
         settings: of one of the cells.
@@ -89,26 +91,32 @@ def cells_at_once(settings: Settings, gpus: int) -> int:
     if settings.trainer.devices > 1:
         return 1
     needed = memory_needed(settings)
+    carried = int(memory_of_machine() / needed)
     if not gpus:
-        return max(1, min(cores(), int(memory_of_machine() / needed)))
-    each = min(int(memory_of_gpus() / needed), cores() // (gpus * CORES_BESIDE_A_GPU), MOST_ON_A_GPU)
-    return gpus * max(1, each)
+        return max(1, min(cores() // settings.trainer.threads, carried))
+    each = min(int(memory_of_gpus() / (2 * needed)), cores() // (gpus * CORES_BESIDE_A_GPU), carried // gpus)
+    return gpus * max(1, min(each, MOST_ON_A_GPU))
 
 
 def memory_of_machine() -> float:
-    """Bytes that processes may hold together: of the machine, or fewer if a control group says so; without swap."""
-    held = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) if hasattr(os, "sysconf") else float("inf")
+    """Bytes that processes could still take: of the machine, or fewer if their control group says so; without swap."""
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
-    except OSError:
-        return held
-    return min(held, float(limit)) if limit.isdigit() else held
+        told = Path("/proc/meminfo").read_text(encoding="utf-8")
+        free = float(re.search(r"^MemAvailable:\s+(\d+) kB", told, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+    except (OSError, TypeError):
+        free = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    limit = control_group("memory.max")
+    return min(free, float(limit)) if limit.isdigit() else free
 
 
 def memory_of_gpus() -> float:
-    """Bytes of the smallest CUDA device of this machine; 0 where nobody tells."""
+    """Free bytes of the fullest CUDA device; 0 where nobody tells, or a device is for one process alone, or in parts."""
     if shutil.which("nvidia-smi") is None:
         return 0.0
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", "--query-gpu=memory.free,compute_mode,mig.mode.current", "--format=csv,noheader,nounits"]
     listed = subprocess.run(query, capture_output=True, text=True, check=False)
-    return min((float(line) for line in listed.stdout.split() if line.isdigit()), default=0.0) * 2**20
+    free = []
+    for line in listed.stdout.splitlines():
+        mebibytes, mode, parts = (word.strip() for word in [*line.split(","), "", ""][:3])
+        free.append(float(mebibytes) if mebibytes.isdigit() and mode == "Default" and parts != "Enabled" else 0.0)
+    return min(free, default=0.0) * 2**20

@@ -6,7 +6,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from datamodules.processes import keep_memory, worker_context
+from datamodules import processes
+from datamodules.processes import cores, keep_memory, worker_context
 
 
 @pytest.mark.slow
@@ -14,6 +15,13 @@ from datamodules.processes import keep_memory, worker_context
 def test_a_process_finds_imported_what_it_needs() -> None:
     with ProcessPoolExecutor(1, worker_context()) as pool:
         assert pool.submit(eval, "{'torch', 'datamodules.samples'} <= set(__import__('sys').modules)").result()
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("", 8), ("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1)])
+def test_a_control_groups_share_of_the_cores_counts(monkeypatch: pytest.MonkeyPatch, quota: str, expected: int) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(8), raising=False)
+    monkeypatch.setattr(processes, "control_group", {"cpu.max": quota}.get)
+    assert cores() == expected
 
 
 def _faults_of_large_blocks(keep: bool) -> int:

@@ -59,8 +59,10 @@ def test_loading_processes_follow_from_the_machine(monkeypatch: pytest.MonkeyPat
         (4, 8, 0, 0, ["scale=tiny"], 2),  # of 3 GiB
         (4, 1, 0, 0, ["scale=tiny"], 1),
         (16, 128, 1, 139, ["scale=tiny"], 4),
-        (16, 128, 1, 139, ["scale=small"], 4),  # of 22 GiB
+        (16, 128, 1, 139, ["scale=small"], 3),  # of 22 GiB, and as much again
         (16, 128, 1, 24, ["scale=small"], 1),
+        (16, 8, 1, 139, ["scale=tiny"], 2),  # of the machine's memory
+        (16, 64, 0, 0, ["scale=tiny", "trainer.threads=4"], 4),
         (16, 128, 8, 139, ["scale=tiny"], 8),  # two cores for each GPU
         (16, 128, 1, 0, ["scale=tiny"], 1),
         (16, 128, 1, 139, ["scale=tiny", "trainer.devices=2"], 1),
@@ -75,12 +77,24 @@ def test_as_many_cells_at_once_as_cores_and_memory_or_gpus_carry(
     assert processes.cells_at_once(settings_of(*words), gpus) == expected
 
 
-def test_the_smallest_gpus_memory_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["143771, Default, Disabled", "81559, Default, [N/A]"], 81559),
+        (["81559, Exclusive_Process, Disabled"], 0),
+        (["81559, Default, Enabled"], 0),
+        (["[N/A], Default, Disabled"], 0),
+        ([], 0),
+    ],
+)
+def test_the_fullest_gpu_that_several_may_share_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: list[str], expected: int
+) -> None:
     query = tmp_path / "nvidia-smi"
-    query.write_text("#!/bin/sh\necho 81559\necho 143771\n", encoding="utf-8")
+    query.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines), encoding="utf-8")
     query.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert processes.memory_of_gpus() == 81559 * 2**20
+    assert processes.memory_of_gpus() == expected * 2**20
 
 
 def test_visible_devices_are_counted_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
