@@ -24,7 +24,7 @@ from lightning_modules.nets.interface import MattingNet, MattingOutput
 # that overwrites. Raises RuntimeError where that cannot be.
 Capture = Callable[[Callable[[], Any], torch.device], tuple[Callable[[], None], Any]]
 
-# Graphs that one function has at most; each holds the memory of a call.
+# Graphs that one function has at most, calls that came once among them; each holds the memory of a call for good.
 GRAPHS = 4
 # As many calls as PyTorch makes itself before it captures one.
 _WARM_UP_CALLS = 3
@@ -37,7 +37,8 @@ class StreamedNet(MattingNet):
     same shapes came before is captured as a CUDA graph, with all that it takes and gives in fixed places, and replayed
     from then on: with a state and without, in chunks of each length, at each ratio. Under autocast to float16 weights
     and frames are themselves of that type, norms excepted, in place of casts; to bfloat16, whose eight bits would show
-    in frames and states, it stays autocast. What cannot be done for a net is told in one line, and done the slower way.
+    in frames and states, it stays autocast. What cannot be done for a net is told in one line, and done the slower way;
+    a call that the memory does not hold beside the graphs is made again without them.
 
     What is given and what comes out is the caller's: no later call overwrites it.
     """
@@ -57,6 +58,7 @@ class StreamedNet(MattingNet):
         self.needs_plate, self.needs_flow, self.needs_alpha = net.needs_plate, net.needs_flow, net.needs_alpha
         self.capture = capture
         self._calls: dict[torch.dtype | None, Captured] = {}
+        self._stand_ins: list[Captured] = []  # the calls, and steps of nets that cannot be captured whole
         self.eval()
 
     def forward(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> MattingOutput:
@@ -85,7 +87,19 @@ class StreamedNet(MattingNet):
         dtype = autocast_dtype([frames])
         if dtype not in self._calls:
             self._calls[dtype] = self._prepare(dtype, capture, given)
-        output: MattingOutput = self._calls[dtype](*given)
+        call = self._calls[dtype]
+        output: MattingOutput
+        try:
+            output = call(*given)
+        except torch.OutOfMemoryError:
+            if not any(any(each.graphs.values()) for each in self._stand_ins):
+                raise
+        else:
+            return output
+        # Not above, where the error still holds what the call had made.
+        for each in self._stand_ins:
+            each.let_go()
+        output = call(*given)
         return output
 
     def restore_state(self, saved: Any) -> Any:
@@ -109,12 +123,16 @@ class StreamedNet(MattingNet):
             else:
                 net, call = half, partial(_matte_in_half, half)
 
+        def captured(function: Callable[..., Any], **options: Any) -> Captured:
+            self._stand_ins.append(Captured(function, capture, **options))
+            return self._stand_ins[-1]
+
         def by_steps(error: RuntimeError) -> None:
             tell(f"the whole net is no CUDA graph, its steps at most: {reason(error, 120)}")
             if not net.is_compiled:
-                net.compile_step(Captured, capture=capture)
+                net.compile_step(captured)
 
-        return Captured(call, capture, by_steps)
+        return captured(call, otherwise=by_steps)
 
 
 def _matte(net: MattingNet, dtype: torch.dtype | None, frames: Tensor, *given: Any) -> MattingOutput:
@@ -154,7 +172,8 @@ class Captured:
     """Stands in for a function such as `MattingNet.step`: a graph for each structure and shape of its inputs.
 
     Inputs are nested; what is not a tensor in them is constant. A call is captured when it comes for the second time:
-    of what comes once, as a shorter last chunk, a graph would not pay.
+    of what comes once, as a shorter last chunk, a graph would not pay. Of too many, what came once goes first, then the
+    graph that was not used for longest.
     """
 
     def __init__(
@@ -169,7 +188,7 @@ class Captured:
             function: gives the same for the same inputs and changes none of them.
             capture: how; see `Capture`.
             otherwise: is called once, with the reason, when a call cannot be captured, in place of a line that says it;
-                all are then run as they are.
+                all are then run as they are. Not where only the memory is too small: a line says so.
         """
         self.function, self.capture = function, capture
         self.otherwise = otherwise or (lambda error: tell(f"a step is no CUDA graph: {reason(error, 120)}"))
@@ -184,30 +203,55 @@ class Captured:
         key = (autocast_dtype(leaves), structure, *map(signature, leaves))
         # Looked up once: the device waits for it.
         graph = self.graphs.get(key) or self._captured(key, leaves, structure)
-        return self.function(*inputs) if graph is None else graph(leaves)
+        if graph is None:
+            return self.function(*inputs)
+        output = graph(leaves)
+        self.graphs[key] = self.graphs.pop(key)  # to the end: in the order of their use
+        return output
+
+    def let_go(self) -> None:
+        """Give the memory of all graphs back."""
+        self.graphs.clear()
+        torch.cuda.empty_cache()
 
     def _captured(self, key: Any, leaves: list[Any], structure: Any) -> Graph | None:
         """The graph of a call that comes for the second time, None of others and where there is none."""
         if key not in self.graphs:
+            if len(self.graphs) == GRAPHS:
+                once = (each for each, graph in self.graphs.items() if graph is None)
+                del self.graphs[next(once, next(iter(self.graphs)))]
             self.graphs[key] = None
-            if len(self.graphs) > GRAPHS:
-                del self.graphs[next(iter(self.graphs))]
             return None
+        try:
+            graph = self.graphs[key] = self._graph(leaves, structure)
+        except RuntimeError as error:
+            self.refused, full = True, _out_of_memory(error)
+            if not full:
+                self.graphs.clear()
+                self.otherwise(error)
+        else:
+            return graph
+        if full:  # not above, where the error still holds what the capture had made
+            self.let_go()
+            tell("without CUDA graphs from here on: the memory does not hold them")
+        return None
+
+    def _graph(self, leaves: list[Any], structure: Any) -> Graph:
         inputs = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         device = next(leaf.device for leaf in leaves if isinstance(leaf, Tensor))
 
         def call() -> Any:
             return self.function(*pytree.tree_unflatten(inputs, structure))
 
-        try:
-            replay, outputs = self.capture(call, device)
-        except RuntimeError as error:
-            self.refused = True
-            self.graphs.clear()
-            self.otherwise(error)
-            return None
-        graph = self.graphs[key] = Graph(inputs, replay, *pytree.tree_flatten(outputs))
-        return graph
+        replay, outputs = self.capture(call, device)
+        return Graph(inputs, replay, *pytree.tree_flatten(outputs))
+
+
+def _out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error is of full memory, or came while one was handled, as at the end of a capture that it broke."""
+    while error is not None and not isinstance(error, torch.OutOfMemoryError):
+        error = error.__context__
+    return error is not None
 
 
 def autocast_dtype(leaves: Iterable[Any]) -> torch.dtype | None:
