@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -43,12 +43,14 @@ class StreamedNet(MattingNet):
     What is given and what comes out is the caller's: no later call overwrites it.
     """
 
-    def __init__(self, net: MattingNet, capture: Capture | None = None) -> None:
+    def __init__(self, net: MattingNet, capture: Capture | None = None, exact: bool = False) -> None:
         """Copy a net, on the device where it is to run.
 
         Args:
             net: any; it is left as it was.
             capture: how a call is captured; None for CUDA graphs on CUDA, and nothing elsewhere.
+            exact: for figures: autocast to float16 stays autocast, and cuDNN takes for a graph the kernels that it
+                takes without one, so that no matte depends on which calls came before.
         """
         super().__init__()
         self.net = copy.deepcopy(net).eval()
@@ -56,7 +58,7 @@ class StreamedNet(MattingNet):
         make_fast(self.net)
         self.multiple, self.state_type = net.multiple, net.state_type
         self.needs_plate, self.needs_flow, self.needs_alpha = net.needs_plate, net.needs_flow, net.needs_alpha
-        self.capture = capture
+        self.capture, self.exact = capture, exact
         self._calls: dict[torch.dtype | None, Captured] = {}
         self._stand_ins: list[Captured] = []  # the calls, and steps of nets that cannot be captured whole
         self.eval()
@@ -77,7 +79,7 @@ class StreamedNet(MattingNet):
         true_alpha: Tensor | None = None,
     ) -> MattingOutput:
         """See `MattingNet.matte`; the precision is that of autocast around it. Gives no gradient."""
-        capture = self.capture or (cuda_graph if frames.is_cuda else None)
+        capture = self.capture or (partial(cuda_graph, exact=self.exact) if frames.is_cuda else None)
         if capture is None:
             return self.net.matte(frames, state, background, flow, downsample_ratio, upsampler, true_alpha)
         # What a net makes no use of would have to be copied to its place all the same.
@@ -109,7 +111,7 @@ class StreamedNet(MattingNet):
     def _prepare(self, dtype: torch.dtype | None, capture: Capture, given: tuple[Any, ...]) -> Captured:
         """The net's `matte` at a precision, to be captured whole; by its steps where that cannot be."""
         net, call = self.net, partial(_matte, self.net, dtype)
-        if dtype == torch.float16:
+        if dtype == torch.float16 and not self.exact:
             with torch.inference_mode(False):
                 half = copy.deepcopy(net)
                 weights_in_half(half)
@@ -267,12 +269,12 @@ def signature(leaf: Any) -> Any:
     return id(leaf) if isinstance(leaf, nn.Module) else repr(leaf)
 
 
-def cuda_graph(call: Callable[[], Any], device: torch.device) -> tuple[Callable[[], None], Any]:
-    """Capture a call as a CUDA graph; see `Capture`."""
+def cuda_graph(call: Callable[[], Any], device: torch.device, exact: bool = False) -> tuple[Callable[[], None], Any]:
+    """Capture a call as a CUDA graph, of the kernels that it has without one (`exact`) or of faster; see `Capture`."""
     side, current = _side_stream(device), torch.cuda.current_stream(device)
     side.wait_stream(current)
     # Around all: a capture that fails leaves its own stream the current one.
-    with torch.cuda.device(device), torch.cuda.stream(side), _fastest_kernels():
+    with torch.cuda.device(device), torch.cuda.stream(side), nullcontext() if exact else _fastest_kernels():
         # Before anything is captured: a capture that fails midway leaves the allocator of memory in disorder.
         refuse_host_reads(call, device)
         for _ in range(_WARM_UP_CALLS):

@@ -387,6 +387,32 @@ def test_float16_is_of_weights_and_by_casts_where_these_do_not_do(capsys: pytest
     assert line == "stream    float16 by casts, as weights of that type do not do for this net: expected Float"
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_for_figures_a_net_computes_by_casts_and_keeps_its_kernels(
+    exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Kind(Adder):
+        def forward(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> MattingOutput:
+            kinds.append((self.weight.dtype, frames.dtype, torch.is_autocast_enabled("cpu")))
+            return super().forward(frames.float(), state)
+
+    class OnCuda(Tensor):
+        is_cuda = True
+
+    def graph(call: Callable[[], Any], device: torch.device, exact: bool) -> Any:
+        captures.append(exact)
+        return tape(call, device)
+
+    tape, kinds, captures = Tape(), list[Any](), list[bool]()
+    monkeypatch.setattr(streamed_nets, "cuda_graph", graph)
+    streamed, frames = StreamedNet(Kind(), exact=exact), clip(0).as_subclass(OnCuda)
+    alphas = whole(matted(streamed, frames, precision="16-mixed"))
+    assert captures == [exact]
+    assert set(kinds) == {(torch.float32, torch.float32, True) if exact else (torch.float16, torch.float16, False)}
+    if exact:
+        assert torch.equal(alphas, whole(matted(Adder(), clip(0))))
+
+
 def test_on_a_cpu_a_net_is_made_fast_and_nothing_is_captured(capsys: pytest.CaptureFixture[str]) -> None:
     net = build_net("rvm", **SMALL["rvm"]).eval()
     streamed = StreamedNet(net)
@@ -463,17 +489,18 @@ class Devices:
                 raise RuntimeError("operation not permitted")
 
 
-def test_a_graph_is_captured_after_warm_up_on_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_graph_is_captured_after_warm_up_on_a_stream_of_its_own(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     devices = Devices(monkeypatch)
 
     def call() -> str:
         devices.notes.append(f"call {torch.backends.cudnn.benchmark}")
         return "outputs"
 
-    replay, outputs = cuda_graph(call, torch.device("cuda", 0))
+    replay, outputs = cuda_graph(call, torch.device("cuda", 0), exact)
     replay()
     assert outputs == "outputs"
-    call_noted = "call True"  # whether cuDNN searches for the fastest kernels
+    call_noted = f"call {not exact}"  # whether cuDNN searches for the fastest kernels
     warm, own = ["wait", "device (", "stream (", *[call_noted] * 4], ["graph (", call_noted, "graph )"]
     assert devices.notes == [*warm, *own, "stream )", "device )", "replay"]
     assert not torch.backends.cudnn.benchmark
@@ -547,6 +574,21 @@ def test_gpu_rvm_streams_by_one_graph_at_every_ratio(
     (captured,) = streamed._calls.values()
     assert any(captured.graphs.values())
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32", "16-mixed"])
+def test_gpu_exact_mattes_do_not_tell_which_calls_came_before(precision: str) -> None:
+    net = build_net("rvm")
+    net.reset_parameters(0)
+    streamed = StreamedNet(net.cuda().eval(), exact=True)
+    portrait = MovingPortrait(288, 512, torch.device("cuda"))
+    frames = torch.stack([portrait.frame(t) for t in range(7)], dim=1)
+    first, *others = (whole(matted(streamed, frames, 2, precision)) for _ in range(3))
+    (captured,) = streamed._calls.values()
+    assert any(captured.graphs.values())
+    for other in others:
+        assert torch.equal(other, first)
 
 
 @pytest.mark.gpu
