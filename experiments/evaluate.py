@@ -166,8 +166,8 @@ def score_clips(asked: Evaluation, numbers: Sequence[int], rank: int = 0, ranks:
     strata = [clip.stratum for clip in asked.clips]
     num_frames = sum(asked.clips[i].num_frames for i in numbers)
     share = "" if ranks == 1 else f" of process 1 of {ranks}"
-    # On a CPU the figures are those of the net as it is, to the last bit.
-    net = StreamedNet(asked.net) if asked.device.type == "cuda" else asked.net
+    # On a CPU the figures are those of the net as it is, to the last bit; on CUDA but for the rounding of folded norms.
+    net = StreamedNet(asked.net, exact=True) if asked.device.type == "cuda" else asked.net
     with ClipProgress(len(numbers), num_frames, f"clips{share}", shown=rank == 0) as progress:
         for i in numbers:
             clip = asked.clips[i]

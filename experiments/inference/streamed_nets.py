@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from lightning_modules.nets.interface import MattingNet, MattingOutput
 # that overwrites. Raises RuntimeError where that cannot be.
 Capture = Callable[[Callable[[], Any], torch.device], tuple[Callable[[], None], Any]]
 
-# Graphs that one function has at most; each holds the memory of a call.
+# Graphs that one function has at most, calls that came once among them; each holds the memory of a call for good.
 GRAPHS = 4
 # As many calls as PyTorch makes itself before it captures one.
 _WARM_UP_CALLS = 3
@@ -37,17 +37,20 @@ class StreamedNet(MattingNet):
     same shapes came before is captured as a CUDA graph, with all that it takes and gives in fixed places, and replayed
     from then on: with a state and without, in chunks of each length, at each ratio. Under autocast to float16 weights
     and frames are themselves of that type, norms excepted, in place of casts; to bfloat16, whose eight bits would show
-    in frames and states, it stays autocast. What cannot be done for a net is told in one line, and done the slower way.
+    in frames and states, it stays autocast. What cannot be done for a net is told in one line, and done the slower way;
+    a call that the memory does not hold beside the graphs is made again without them.
 
     What is given and what comes out is the caller's: no later call overwrites it.
     """
 
-    def __init__(self, net: MattingNet, capture: Capture | None = None) -> None:
+    def __init__(self, net: MattingNet, capture: Capture | None = None, exact: bool = False) -> None:
         """Copy a net, on the device where it is to run.
 
         Args:
             net: any; it is left as it was.
             capture: how a call is captured; None for CUDA graphs on CUDA, and nothing elsewhere.
+            exact: for figures: autocast to float16 stays autocast, and cuDNN takes for a graph the kernels that it
+                takes without one, so that no matte depends on which calls came before.
         """
         super().__init__()
         self.net = copy.deepcopy(net).eval()
@@ -55,8 +58,9 @@ class StreamedNet(MattingNet):
         make_fast(self.net)
         self.multiple, self.state_type = net.multiple, net.state_type
         self.needs_plate, self.needs_flow, self.needs_alpha = net.needs_plate, net.needs_flow, net.needs_alpha
-        self.capture = capture
+        self.capture, self.exact = capture, exact
         self._calls: dict[torch.dtype | None, Captured] = {}
+        self._stand_ins: list[Captured] = []  # the calls, and steps of nets that cannot be captured whole
         self.eval()
 
     def forward(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> MattingOutput:
@@ -75,7 +79,7 @@ class StreamedNet(MattingNet):
         true_alpha: Tensor | None = None,
     ) -> MattingOutput:
         """See `MattingNet.matte`; the precision is that of autocast around it. Gives no gradient."""
-        capture = self.capture or (cuda_graph if frames.is_cuda else None)
+        capture = self.capture or (partial(cuda_graph, exact=self.exact) if frames.is_cuda else None)
         if capture is None:
             return self.net.matte(frames, state, background, flow, downsample_ratio, upsampler, true_alpha)
         # What a net makes no use of would have to be copied to its place all the same.
@@ -85,7 +89,19 @@ class StreamedNet(MattingNet):
         dtype = autocast_dtype([frames])
         if dtype not in self._calls:
             self._calls[dtype] = self._prepare(dtype, capture, given)
-        output: MattingOutput = self._calls[dtype](*given)
+        call = self._calls[dtype]
+        output: MattingOutput
+        try:
+            output = call(*given)
+        except torch.OutOfMemoryError:
+            if not any(any(each.graphs.values()) for each in self._stand_ins):
+                raise
+        else:
+            return output
+        # Not above, where the error still holds what the call had made.
+        for each in self._stand_ins:
+            each.let_go()
+        output = call(*given)
         return output
 
     def restore_state(self, saved: Any) -> Any:
@@ -95,7 +111,7 @@ class StreamedNet(MattingNet):
     def _prepare(self, dtype: torch.dtype | None, capture: Capture, given: tuple[Any, ...]) -> Captured:
         """The net's `matte` at a precision, to be captured whole; by its steps where that cannot be."""
         net, call = self.net, partial(_matte, self.net, dtype)
-        if dtype == torch.float16:
+        if dtype == torch.float16 and not self.exact:
             with torch.inference_mode(False):
                 half = copy.deepcopy(net)
                 weights_in_half(half)
@@ -109,12 +125,16 @@ class StreamedNet(MattingNet):
             else:
                 net, call = half, partial(_matte_in_half, half)
 
+        def captured(function: Callable[..., Any], **options: Any) -> Captured:
+            self._stand_ins.append(Captured(function, capture, **options))
+            return self._stand_ins[-1]
+
         def by_steps(error: RuntimeError) -> None:
             tell(f"the whole net is no CUDA graph, its steps at most: {reason(error, 120)}")
             if not net.is_compiled:
-                net.compile_step(Captured, capture=capture)
+                net.compile_step(captured)
 
-        return Captured(call, capture, by_steps)
+        return captured(call, otherwise=by_steps)
 
 
 def _matte(net: MattingNet, dtype: torch.dtype | None, frames: Tensor, *given: Any) -> MattingOutput:
@@ -154,7 +174,8 @@ class Captured:
     """Stands in for a function such as `MattingNet.step`: a graph for each structure and shape of its inputs.
 
     Inputs are nested; what is not a tensor in them is constant. A call is captured when it comes for the second time:
-    of what comes once, as a shorter last chunk, a graph would not pay.
+    of what comes once, as a shorter last chunk, a graph would not pay. Of too many, what came once goes first, then the
+    graph that was not used for longest.
     """
 
     def __init__(
@@ -169,7 +190,7 @@ class Captured:
             function: gives the same for the same inputs and changes none of them.
             capture: how; see `Capture`.
             otherwise: is called once, with the reason, when a call cannot be captured, in place of a line that says it;
-                all are then run as they are.
+                all are then run as they are. Not where only the memory is too small: a line says so.
         """
         self.function, self.capture = function, capture
         self.otherwise = otherwise or (lambda error: tell(f"a step is no CUDA graph: {reason(error, 120)}"))
@@ -184,30 +205,55 @@ class Captured:
         key = (autocast_dtype(leaves), structure, *map(signature, leaves))
         # Looked up once: the device waits for it.
         graph = self.graphs.get(key) or self._captured(key, leaves, structure)
-        return self.function(*inputs) if graph is None else graph(leaves)
+        if graph is None:
+            return self.function(*inputs)
+        output = graph(leaves)
+        self.graphs[key] = self.graphs.pop(key)  # to the end: in the order of their use
+        return output
+
+    def let_go(self) -> None:
+        """Give the memory of all graphs back."""
+        self.graphs.clear()
+        torch.cuda.empty_cache()
 
     def _captured(self, key: Any, leaves: list[Any], structure: Any) -> Graph | None:
         """The graph of a call that comes for the second time, None of others and where there is none."""
         if key not in self.graphs:
+            if len(self.graphs) == GRAPHS:
+                once = (each for each, graph in self.graphs.items() if graph is None)
+                del self.graphs[next(once, next(iter(self.graphs)))]
             self.graphs[key] = None
-            if len(self.graphs) > GRAPHS:
-                del self.graphs[next(iter(self.graphs))]
             return None
+        try:
+            graph = self.graphs[key] = self._graph(leaves, structure)
+        except RuntimeError as error:
+            self.refused, full = True, _out_of_memory(error)
+            if not full:
+                self.graphs.clear()
+                self.otherwise(error)
+        else:
+            return graph
+        if full:  # not above, where the error still holds what the capture had made
+            self.let_go()
+            tell("without CUDA graphs from here on: the memory does not hold them")
+        return None
+
+    def _graph(self, leaves: list[Any], structure: Any) -> Graph:
         inputs = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         device = next(leaf.device for leaf in leaves if isinstance(leaf, Tensor))
 
         def call() -> Any:
             return self.function(*pytree.tree_unflatten(inputs, structure))
 
-        try:
-            replay, outputs = self.capture(call, device)
-        except RuntimeError as error:
-            self.refused = True
-            self.graphs.clear()
-            self.otherwise(error)
-            return None
-        graph = self.graphs[key] = Graph(inputs, replay, *pytree.tree_flatten(outputs))
-        return graph
+        replay, outputs = self.capture(call, device)
+        return Graph(inputs, replay, *pytree.tree_flatten(outputs))
+
+
+def _out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error is of full memory, or came while one was handled, as at the end of a capture that it broke."""
+    while error is not None and not isinstance(error, torch.OutOfMemoryError):
+        error = error.__context__
+    return error is not None
 
 
 def autocast_dtype(leaves: Iterable[Any]) -> torch.dtype | None:
@@ -223,12 +269,12 @@ def signature(leaf: Any) -> Any:
     return id(leaf) if isinstance(leaf, nn.Module) else repr(leaf)
 
 
-def cuda_graph(call: Callable[[], Any], device: torch.device) -> tuple[Callable[[], None], Any]:
-    """Capture a call as a CUDA graph; see `Capture`."""
+def cuda_graph(call: Callable[[], Any], device: torch.device, exact: bool = False) -> tuple[Callable[[], None], Any]:
+    """Capture a call as a CUDA graph, of the kernels that it has without one (`exact`) or of faster; see `Capture`."""
     side, current = _side_stream(device), torch.cuda.current_stream(device)
     side.wait_stream(current)
     # Around all: a capture that fails leaves its own stream the current one.
-    with torch.cuda.device(device), torch.cuda.stream(side), _fastest_kernels():
+    with torch.cuda.device(device), torch.cuda.stream(side), nullcontext() if exact else _fastest_kernels():
         # Before anything is captured: a capture that fails midway leaves the allocator of memory in disorder.
         refuse_host_reads(call, device)
         for _ in range(_WARM_UP_CALLS):

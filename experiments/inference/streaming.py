@@ -21,7 +21,7 @@ PLATES = ("first", "true", "none")
 PRECISIONS: dict[str, torch.dtype | None] = {"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 # Frames of a piece hold about this many pixels unless it is told: 14 frames of 512 × 288, one of 1920 × 1080.
 PIXELS_AT_ONCE = 8 * 512**2
-CLIPS_AT_ONCE = 8  # at most, of those that are matted whole; more gain little
+CLIPS_AT_ONCE = 16  # at most, of those that are matted whole; more gain little
 
 
 @dataclass(frozen=True)

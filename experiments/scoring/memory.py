@@ -92,7 +92,7 @@ def _carries(net: MattingNet, clip: TestClip, how: Streaming, device: torch.devi
 
 
 def groups_of(clips: Sequence[TestClip]) -> Iterator[list[TestClip]]:
-    """Clips of one size and length, ordered by condition, person and place, in groups of at most eight."""
+    """Clips of one size and length, ordered by condition, person and place, in groups of at most `CLIPS_AT_ONCE`."""
     ordered = sorted(clips, key=lambda clip: (*kind(clip), clip.stratum, clip.name, clip.scene, clip.key))
     for _, alike in groupby(ordered, kind):
         ring = list(alike)

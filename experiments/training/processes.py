@@ -110,7 +110,7 @@ def memory_of_machine() -> float:
 
 
 def memory_of_gpus() -> float:
-    """Free bytes of the fullest CUDA device; 0 where nobody tells, or a device is for one process alone, or in parts."""
+    """Free bytes of the fullest CUDA device; 0 where nobody tells, or one takes a single process or is in parts."""
     if shutil.which("nvidia-smi") is None:
         return 0.0
     query = ["nvidia-smi", "--query-gpu=memory.free,compute_mode,mig.mode.current", "--format=csv,noheader,nounits"]

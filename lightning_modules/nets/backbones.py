@@ -67,6 +67,9 @@ class MobileNetV2(nn.Module):
         layers.append(Conv2dNormActivation(channels[-1], out, kernel_size=1, activation_layer=nn.ReLU6))
         self.layer_channels = [*channels, out]
         self.features = nn.Sequential(*layers[:num_layers])
+        for module in self.modules():
+            if isinstance(module, nn.ReLU6):
+                module.inplace = False  # in place it would copy what it overwrites, which its gradient needs
         ends = (1, 3, 6, 17) if dilated else (1, 3, 6, 13, 18)
         self._taps = [layer for layer in ends if layer < num_layers]
         self.channels = [self.layer_channels[layer] for layer in self._taps]

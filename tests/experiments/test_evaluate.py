@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -182,6 +183,14 @@ def test_a_set_by_the_published_protocol_is_composited_in_memory(
 def finished(whole: tuple[CellRecord, pd.DataFrame], tmp_path: Path) -> Path:
     """The folder of that evaluation, copied to where the next one called "it" looks for it."""
     return Path(shutil.copytree(whole[0].folder, tmp_path / "evaluate" / "it"))
+
+
+def test_on_cuda_figures_are_those_of_exact_kernels_and_casts(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(evaluate, "StreamedNet", lambda net, **options: made.append((net, options)))
+    net, device = build_net("modnet", **SMALL), torch.device("cuda")
+    evaluate.score_clips(cast("Any", SimpleNamespace(clips=[], net=net, device=device)), [])
+    assert made == [(net, {"exact": True})]
 
 
 @pytest.mark.slow

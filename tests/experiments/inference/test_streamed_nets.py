@@ -131,6 +131,34 @@ def test_frames_of_another_size_are_captured_anew_and_old_graphs_are_given_up() 
     assert len(captured.graphs) == GRAPHS
 
 
+def test_clips_of_other_lengths_leave_the_graphs_of_their_common_chunks() -> None:
+    tape = Tape()
+    streamed = StreamedNet(Adder(), tape)
+    for num_frames in (9, 10, 11, 9, 10, 11):
+        frames = clip(num_frames, num_frames)
+        torch.testing.assert_close(whole(matted(streamed, frames, 4)), whole(matted(Adder(), frames, num_frames)))
+    assert tape.captures == 2  # a whole chunk with a state and without
+
+
+def test_what_came_once_is_given_up_before_any_graph() -> None:
+    tape = Tape()
+    double = Captured(lambda x: 2 * x, tape)
+    for length in (1, 1, *range(2, 4 * GRAPHS), 1):
+        double(torch.ones(length))
+    assert (tape.captures, tape.replays, len(double.graphs)) == (1, 2, GRAPHS)
+
+
+def test_the_graph_that_was_not_used_for_longest_is_given_up_first() -> None:
+    tape = Tape()
+    double = Captured(lambda x: 2 * x, tape)
+    for length in (*range(1, GRAPHS + 1), 1, GRAPHS + 1, 1):
+        for _ in range(2):
+            assert torch.equal(double(torch.ones(length)), torch.full((length,), 2.0))
+    assert tape.captures == GRAPHS + 1
+    double(torch.ones(2))
+    assert sum(graph is None for graph in double.graphs.values()) == 1  # the second was given up, and comes anew
+
+
 def test_what_the_caller_keeps_or_changes_is_its_own() -> None:
     streamed, frames, how = StreamedNet(Adder(), Tape()), clip(0), Streaming()
     state, kept = None, []
@@ -203,6 +231,56 @@ def test_where_nothing_can_be_captured_a_net_runs_as_it_is_and_says_so_once(caps
     lines = capsys.readouterr().out.splitlines()
     assert [line.rpartition(": ")[2] for line in lines] == ["no graphs here"] * 2
     assert "step is no CUDA graph" in lines[1]
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_where_memory_does_not_hold_a_capture_a_net_runs_as_it_is(
+    hidden: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape, emptied, attempts = Tape(), [], []
+
+    def too_large(call: Callable[[], Any], device: torch.device) -> Any:
+        attempts.append(device)
+        if len(attempts) == 1:
+            return tape(call, device)
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:
+            if hidden:  # what ends a capture that broke off may fail too
+                raise RuntimeError("operation failed due to a previous error during capture")
+
+    streamed = StreamedNet(Adder(), too_large)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(list(streamed._stand_ins[0].graphs)))
+    for seed in (0, 1, 2):
+        assert torch.equal(whole(matted(streamed, clip(seed))), whole(matted(Adder(), clip(seed))))
+    assert (len(attempts), len(streamed._stand_ins), emptied) == (2, 1, [[]])  # neither again nor by steps
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == "stream    without CUDA graphs from here on: the memory does not hold them"
+
+
+@pytest.mark.parametrize("kind", [Adder, Reader])
+def test_a_last_chunk_that_memory_does_not_hold_beside_the_graphs_is_run_without_them(kind: type[Adder]) -> None:
+    class Tight(kind):  # type: ignore[misc, valid-type]
+        def forward(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> MattingOutput:
+            if frames.shape[1] < 3 and (always or any(any(each.graphs.values()) for each in streamed._stand_ins)):
+                failures.append(frames.shape)
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            output: MattingOutput = super().forward(frames, state)
+            return output
+
+    tape, failures, always = Tape(), list[Any](), False
+    streamed = StreamedNet(Tight(), careful(tape))
+    for num_frames in (10, 11):
+        frames = clip(0, num_frames)
+        torch.testing.assert_close(whole(matted(streamed, frames, 3)), whole(matted(kind(), frames, 3)))
+    assert len(failures) == tape.captures == 2  # and the clip after it has graphs again
+    always = True
+    with pytest.raises(torch.OutOfMemoryError):
+        matted(streamed, clip(0, 10), 3)
+    assert len(failures) == 4  # retried once, without graphs
+    with pytest.raises(torch.OutOfMemoryError):
+        matted(streamed, clip(0, 1))
+    assert len(failures) == 5  # nothing was held
 
 
 @pytest.mark.parametrize(
@@ -309,6 +387,32 @@ def test_float16_is_of_weights_and_by_casts_where_these_do_not_do(capsys: pytest
     assert line == "stream    float16 by casts, as weights of that type do not do for this net: expected Float"
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_for_figures_a_net_computes_by_casts_and_keeps_its_kernels(
+    exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Kind(Adder):
+        def forward(self, frames: Tensor, state: Any = None, background: Tensor | None = None) -> MattingOutput:
+            kinds.append((self.weight.dtype, frames.dtype, torch.is_autocast_enabled("cpu")))
+            return super().forward(frames.float(), state)
+
+    class OnCuda(Tensor):
+        is_cuda = True
+
+    def graph(call: Callable[[], Any], device: torch.device, exact: bool) -> Any:
+        captures.append(exact)
+        return tape(call, device)
+
+    tape, kinds, captures = Tape(), list[Any](), list[bool]()
+    monkeypatch.setattr(streamed_nets, "cuda_graph", graph)
+    streamed, frames = StreamedNet(Kind(), exact=exact), clip(0).as_subclass(OnCuda)
+    alphas = whole(matted(streamed, frames, precision="16-mixed"))
+    assert captures == [exact]
+    assert set(kinds) == {(torch.float32, torch.float32, True) if exact else (torch.float16, torch.float16, False)}
+    if exact:
+        assert torch.equal(alphas, whole(matted(Adder(), clip(0))))
+
+
 def test_on_a_cpu_a_net_is_made_fast_and_nothing_is_captured(capsys: pytest.CaptureFixture[str]) -> None:
     net = build_net("rvm", **SMALL["rvm"]).eval()
     streamed = StreamedNet(net)
@@ -385,17 +489,19 @@ class Devices:
                 raise RuntimeError("operation not permitted")
 
 
-def test_a_graph_is_captured_after_warm_up_on_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_graph_is_captured_after_warm_up_on_a_stream_of_its_own(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     devices = Devices(monkeypatch)
 
     def call() -> str:
         devices.notes.append(f"call {torch.backends.cudnn.benchmark}")
         return "outputs"
 
-    replay, outputs = cuda_graph(call, torch.device("cuda", 0))
+    replay, outputs = cuda_graph(call, torch.device("cuda", 0), exact)
     replay()
     assert outputs == "outputs"
-    warm, own = ["wait", "device (", "stream (", *["call True"] * 4], ["graph (", "call True", "graph )"]
+    call_noted = f"call {not exact}"  # whether cuDNN searches for the fastest kernels
+    warm, own = ["wait", "device (", "stream (", *[call_noted] * 4], ["graph (", call_noted, "graph )"]
     assert devices.notes == [*warm, *own, "stream )", "device )", "replay"]
     assert not torch.backends.cudnn.benchmark
 
@@ -468,6 +574,21 @@ def test_gpu_rvm_streams_by_one_graph_at_every_ratio(
     (captured,) = streamed._calls.values()
     assert any(captured.graphs.values())
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32", "16-mixed"])
+def test_gpu_exact_mattes_do_not_tell_which_calls_came_before(precision: str) -> None:
+    net = build_net("rvm")
+    net.reset_parameters(0)
+    streamed = StreamedNet(net.cuda().eval(), exact=True)
+    portrait = MovingPortrait(288, 512, torch.device("cuda"))
+    frames = torch.stack([portrait.frame(t) for t in range(7)], dim=1)
+    first, *others = (whole(matted(streamed, frames, 2, precision)) for _ in range(3))
+    (captured,) = streamed._calls.values()
+    assert any(captured.graphs.values())
+    for other in others:
+        assert torch.equal(other, first)
 
 
 @pytest.mark.gpu
