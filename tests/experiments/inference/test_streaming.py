@@ -194,7 +194,7 @@ def test_a_config_may_say_it_as_yaml_reads_it() -> None:
 def test_small_clips_of_one_kind_go_side_by_side_in_their_order() -> None:
     clips = [Clip() for _ in range(11)] + [Clip(num_frames=3), Clip(), Clip(size=(512, 2048)), Clip(size=(512, 2048))]
     groups = list(side_by_side(clips, Streaming()))
-    assert [len(group) for group in groups] == [8, 3, 1, 1, 1, 1]
+    assert [len(group) for group in groups] == [11, 1, 1, 1, 1]
     assert [clip for group in groups for clip in group] == clips
 
 
