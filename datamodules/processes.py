@@ -47,6 +47,12 @@ def keep_memory() -> None:
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def preload(module: str) -> None:
+    """Have the server of `worker_context`, if it has not started yet, import a module too."""
+    if module not in PRELOADED:
+        PRELOADED.append(module)
+
+
 def worker_context() -> BaseContext:
     """They are forked from a server that has imported all they need once; spawned where there are no such servers.
 

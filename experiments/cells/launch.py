@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -25,13 +26,29 @@ from lightning_modules.metrics.table import METRICS, PRIMARY
 BUSY = 75  # exit status of a cell: another process works on it
 
 
+class Process(Protocol):
+    """What is asked of a cell's process: as of `subprocess.Popen`."""
+
+    def poll(self) -> int | None:
+        """Its exit status, or None."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit status; raises subprocess.TimeoutExpired."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
 @dataclass
 class Running:
     """A cell whose process runs."""
 
     cell: str
     folder: Path
-    process: subprocess.Popen[bytes]
+    process: Process
     slot: int
     task: TaskID
     begin: float
@@ -48,6 +65,7 @@ class CellPool:
     def __init__(self, workers: int, gpus: int, first_gpu: int = 0, bars: bool = True) -> None:
         """Begin with no cell; of `gpus` devices, or none, the first cell gets `first_gpu` modulo their number."""
         self.workers, self.gpus, self.first_gpu = workers, gpus, first_gpu
+        self.forks = False  # whether cells are forks of one process that has imported what they need
         self.running: list[Running] = []
         self.failed: dict[str, str] = {}  # cell → why
         self.busy: list[str] = []
@@ -73,7 +91,7 @@ class CellPool:
         if self.whole is not None:
             self.progress.advance(self.whole)
 
-    def start(self, cell: str, folder: Path, spawn: Callable[[int | None, object], subprocess.Popen[bytes]]) -> None:
+    def start(self, cell: str, folder: Path, spawn: Callable[[int | None, object], Process]) -> None:
         """Start what works on a cell as soon as a place is free; `spawn` gets a GPU, or None, and the log file."""
         self.wait_for_place()
         slot = min(set(range(self.workers)) - {item.slot for item in self.running})
@@ -220,7 +238,7 @@ def end_with_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def end(processes: list[subprocess.Popen[bytes]], patience: float = 30.0) -> None:
+def end(processes: Sequence[Process], patience: float = 30.0) -> None:
     """Ask processes to end, and kill those that do not within `patience` seconds."""
     for process in processes:
         process.terminate()

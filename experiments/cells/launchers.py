@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +13,8 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from experiments.cells.cell import Cell, CellBusyError, prepared_cell
-from experiments.cells.launch import BUSY, CellPool, end, spawn_cell, what_it_scored, why_ended
+from experiments.cells.forks import ForkedCell, can_fork
+from experiments.cells.launch import BUSY, CellPool, Process, end, spawn_cell, what_it_scored, why_ended
 from experiments.command.errors import BAD_INPUT
 from experiments.command.messages import one_line
 from experiments.records.cell_record import CellRecord
@@ -28,7 +28,7 @@ from experiments.training.processes import (
 )
 from experiments.training.settings import Trainer
 
-Process = Callable[..., subprocess.Popen[bytes]]  # of a GPU or None, a log and a lock
+Start = Callable[..., Process]  # of a GPU or None, a log and a lock
 
 PACKAGES = {"joblib": "hydra-joblib-launcher", "submitit_": "hydra-submitit-launcher"}
 PATIENCE = 300.0  # seconds in which the first process of a cell must have written its config
@@ -81,7 +81,9 @@ def make_pool(cell: Cell) -> CellPool:
         raise ValueError(f"workers must be auto or a number from 1 on, got {workers!r}")
     check_machine(cell.settings)
     os.environ[CELLS_AT_ONCE] = str(workers)  # for them, who share out the cores
-    return CellPool(workers, gpus)
+    pool = CellPool(workers, gpus)
+    pool.forks = gpus == 0 and trainer.devices == 1 and can_fork()
+    return pool
 
 
 def _shared_gpus(trainer: Trainer) -> int:
@@ -89,7 +91,7 @@ def _shared_gpus(trainer: Trainer) -> int:
     return count_gpus() if trainer.devices == 1 and trainer.accelerator != "cpu" else 0
 
 
-def start_in(pool: CellPool, cell: Cell, process: Process | None = None) -> None:
+def start_in(pool: CellPool, cell: Cell, process: Start | None = None) -> None:
     """Start a cell in a pool as soon as a place is free, unless it is complete or another process works on it.
 
     Args:
@@ -97,7 +99,8 @@ def start_in(pool: CellPool, cell: Cell, process: Process | None = None) -> None
         cell: what is started.
         process: starts what works on it, given a GPU or None, the log and the cell's lock; None for `spawn_cell`.
     """
-    process = process or partial(spawn_cell, cell.folder / "config.yaml", cell.settings.trainer.threads)
+    start = ForkedCell if pool.forks else spawn_cell
+    process = process or partial(start, cell.folder / "config.yaml", cell.settings.trainer.threads)
     pool.wait_for_place()  # not under the lock: until then another command may take the cell
     try:
         with prepared_cell(cell, pool.say) as lock:

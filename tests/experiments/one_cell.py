@@ -45,7 +45,8 @@ class OneCell:
         """The exit status of the same command and its cell, both in this process."""
         words = self.words(folder, *overrides)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("experiments.cells.launchers.spawn_cell", EndedCell)
+            for kind in ("spawn_cell", "ForkedCell"):
+                patch.setattr(f"experiments.cells.launchers.{kind}", EndedCell)
             patch.setattr(sys, "argv", ["run", *words])
             GlobalHydra.instance().clear()
             return run_cells(words, [])

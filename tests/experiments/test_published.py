@@ -51,7 +51,8 @@ def save_rvm(path: Path, seed: int) -> None:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
     """The command and its cells in this process; its report has a process of its own."""
-    monkeypatch.setattr("experiments.cells.launchers.spawn_cell", EndedCell)
+    for kind in ("spawn_cell", "ForkedCell"):
+        monkeypatch.setattr(f"experiments.cells.launchers.{kind}", EndedCell)
     places = (f"output_dir={tmp_path}/outputs", f"results_dir={tmp_path}/results", f"data.cache_dir={tmp_path}/cache")
 
     def run(*overrides: str) -> CompletedProcess[str]:

@@ -61,7 +61,8 @@ def here(
 
 @pytest.fixture
 def cells_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.cells.launchers.spawn_cell", EndedCell)
+    for kind in ("spawn_cell", "ForkedCell"):
+        monkeypatch.setattr(f"experiments.cells.launchers.{kind}", EndedCell)
 
 
 @pytest.fixture(scope="module")
