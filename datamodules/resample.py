@@ -101,12 +101,12 @@ def _resample_on_cpu(
     B, T = affine.shape[:2]
     K, (h, w) = pictures[0].shape[1], pictures[0].shape[3:]
     num_channels = sum(picture.shape[2] for picture in pictures)
-    views, border = torch.empty(B, T, num_channels, height, width), padding == "border"
+    views, border = torch.empty(B, T, num_channels, height, width, dtype=torch.float32), padding == "border"
     arrays = [_readable(picture) for picture in pictures]
     steps, out = affine.float().contiguous().numpy(), views.numpy()
     bytes_alone = num_channels <= 4 and all(array.dtype == np.uint8 for array in arrays)
     words = np.empty((h + 2, w + 2), np.uint32)
-    planes = torch.empty(num_channels, h + 2, w + 2).numpy()
+    planes = torch.empty(num_channels, h + 2, w + 2, dtype=torch.float32).numpy()
     weight = 0 if alpha is None else num_channels - 1
     shown = torch.arange(T).clamp(max=K - 1).expand(B, T) if index is None else index
     for n, (across, down) in enumerate(extent.tolist()):
