@@ -34,6 +34,7 @@ def composite(layers: Layers, height: int, width: int, flow: bool | None = False
     Raises:
         ValueError: flow=True and the motion is unknown.
     """
+    layers = _in_float32(layers)
     if flow is None:
         flow = layers.fgr_flow is not None and layers.bgr.shape[1] == 1
     if flow and layers.fgr_flow is None:
@@ -87,6 +88,13 @@ def collate_layers(samples: list[Layers]) -> Layers:
         else:
             batch[item.name] = torch.stack([torch.zeros_like(example) if v is None else v for v in values])
     return Layers(**batch)
+
+
+def _in_float32(layers: Layers) -> Layers:
+    """Layers whose draws were made where numbers are float64 unless told (precision=64-true): pictures are float32."""
+    values: dict[str, Any] = {item.name: getattr(layers, item.name) for item in fields(Layers)}
+    wide = {name: v.float() for name, v in values.items() if isinstance(v, Tensor) and v.dtype == torch.float64}
+    return Layers(**values | wide)
 
 
 def _per_frame(gain: Tensor, frames: Tensor) -> Tensor:

@@ -105,6 +105,14 @@ def test_clip_does_not_depend_on_its_batch(make_layers: MakeLayers) -> None:
         assert torch.equal(whole.foreground[n], single.foreground[0])
 
 
+def test_draws_in_double_precision_give_pictures_in_single(make_layers: MakeLayers) -> None:
+    layers = make_layers()
+    wide = replace(layers, bgr_affine=layers.bgr_affine.double(), bgr_gain=layers.bgr_gain.double())
+    found, expected = (composite(each, 24, 32) for each in (wide, layers))
+    assert found.frames.dtype == torch.float32
+    assert torch.equal(found.frames, expected.frames)
+
+
 def test_noise_comes_from_the_clips_seed(make_layers: MakeLayers) -> None:
     layers = make_layers()
     noisy_layers = replace(layers, noise_std=torch.tensor([0.02, 0.0]))

@@ -35,7 +35,8 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path, capsys:
     one, two = (pd.read_csv(CELL.cell_of(tmp_path / name) / "history_matting.csv") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two, rtol=1e-4, atol=1e-6)
     one, two = (pd.read_parquet(CELL.cell_of(tmp_path / name) / "metrics.parquet") for name in ("one", "two"))
-    pd.testing.assert_frame_equal(one, two, rtol=1e-3, atol=1e-4)
+    pd.testing.assert_frame_equal(one.drop(columns="iou"), two.drop(columns="iou"), rtol=1e-3, atol=1e-4)
+    pd.testing.assert_series_equal(one["iou"], two["iou"], rtol=1e-2)  # which counts pixels, a few of them here
     of_one, of_two = (record(tmp_path / name)["steps"]["matting"] for name in ("one", "two"))
     assert of_two.items() >= {"clips": 2, "devices": 2, "clips_per_device": 1, "accumulated_batches": 1}.items()
     assert of_two["learning_rate"] == of_one["learning_rate"]
