@@ -28,7 +28,7 @@ FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 EXPERIMENTS = sorted(  # that train: the others are of weights that the user names
     path.stem for path in (ROOT / "experiments/configs/exp").glob("*.yaml") if not path.stem.startswith("published_")
 )
-GROUPS = ("model", "recipe", "memory")  # settings that name a file of the configs
+GROUPS = ("model", "recipe", "memory", "clips")  # settings that name a file of the configs
 GRID = {
     "name": "brm_ablation",
     "method": "grid",
