@@ -17,8 +17,8 @@ from experiments.records.locks import LOCK_VARIABLE
 _WORK = "experiments.cells.work"
 
 
-def can_fork() -> bool:
-    """Whether this system has such a process; asks for one with all that a cell imports."""
+def prepare_forks() -> bool:
+    """Have what a cell imports imported by the process that forks, before it starts; False: this system has none."""
     preload(_WORK)
     return "forkserver" in multiprocessing.get_all_start_methods()
 

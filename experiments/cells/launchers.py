@@ -13,7 +13,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from experiments.cells.cell import Cell, CellBusyError, prepared_cell
-from experiments.cells.forks import ForkedCell, can_fork
+from experiments.cells.forks import ForkedCell, prepare_forks
 from experiments.cells.launch import BUSY, CellPool, Process, end, spawn_cell, what_it_scored, why_ended
 from experiments.command.errors import BAD_INPUT
 from experiments.command.messages import one_line
@@ -82,7 +82,7 @@ def make_pool(cell: Cell) -> CellPool:
     check_machine(cell.settings)
     os.environ[CELLS_AT_ONCE] = str(workers)  # for them, who share out the cores
     pool = CellPool(workers, gpus)
-    pool.forks = gpus == 0 and trainer.devices == 1 and can_fork()
+    pool.forks = gpus == 0 and trainer.devices == 1 and prepare_forks()
     return pool
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.cells.forks import ForkedCell, can_fork
+from experiments.cells.forks import ForkedCell, prepare_forks
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,7 +40,7 @@ def config(folder: Path) -> Path:
 
 
 def test_a_fork_ends_as_the_command_would_and_writes_what_it_says_to_its_log(tmp_path: Path) -> None:
-    assert can_fork()
+    assert prepare_forks()
     with (tmp_path / "log.txt").open("ab") as log:
         cell = ForkedCell(config(tmp_path), 1, None, log, None)
     assert cell.wait(120) == 1
