@@ -84,7 +84,8 @@ def crop_person(fgr: Tensor, pha: Tensor, canvas: tuple[int, int]) -> tuple[Tens
         canvas: (height, width).
     """
     height, width = fgr.shape[-2:]
-    rows, columns = pha.sum((0, 1, 3), dtype=torch.float64), pha.sum((0, 1, 2), dtype=torch.float64)
+    seen = pha.contiguous().sum((0, 1), dtype=torch.int32).double()
+    rows, columns = seen.sum(1), seen.sum(0)
     head = int((rows > 255).double().argmax()) - canvas[0] // 20
     body = float((columns * torch.arange(width)).sum() / columns.sum().clamp_min(1)) - canvas[1] / 2
     top = min(max(head, 0), height - canvas[0])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 PIXELS = ("uint8", "float32")
+WORDS = ("uint32", "uint64")
 BLOCK = 256
 BAND = 64
 ONE = np.uint64(1)
@@ -196,58 +197,61 @@ def packed(picture: Array, number: int, words: Array) -> None:
             put(picture[c, y], 8 * (number + c), words[y + 1, 1 : w + 1])
 
 
-@compiled()
-def byte(word: int, shift: int) -> Any:
-    """The byte that stands `shift` bits high, as float32."""
-    return np.float32(np.int32((word >> np.uint32(shift)) & np.uint32(255)))
+@compiled("void(float32[:, :, ::1], uint64[:, ::1])")
+def packed_fine(planes: Array, words: Array) -> None:
+    """Write framed planes (C, h + 2, w + 2) float32 in [0, 1], C ≤ 4, into words (h + 2, w + 2) of 4 × 16 bits."""
+    for y in range(len(words)):
+        row = words[y]
+        row[:] = 0
+        for c in range(len(planes)):
+            source, up = planes[c, y], np.uint64(16 * c)
+            for x in range(len(row)):
+                row[x] |= np.uint64(np.uint32(np.float32(65535) * source[x] + np.float32(0.5))) << up
 
 
 @compiled()
-def blend_bytes(
-    near0: Array, near1: Array, near2: Array, near3: Array, shift: int, along: Array, down: Array, out: Array
-) -> None:
-    """`blend` of one byte of the neighbours, 255 as 1."""
+def part(word: int, number: int, bits: int) -> Any:
+    """Number `number` of those of `bits` bits that stand in a word, the lowest first, as float32."""
+    return np.float32(np.int32((word >> np.uint32(bits * number)) & np.uint32((1 << bits) - 1)))
+
+
+@compiled()
+def blend_parts(near: Array, number: int, bits: int, along: Array, down: Array, out: Array) -> None:
+    """`blend` of one part of the neighbours' words, the largest number as 1."""
+    largest = np.float32((1 << bits) - 1)
     for x in range(len(out)):
-        left, right = byte(near0[x], shift), byte(near1[x], shift)
-        left_below, right_below = byte(near2[x], shift), byte(near3[x], shift)
+        left, right = part(near[0, x], number, bits), part(near[1, x], number, bits)
+        left_below, right_below = part(near[2, x], number, bits), part(near[3, x], number, bits)
         top = left + along[x] * (right - left)
         bottom = left_below + along[x] * (right_below - left_below)
-        out[x] = np.float32(1 / 255) * (top + down[x] * (bottom - top))
+        out[x] = (top + down[x] * (bottom - top)) / largest
 
 
 @compiled()
-def blend_weighted(
-    near0: Array,
-    near1: Array,
-    near2: Array,
-    near3: Array,
-    shift: int,
-    weight: int,
-    along: Array,
-    down: Array,
-    out: Array,
-) -> None:
-    """`blend` of the products of two bytes of the neighbours."""
+def blend_weighted(near: Array, number: int, weight: int, bits: int, along: Array, down: Array, out: Array) -> None:
+    """`blend` of the products of two parts of the neighbours' words."""
+    largest = np.float32((1 << bits) - 1)
     for x in range(len(out)):
-        left = byte(near0[x], shift) * byte(near0[x], weight)
-        right = byte(near1[x], shift) * byte(near1[x], weight)
-        left_below = byte(near2[x], shift) * byte(near2[x], weight)
-        right_below = byte(near3[x], shift) * byte(near3[x], weight)
+        left = part(near[0, x], number, bits) * part(near[0, x], weight, bits)
+        right = part(near[1, x], number, bits) * part(near[1, x], weight, bits)
+        left_below = part(near[2, x], number, bits) * part(near[2, x], weight, bits)
+        right_below = part(near[3, x], number, bits) * part(near[3, x], weight, bits)
         top = left + along[x] * (right - left)
         bottom = left_below + along[x] * (right_below - left_below)
-        out[x] = np.float32(1 / 65025) * (top + down[x] * (bottom - top))
+        out[x] = (top + down[x] * (bottom - top)) / (largest * largest)
 
 
-@compiled("void(uint32[:, ::1], float32[:, :, ::1], int64, float32[:, :, :, ::1])")
-def sampled_bytes(words: Array, affines: Array, weight: int, out: Array) -> None:
+@compiled(*(f"void({words}[:, ::1], int64, float32[:, :, ::1], int64, float32[:, :, :, ::1])" for words in WORDS))
+def sampled_words(words: Array, bits: int, affines: Array, weight: int, out: Array) -> None:
     """Write the views (T, C, H, W) in [0, 1] of framed, packed pictures (h, w), bilinear, through affines (T, 2, 3).
 
-    Channels before number `weight` are multiplied with it before they are interpolated; 0: none is.
+    Each word holds the channels of a pixel, of so many bits each. Channels before number `weight` are multiplied with
+    it before they are interpolated; 0: none is.
     """
     h, w = words.shape
     T, C, H, W = out.shape
     first, along, down = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
-    near, flat = np.empty((4, BLOCK), np.uint32), words.ravel()
+    near, flat = np.empty((4, BLOCK), words.dtype), words.ravel()
     for top in range(0, H, BAND):
         for t in range(T):
             for left in range(0, W, BLOCK):
@@ -259,6 +263,6 @@ def sampled_bytes(words: Array, affines: Array, weight: int, out: Array) -> None
                     for c in range(C):
                         line = out[t, c, y, left : left + n]
                         if c < weight:
-                            blend_weighted(near[0], near[1], near[2], near[3], 8 * c, 8 * weight, fx, fy, line)
+                            blend_weighted(near, c, weight, bits, fx, fy, line)
                         else:
-                            blend_bytes(near[0], near[1], near[2], near[3], 8 * c, fx, fy, line)
+                            blend_parts(near, c, bits, fx, fy, line)

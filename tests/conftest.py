@@ -13,6 +13,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -20,6 +21,8 @@ from tests.file_server import FileServer, running_server
 from tests.made_once import made_once
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("on busy machines", deadline=None)
+hypothesis.settings.load_profile("on busy machines")
 gc.disable()  # until all is imported and collected, of which nothing is garbage
 
 

@@ -42,14 +42,15 @@ def matte_of(pixels: Tensor, where: Path) -> Tensor:
         return alpha if bool((alpha < 255).any()) else matte_of(pixels[..., :-1, :, :], where)
     if channels == 1:
         return pixels
+    red, green, blue = pixels.unbind(-3)
+    if torch.equal(red, green) and torch.equal(green, blue):  # the rule, and looked at sooner than the spread
+        return pixels[..., :1, :, :]
     spread = int((pixels.amax(-3) - pixels.amin(-3)).max())
     if spread > CHROMA_NOISE:
         raise ValueError(
             f"{where}: a matte must be grey or have an alpha channel, this one has colours (channels differ by "
             f"{spread} of 255); save alpha as a grey picture, 0 transparent and 255 opaque"
         )
-    if spread == 0:
-        return pixels[..., :1, :, :]
     weights = torch.tensor(BRIGHTNESS, dtype=torch.int32)[:, None, None]
     return ((pixels * weights).sum(-3, keepdim=True) + 500).div(1000, rounding_mode="floor").to(torch.uint8)
 

@@ -33,7 +33,7 @@ def warp(picture: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(picture[None], grid[None], "bicubic", "border", align_corners=False)[0]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     numbers=st.lists(st.floats(-0.6, 0.6), min_size=6, max_size=6),
     size=st.tuples(st.integers(5, 50), st.integers(5, 50)),

@@ -47,7 +47,7 @@ LARGE = example(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @ANY_VIEW
 @FEW
 @LARGE
@@ -62,7 +62,7 @@ def test_compiled_loops_equal_grid_sample(
     torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @ANY_VIEW
 @FEW
 @LARGE

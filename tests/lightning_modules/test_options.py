@@ -72,7 +72,7 @@ VALUES = (
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(option=st.sampled_from([each for each in OPTIONS if each[1] != "pretrained"]), value=VALUES)
 def test_any_value_builds_a_net_or_is_refused_by_name(option: tuple[str, str], value: Any) -> None:
     name, setting = option

@@ -61,7 +61,7 @@ def test_all_frames_come_back_in_their_order(codec: Codec, quality: int, frames:
     assert (decoded.float().mean((1, 2, 3)) - levels).abs().max() < 4
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), frames=st.integers(1, 3))
 @pytest.mark.parametrize(("codec", "quality"), [(through_jpeg, 90), (through_h264, 20)])
 def test_every_size_comes_back_whole(codec: Codec, quality: int, height: int, width: int, frames: int) -> None:

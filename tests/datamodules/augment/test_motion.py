@@ -28,7 +28,7 @@ def corners(height: int, width: int) -> torch.Tensor:
     return torch.tensor([[x, y, 1.0] for x in (-0.5, width - 0.5) for y in (-0.5, height - 0.5)], dtype=torch.float64).T
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     num_frames=st.integers(1, 40),
@@ -139,7 +139,7 @@ def test_who_is_away_comes_goes_or_comes_back_and_is_out_and_in_for_a_while() ->
     assert absences(1, Draws((0, 0))).tolist() == [0.0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     speed=st.floats(0, 4),

@@ -42,8 +42,8 @@ def test_a_refused_request_is_told(job: Path, capsys: pytest.CaptureFixture[str]
 def test_a_warned_cell_saves_and_its_job_is_requeued(job: Path) -> None:
     """Also: a cell on one device is trained by whichever of several tasks has it (here number 2 of 4)."""
     settings = [
-        *("+exp=brm_ablation", "hydra.mode=RUN", "model.brm=false", "scale=smoke", "logger=none", "scale.steps=900"),
-        *("trainer.accelerator=cpu", "trainer.checkpoint_every=5", *FEW),
+        *("+exp=brm_ablation", "hydra.mode=RUN", "model.brm=false", "scale=smoke", "logger=none", "trunk=none"),
+        *("scale.steps=900", "trainer.accelerator=cpu", "trainer.checkpoint_every=5", *FEW),
         *(f"output_dir={job}/outputs", f"results_dir={job}/results", f"data.cache_dir={job}/cache"),
     ]
     process = subprocess.Popen(

@@ -130,7 +130,7 @@ SPECS = st.dictionaries(
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.dictionaries(st.sampled_from(["name", "program", "method", "metric", "command", "run_cap"]), NESTED),
     parameters=NESTED | st.dictionaries(st.text("ab.", min_size=1, max_size=3), SPECS, max_size=3),

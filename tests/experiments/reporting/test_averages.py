@@ -74,7 +74,7 @@ def test_frames_past_the_700th_are_not_in_rvms_mean():
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.floats(0, 100), min_size=6, max_size=6))
 def test_orders_agree_on_one_stratum_of_clips_of_one_length(values):
     table = frames_of({"a": values[:3], "b": values[3:]}, {"a": [0.0] * 3, "b": [0.0] * 3})

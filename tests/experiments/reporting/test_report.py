@@ -176,7 +176,7 @@ FIELDS = [field.name for field in fields(CellRecord) if field.name != "folder"]
 
 
 @pytest.mark.usefixtures("only_tables")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
 @given(changes=st.dictionaries(st.sampled_from(FIELDS), JSON | st.dictionaries(st.text(max_size=4), JSON, max_size=2)),
        lost=st.sets(st.sampled_from(FIELDS), max_size=2))  # fmt: skip
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def save(path: Path, value: float = 1.0) -> bytes:
     return path.read_bytes()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(place=st.floats(0, 1, exclude_max=True), length=st.integers(1, 64))
 def test_damage_inside_a_tensor_is_found(tmp_path: Path, place: float, length: int) -> None:
     path = tmp_path / "a.ckpt"

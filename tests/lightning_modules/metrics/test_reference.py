@@ -105,7 +105,7 @@ clips = given(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @clips
 def test_alpha_metrics_equal_the_reference(seed: int, num_frames: int, height: int, width: int, kind: str) -> None:
     pred, target, mask = draw(seed, num_frames, height, width, kind)
@@ -116,7 +116,7 @@ def test_alpha_metrics_equal_the_reference(seed: int, num_frames: int, height: i
             np.testing.assert_allclose(ours[name][0], expected, rtol=near, atol=1e-5, err_msg=name)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @clips
 def test_conn_breaks_ties_by_columns(seed: int, num_frames: int, height: int, width: int, kind: str) -> None:
     pred, target, _ = draw(seed, num_frames, height, width, kind)
@@ -127,7 +127,7 @@ def test_conn_breaks_ties_by_columns(seed: int, num_frames: int, height: int, wi
         assert float(ours[t]) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @clips
 def test_convolutions_give_the_sums_of_the_compiled_gradient(
     seed: int, num_frames: int, height: int, width: int, kind: str
@@ -147,7 +147,7 @@ def plain_foreground(pred: Array, target: Array, visible: Array, count: int, pow
     return error.sum() / (3 * count) if count else np.nan
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), height=st.integers(1, 9), width=st.integers(1, 9), channels_last=st.booleans())
 def test_foreground_errors_equal_the_reference(seed: int, height: int, width: int, channels_last: bool) -> None:
     rng = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ from scipy import ndimage
 from lightning_modules.metrics.trimap import closed_trimap, dilated_trimap, dilation_size
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), height=st.integers(1, 40), width=st.integers(1, 40), steps=st.integers(0, 4))
 def test_closed_trimap_is_a_closing_with_the_cross(seed: int, height: int, width: int, steps: int) -> None:
     rng = np.random.default_rng(seed)

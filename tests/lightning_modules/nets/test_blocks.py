@@ -51,7 +51,7 @@ def test_ib_norm_with_frozen_batch_norm_inside_a_training_net_leaves_its_statist
     assert block.batch_norm.weight.grad is not None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), multiple=st.sampled_from([2, 32, 64]))
 def test_crop_undoes_padding(height, width, multiple):
     x = torch.arange(height * width, dtype=torch.float32).view(1, 1, height, width)

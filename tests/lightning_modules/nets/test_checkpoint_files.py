@@ -103,7 +103,7 @@ def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
         load_official("modnet", tmp_path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 @given(data=st.binary(max_size=200) | st.binary(max_size=60).map(lambda data: b"\x80\x02" + data + b"."))
 def test_any_bytes_are_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "net.pth"

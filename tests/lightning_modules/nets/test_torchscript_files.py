@@ -211,7 +211,7 @@ def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
         read_tensors(pickled(path, content.replace(b"K\x00(K\x05", b"K\x00(K\x06")))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), script=st.booleans())
 def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path: Path, place: float, bit: int, script: bool) -> None:
     path = tmp_path / "whole"
