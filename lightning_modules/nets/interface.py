@@ -242,7 +242,7 @@ class MattingNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             for name, module in self.named_modules():
                 if next(module.parameters(recurse=False), None) is not None:
-                    torch.manual_seed(_mix(seed, name))
+                    torch.default_generator.manual_seed(_mix(seed, name))
                     self.initialise(module)
 
 
