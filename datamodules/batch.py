@@ -59,6 +59,9 @@ class Layers:
         bgr_index: (T,) int64, which picture of `bgr` frame t shows.
         fgr_affine: (T, 2, 3) output (x, y, 1) → foreground source pixel.
         bgr_affine: (T, 2, 3) output (x, y, 1) → background source pixel.
+        fgr_size: (2,) int64, in a batch of clips from sources of different sizes: height and width of this clip's own,
+            which is the upper left part of the foreground's pixels; what is beyond is transparent. None: all of it.
+        bgr_size: the same for `bgr`; what is beyond repeats its border.
         near: (4, Hb, Wb) RGBA picture between background and person (parallax), or None; in a batch (N, 4, Hb, Wb), of
             those clips alone that have one.
         near_clips: in a batch (N,) int64, which clips the near pictures are of; None: of each clip one.
@@ -101,6 +104,8 @@ class Layers:
     jpeg_quality: Tensor
     h264_crf: Tensor
     seed: Tensor
+    fgr_size: Tensor | None = None
+    bgr_size: Tensor | None = None
     near: Tensor | None = None
     near_clips: Tensor | None = None
     near_affine: Tensor | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from datamodules.augment.codec import compress
 from datamodules.augment.noise import gaussian_noise
 from datamodules.augment.photometric import LUMA
 from datamodules.batch import Layers, MattingBatch
-from datamodules.resample import apply_affine, resample, resample_cutout, sent, to_previous_frame
+from datamodules.resample import apply_affine, repeat_border, resample, resample_cutout, sent, to_previous_frame
 
 # Share of the person's own light and shade that stays in a camouflaged colour.
 SHADING_KEPT = 0.3
@@ -66,13 +66,16 @@ def collate_layers(samples: list[Layers]) -> Layers:
     """Stack clips of one length and size to a batch; what only some of them have is filled with zeros (see-through).
 
     Near planes, which few clips have, are not filled: no empty picture travels to a device. Clips with fewer background
-    pictures than others repeat their last one, which none of their frames shows.
+    pictures than others repeat their last one, which none of their frames shows. Pixels of small sources are laid into
+    the upper left of the largest: nothing is enlarged that will be resampled.
     """
+    samples, sizes = _laid_alike(samples)
     num_pictures = max(sample.bgr.shape[0] for sample in samples)
     planes = {clip: sample.near for clip, sample in enumerate(samples) if sample.near is not None}
     batch: dict[str, Any] = {"near": None, "near_clips": None}
     if planes:
         batch |= {"near": torch.stack(list(planes.values())), "near_clips": torch.tensor(list(planes))}
+    batch |= sizes
     for item in fields(Layers):
         if item.name in batch:
             continue
@@ -88,6 +91,35 @@ def collate_layers(samples: list[Layers]) -> Layers:
         else:
             batch[item.name] = torch.stack([torch.zeros_like(example) if v is None else v for v in values])
     return Layers(**batch)
+
+
+def _laid_alike(samples: list[Layers]) -> tuple[list[Layers], dict[str, Tensor | None]]:
+    """Samples with people, and with backgrounds, of one size, and the sizes (B, 2) that they had, or None."""
+    sizes: dict[str, Tensor | None] = {}
+    for name, like in (("fgr_size", ("pha", "fgr", "fgr_flow", "texture")), ("bgr_size", ("bgr",))):
+        shapes = [getattr(sample, like[0]).shape[-2:] for sample in samples]
+        sizes[name] = None if len(set(shapes)) == 1 else torch.tensor(shapes)
+        if sizes[name] is not None:
+            height, width = (max(shape[side] for shape in shapes) for side in (0, 1))
+            samples = [
+                replace(
+                    sample, **{each: _laid(getattr(sample, each), height, width, name == "bgr_size") for each in like}
+                )
+                for sample in samples
+            ]
+    return samples, sizes
+
+
+def _laid(pixels: Tensor | None, height: int, width: int, border: bool) -> Any:
+    """(…, h, w) in the upper left of (…, height, width); beyond it 0, or what is next to it."""
+    if pixels is None:
+        return None
+    h, w = pixels.shape[-2:]
+    larger = pixels.new_zeros(*pixels.shape[:-2], height, width)
+    larger[..., :h, :w] = pixels
+    if border:
+        repeat_border(larger, h, w)
+    return larger
 
 
 def _in_float32(layers: Layers) -> Layers:
@@ -108,7 +140,9 @@ def _is_video(layers: Layers) -> bool:
 
 def _background(layers: Layers, height: int, width: int) -> tuple[Tensor, Tensor | None]:
     """The true background (B, T, 3, H, W), and the alpha (B, T, 1, H, W) of the near plane in it."""
-    background = resample(layers.bgr, layers.bgr_affine, height, width, "border", layers.bgr_defocus, layers.bgr_index)
+    background = resample(
+        layers.bgr, layers.bgr_affine, height, width, "border", layers.bgr_defocus, layers.bgr_index, layers.bgr_size
+    )
     near_alpha = None
     if layers.near is not None and layers.near_affine is not None:
         near = layers.near[:, None]
@@ -133,7 +167,9 @@ def _foreground(layers: Layers, height: int, width: int, flow: bool) -> tuple[Te
         straight.append(layers.texture)
     if flow and layers.fgr_flow is not None:
         straight.append(layers.fgr_flow)
-    views = resample_cutout(straight, layers.pha, layers.fgr_affine, height, width, "zeros", layers.fgr_defocus)
+    views = resample_cutout(
+        straight, layers.pha, layers.fgr_affine, height, width, "zeros", layers.fgr_defocus, layers.fgr_size
+    )
     alpha = views[:, :, -1:].clamp(0, 1)
     values = views[:, :, :-1].div_(alpha.clamp_min(1e-6))
     num_texture = 0 if layers.texture is None else 2

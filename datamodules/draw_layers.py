@@ -15,6 +15,7 @@ from datamodules.augment.temporal import choose_frames
 from datamodules.batch import Layers
 from datamodules.dice import Draws, seed_of
 from datamodules.difficulty import Difficulty
+from datamodules.images import resize
 from datamodules.sources.interface import BackgroundSource, ForegroundClip, ForegroundSource
 
 
@@ -132,7 +133,7 @@ def _behind(
     other = (number + draws.integer("cut scene", 1, len(backgrounds) - 1)) % len(backgrounds)
     after = backgrounds.read(other, 1, draws.generator("scene after the cut"))
     # What stood near before the cut must not stay after it.
-    return torch.cat([scene.pictures[:1], after.pictures[:1]]), index, None
+    return torch.cat([scene.pictures[:1], resize(after.pictures[:1], _canvas(scene.pictures))]), index, None
 
 
 def _pixels_of(affine: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ def resample(
     padding: str,
     defocus: Tensor | None = None,
     index: Tensor | None = None,
+    size: Tensor | None = None,
 ) -> Tensor:
     """Pictures seen through affines, bilinear; area-averaged first in clips that are out of focus or shrink a lot.
 
@@ -37,15 +38,17 @@ def resample(
         padding: outside of the picture: "zeros" or "border" (the nearest border pixel).
         defocus: (B,) side of the square that a point is spread over, picture pixels, on the CPU; None: none is.
         index: (B, T) int64 on the CPU, which picture each frame shows, of any number of them; None: its own.
+        size: (B, 2) int64 on the CPU, height and width of the upper left part of (h, w) that a clip's pictures are;
+            beyond it they are as the padding is. None: all of it.
 
     Returns:
         (B, T, C, height, width) float32.
     """
     if pictures.is_cpu:
-        return _resample_on_cpu([pictures], None, affine, height, width, padding, _extent(affine, defocus), index)
+        return _resample_on_cpu([pictures], None, affine, height, width, padding, _extent(affine, defocus), index, size)
     if index is not None and pictures.shape[1] > 1:
         pictures = pictures[torch.arange(len(pictures), device=pictures.device)[:, None], sent(index, pictures)]
-    return resample_by_torch(unit(pictures), affine, height, width, padding, defocus)
+    return resample_by_torch(unit(pictures), affine, height, width, padding, defocus, size)
 
 
 def resample_cutout(
@@ -56,6 +59,7 @@ def resample_cutout(
     width: int,
     padding: str,
     defocus: Tensor | None = None,
+    size: Tensor | None = None,
 ) -> Tensor:
     """Pictures multiplied with their alpha, and it below them, seen through affines.
 
@@ -68,7 +72,8 @@ def resample_cutout(
         (B, T, C + 1, height, width) float32, C channels of all pictures together, and alpha.
     """
     if alpha.is_cpu:
-        return _resample_on_cpu([*pictures, alpha], alpha, affine, height, width, padding, _extent(affine, defocus))
+        layers, extent = [*pictures, alpha], _extent(affine, defocus)
+        return _resample_on_cpu(layers, alpha, affine, height, width, padding, extent, size=size)
     alpha = unit(alpha)
     counts = [picture.shape[2] for picture in pictures]
     stacked = alpha.new_empty(*alpha.shape[:2], sum(counts) + 1, *alpha.shape[3:])
@@ -76,7 +81,7 @@ def resample_cutout(
     for picture, part in zip(pictures, into, strict=True):
         torch.mul(unit(picture), alpha, out=part)
     last.copy_(alpha)
-    return resample_by_torch(stacked, affine, height, width, padding, defocus)
+    return resample_by_torch(stacked, affine, height, width, padding, defocus, size)
 
 
 def unit(pixels: Tensor) -> Tensor:
@@ -94,27 +99,29 @@ def _resample_on_cpu(
     padding: str,
     extent: Tensor,
     index: Tensor | None = None,
+    size: Tensor | None = None,
 ) -> Tensor:
     """Pictures (B, K, …, h, w), those before the last one times alpha, through affines; see `resample`."""
     from datamodules import kernels
 
     B, T = affine.shape[:2]
-    K, (h, w) = pictures[0].shape[1], pictures[0].shape[3:]
+    K = pictures[0].shape[1]
+    sizes = [list(pictures[0].shape[3:])] * B if size is None else size.tolist()
     num_channels = sum(picture.shape[2] for picture in pictures)
     views, border = torch.empty(B, T, num_channels, height, width, dtype=torch.float32), padding == "border"
     arrays = [_readable(picture) for picture in pictures]
     steps, out = affine.float().contiguous().numpy(), views.numpy()
     bytes_alone = num_channels <= 4 and all(array.dtype == np.uint8 for array in arrays)
-    words, fine = (np.empty((h + 2, w + 2), of) for of in (np.uint32, np.uint64))
-    planes = torch.empty(num_channels, h + 2, w + 2, dtype=torch.float32).numpy()
     weight = 0 if alpha is None else num_channels - 1
     shown = torch.arange(T).clamp(max=K - 1).expand(B, T) if index is None else index
-    for n, (across, down) in enumerate(extent.tolist()):
+    for n, ((h, w), (across, down)) in enumerate(zip(sizes, extent.tolist(), strict=True)):
+        words, fine = (np.empty((h + 2, w + 2), of) for of in (np.uint32, np.uint64))
+        planes = torch.empty(num_channels, h + 2, w + 2, dtype=torch.float32).numpy()
         # Successive frames that show one picture are views of it.
         for number, frames in groupby(range(T), lambda t: int(shown[n, t])):  # noqa: B023
             first, *others = frames
             those = slice(first, first + 1 + len(others))
-            pixels = [array[n, number] for array in arrays]
+            pixels = [np.ascontiguousarray(array[n, number, :, :h, :w]) for array in arrays]
             if bytes_alone and max(across, down) == 1:
                 _pack(pixels, border, words)
                 kernels.sampled_words(words, 8, steps[n, those], weight, out[n, those])
@@ -162,7 +169,13 @@ def _scale(pixels: NDArray[Any]) -> float:
 
 
 def resample_by_torch(
-    pictures: Tensor, affine: Tensor, height: int, width: int, padding: str, defocus: Tensor | None = None
+    pictures: Tensor,
+    affine: Tensor,
+    height: int,
+    width: int,
+    padding: str,
+    defocus: Tensor | None = None,
+    size: Tensor | None = None,
 ) -> Tensor:
     """What `resample` gives, on any device and with gradients.
 
@@ -171,11 +184,11 @@ def resample_by_torch(
         affine: as of `resample`, likewise the others.
     """
     num_pictures = pictures.shape[1]
-    _average(pictures, _extent(affine, defocus))
+    _average(pictures, _extent(affine, defocus), size, padding)
     # The affine, not its many points, is brought from pixels to the [−1, 1] of grid_sample.
-    size = affine.new_tensor([pictures.shape[-1], pictures.shape[-2]])
-    affine = affine * (2 / size)[:, None]
-    affine[..., 2] += 1 / size - 1
+    whole = affine.new_tensor([pictures.shape[-1], pictures.shape[-2]])
+    affine = affine * (2 / whole)[:, None]
+    affine[..., 2] += 1 / whole - 1
     # All views of a still are one tall view of it, so that it need not be copied.
     points = apply_affine(sent(affine, pictures), height, width).view(len(pictures) * num_pictures, -1, width, 2)
     views = F.grid_sample(pictures.flatten(0, 1), points, "bilinear", padding, align_corners=False)
@@ -225,14 +238,23 @@ def _extent(affine: Tensor, defocus: Tensor | None) -> Tensor:
     return extent if defocus is None else torch.hypot(extent, defocus[:, None])
 
 
-def _average(pictures: Tensor, extent: Tensor) -> None:
-    """Average clips of (B, T, C, h, w), in place, over `extent` (B, 2)."""
+def _average(pictures: Tensor, extent: Tensor, size: Tensor | None, padding: str) -> None:
+    """Average clips of (B, T, C, h, w), in place, over `extent` (B, 2); size and padding as of `resample`."""
     # One clip after the other, each over no more pixels than it needs: many need few.
     for clip in (extent.amax(1) > 1).nonzero()[:, 0].tolist():
-        averaged = pictures[clip : clip + 1]
+        h, w = pictures.shape[-2:] if size is None else size[clip].tolist()
+        averaged = pictures[clip : clip + 1, ..., :h, :w]
         for dim, pixels in ((-1, extent[clip, :1]), (-2, extent[clip, 1:])):
             averaged = _area_average(averaged, pixels, dim)
-        pictures[clip] = averaged[0]
+        pictures[clip, ..., :h, :w] = averaged[0]
+        if padding == "border":
+            repeat_border(pictures[clip], h, w)
+
+
+def repeat_border(pixels: Tensor, height: int, width: int) -> None:
+    """Write what is beyond the upper left (height, width) of (…, h, w): what is next to it."""
+    pixels[..., :height, width:] = pixels[..., :height, width - 1 : width]
+    pixels[..., height:, :] = pixels[..., height - 1 : height, :]
 
 
 def _area_average(pictures: Tensor, extent: Tensor, dim: int) -> Tensor:

@@ -159,8 +159,8 @@ class MattingModule(pl.LightningModule):
     def terms(self, batch: MattingBatch, batch_idx: int) -> dict[str, Tensor]:
         """The objective's terms for batch number `batch_idx` of the stage."""
         generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + batch_idx) & 0x7FFFFFFF)
-        # Of dropout, the one layer that draws by itself. Not `torch.manual_seed`, which keeps the stack of each call for
-        # every kind of device that is not there: a hundredth of a step.
+        # Of dropout, the one layer that draws by itself. `torch.manual_seed` keeps the stack of each call, for every
+        # kind of device that is not there: a hundredth of a step.
         torch.default_generator.manual_seed(generator.initial_seed())
         if self.device.type == "cuda":
             torch.cuda.manual_seed_all(generator.initial_seed())

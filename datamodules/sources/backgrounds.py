@@ -98,7 +98,7 @@ class FolderBackgrounds:
             return Scene(picture)
         own = (picture.shape[-2], picture.shape[-1])
         window = window_of(own, self.canvas)
-        return Scene(resize(crop_centre(resize(picture, cover_size(own, window)), window), self.canvas))
+        return Scene(crop_centre(resize(picture, cover_size(own, window)), window))
 
     def read_frames(self, i: int, frames: list[int]) -> Tensor:
         """The given frames (T, 3, Hb, Wb) uint8 of scene i, a video."""
@@ -107,8 +107,8 @@ class FolderBackgrounds:
         if self.canvas is None:
             return read_frames(path, frames)
         own = (info.height, info.width)
-        window = window_of(own, self.canvas)  # nothing is enlarged while it is decoded, and only what is shown
-        return resize(crop_centre(read_frames(path, frames, *cover_size(own, window)), window), self.canvas)
+        window = window_of(own, self.canvas)
+        return crop_centre(read_frames(path, frames, *cover_size(own, window)), window)
 
 
 def _kind(path: Path) -> str:

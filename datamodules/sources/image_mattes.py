@@ -12,7 +12,7 @@ from datamodules.files.fingerprint import Contents
 from datamodules.files.folders import by_name, name_of, pairs, pictures_in
 from datamodules.files.mattes import read_matte, refuse_faint
 from datamodules.files.pictures import picture_size, read_image
-from datamodules.images import cover_size, crop_person, estimate_foreground, resize, resize_cutout
+from datamodules.images import cover_size, crop_person, estimate_foreground, resize, resize_cutout, window_of
 from datamodules.sources.interface import ForegroundClip
 from datamodules.sources.splits import split_names
 
@@ -102,13 +102,14 @@ class ImageMattes:
             sizes = f"{tuple(pha.shape[-2:])} but its picture {tuple(fgr.shape[-2:])}"
             raise ValueError(f"{alpha}: alpha is {sizes}; both must have one size")
         own_size = (fgr.shape[-2], fgr.shape[-1])
-        size = own_size if self.canvas is None else cover_size(own_size, self.canvas)
+        window = own_size if self.canvas is None else window_of(own_size, self.canvas)
+        size = cover_size(own_size, window)
         if self._unmix and alpha is not None:
             fgr, pha = resize(fgr, size), resize(pha, size)
             fgr = estimate_foreground(fgr, pha)
         else:
             fgr, pha = resize_cutout(fgr, pha, size)
-        return (fgr, pha) if self.canvas is None else crop_person(fgr, pha, self.canvas)
+        return (fgr, pha) if self.canvas is None else crop_person(fgr, pha, window)
 
 
 def _find(root: Path) -> Mapping[str, tuple[Path, Path | None]]:

@@ -59,7 +59,7 @@ class SegmentedClip:
 
 @runtime_checkable
 class ForegroundSource(Protocol):
-    """Clips of cut-out people, all delivered on one canvas size (Hs, Ws) so that they stack."""
+    """Clips of cut-out people, on one canvas size (Hs, Ws), or on a smaller one of its shape where their files are."""
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -80,7 +80,7 @@ class ForegroundSource(Protocol):
 
 @runtime_checkable
 class BackgroundSource(Protocol):
-    """Backgrounds, all delivered on one canvas size (Hb, Wb)."""
+    """Backgrounds, on one canvas size (Hb, Wb), or on a smaller one of its shape where their files are."""
 
     def __len__(self) -> int:
         """Number of scenes."""

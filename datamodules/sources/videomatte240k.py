@@ -7,7 +7,7 @@ from pathlib import Path
 from datamodules.files.fingerprint import Contents
 from datamodules.files.folders import VIDEO_SUFFIXES, by_name, name_of, pairs, refuse_other_frames, visible
 from datamodules.files.mattes import read_mattes
-from datamodules.images import cover_size, crop_person, estimate_foreground, resize, window_of
+from datamodules.images import cover_size, crop_person, estimate_foreground, window_of
 from datamodules.sources.interface import ForegroundClip
 from datamodules.sources.splits import split_names
 from datamodules.video import probe, read_frames
@@ -100,12 +100,12 @@ class VideoMattes:
         return info.height, info.width
 
     def read(self, i: int, frames: list[int]) -> ForegroundClip:
-        """Frames of clip i, scaled to cover the canvas and cropped to the person."""
+        """Frames of clip i, scaled to cover the canvas, or a smaller one of its shape, and cropped to the person."""
         self.num_frames(i)  # checks the pair
         rgb, pha = self._pairs[self._names[i]]
         info = probe(rgb)
         own = (info.height, info.width)
-        # Of a file smaller than the canvas only what is shown is enlarged, and after it has been decoded.
+        # Nothing is made larger than it is in its file.
         window = own if self.canvas is None else window_of(own, self.canvas)
         size = cover_size(own, window)
         fgr = read_frames(rgb, frames, *size)
@@ -114,7 +114,7 @@ class VideoMattes:
             fgr = estimate_foreground(fgr, alpha)
         if self.canvas is None:
             return ForegroundClip(fgr, alpha)
-        return ForegroundClip(*(resize(layer, self.canvas) for layer in crop_person(fgr, alpha, window)))
+        return ForegroundClip(*crop_person(fgr, alpha, window))
 
 
 class VideoMatte240K(VideoMattes):

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datamodules.batch import Layers
 from datamodules.composite import collate_layers, composite
-from datamodules.resample import apply_affine, resample, to_previous_frame
+from datamodules.resample import apply_affine, resample, resample_by_torch, to_previous_frame, unit
 
 MakeLayers = Callable[..., Layers]
 
@@ -103,6 +103,29 @@ def test_clip_does_not_depend_on_its_batch(make_layers: MakeLayers) -> None:
         single = composite(Layers(**alone), 30, 34)
         assert torch.equal(whole.frames[n], single.frames[0])
         assert torch.equal(whole.foreground[n], single.foreground[0])
+
+
+def test_clips_of_different_sizes_are_in_one_batch_what_each_is_alone(make_layers: MakeLayers) -> None:
+    """The others' size is no more than memory; also along the borders, out of focus and shrunk."""
+    changes = {"fgr_defocus": torch.tensor([2.5]), "bgr_defocus": torch.tensor([4.0])}
+    samples = []
+    for seed, source in enumerate([(36, 40), (24, 52), (30, 30)]):
+        seen = affine(1.8, 0.1, -9 - seed, -0.1, 1.8, -12).expand(1, 3, 2, 3)
+        layers = make_layers(1, 3, source, seed, **changes, fgr_affine=seen, bgr_affine=seen, camouflage=torch.ones(1))
+        values = {item.name: value for item in fields(layers) if (value := getattr(layers, item.name)) is not None}
+        samples.append(Layers(**{name: value[0] for name, value in values.items()}))
+    batch = collate_layers(samples)
+    assert torch.equal(batch.bgr_size, torch.tensor([(36, 40), (24, 52), (30, 30)]))
+    whole = composite(batch, 34, 38)
+    for n, sample in enumerate(samples):
+        single = composite(collate_layers([sample]), 34, 38)
+        for name in ("frames", "alpha", "foreground", "background"):
+            assert torch.equal(getattr(whole, name)[n], getattr(single, name)[0])
+    for name, beyond in (("bgr", "border"), ("fgr", "zeros")):
+        pictures, blurs, size = (getattr(batch, each) for each in (name, f"{name}_defocus", f"{name}_size"))
+        ours = resample(pictures, batch.fgr_affine, 34, 38, beyond, blurs, size=size)
+        theirs = resample_by_torch(unit(pictures), batch.fgr_affine, 34, 38, beyond, blurs, size)
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
 def test_draws_in_double_precision_give_pictures_in_single(make_layers: MakeLayers) -> None:

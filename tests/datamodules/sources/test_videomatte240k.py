@@ -97,9 +97,7 @@ def test_wrong_data_is_named(tmp_path: Path) -> None:
         VideoMattes(tmp_path, "train", shares=ALL)
 
 
-def test_files_smaller_than_the_canvas_are_enlarged_only_where_shown_after_decoding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_smaller_than_the_canvas_are_not_enlarged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pair(tmp_path / "a_rgb.mp4", tmp_path / "a_pha.mp4")
     decoded = []
 
@@ -110,9 +108,9 @@ def test_files_smaller_than_the_canvas_are_enlarged_only_where_shown_after_decod
     for module in ("sources.videomatte240k", "files.mattes", "sources.backgrounds"):
         monkeypatch.setattr(f"datamodules.{module}.read_frames", recorded)
     clip = VideoMattes(tmp_path, "train", size=72, shares=ALL).read(0, [1, 2])
-    assert clip.fgr.shape == (2, 3, 72, 72)
-    assert clip.pha.shape == (2, 1, 72, 72)
-    assert clip.pha[0, 0, -20:, 30:40].min() > 250  # the person is in the middle of the window
+    assert clip.fgr.shape == (2, 3, 36, 36)  # of the canvas's shape
+    assert clip.pha.shape == (2, 1, 36, 36)
+    assert clip.pha[0, 0, -10:, 15:20].min() > 250  # the person is in the middle of the window
     scene = FolderBackgrounds(tmp_path, "train", size=72, shares=ALL).read(0, 3, torch.Generator())
-    assert scene.pictures.shape == (3, 3, 72, 72)
+    assert scene.pictures.shape == (3, 3, 36, 36)
     assert set(decoded) == {(36, 64)}  # as the files are
