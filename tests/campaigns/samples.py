@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     keep_memory()
     grown = False
-    print(f"| MB after tenths of {count} samples |" + " | ".join(f"{n}" for n in range(1, 11)) + " |")
+    print(f"| MB after tenths of {count} samples | " + " | ".join(f"{n}" for n in range(1, 11)) + " |")
     print("| --- |" + " ---: |" * 10)
     with TemporaryDirectory() as folder:
         write_files(Path(folder), *FILES)
