@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from lightning_modules.nets.backbones import MobileNetV2, ResNet, round_channels
-from lightning_modules.nets.background_matting_refiner import CELL, HIDDEN, Coarse, Refiner, clamp_inward
+from lightning_modules.nets.background_matting_refiner import CELL, HIDDEN, Coarse, Refiner
 from lightning_modules.nets.blocks import (
+    clamp_inward,
     crop,
     fold_time,
     join,

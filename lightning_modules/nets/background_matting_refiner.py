@@ -5,12 +5,11 @@ Letters: N frames, P cells; a cell is a block of 4 × 4 pixels of the frame. `ha
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from lightning_modules.nets.blocks import join, resize
 
@@ -161,28 +160,3 @@ def _grid(matte: Tensor) -> Tensor:
 
 def _zero_border(x: Tensor, margin: int) -> Tensor:
     return F.pad(x, (margin,) * 4) if margin else x
-
-
-def clamp_inward(x: Tensor) -> Tensor:
-    """`x` clamped to [0, 1]; a gradient passes inside of it, and outside of it if a step along it leads back.
-
-    >>> x = torch.tensor([-1.0, 0.5, 2.0], requires_grad=True)
-    >>> clamp_inward(x).sum().backward()  # a step makes x smaller
-    >>> x.grad
-    tensor([0., 1., 1.])
-    """
-    clamped: Tensor = _ClampInward.apply(x)
-    return clamped
-
-
-class _ClampInward(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.clamp(0, 1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return grad * torch.where(grad > 0, x >= 0, x <= 1)

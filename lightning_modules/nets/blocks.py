@@ -306,3 +306,28 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
+
+
+def clamp_inward(x: Tensor) -> Tensor:
+    """`x` clamped to [0, 1]; a gradient passes inside of it, and outside of it if a step along it leads back.
+
+    >>> x = torch.tensor([-1.0, 0.5, 2.0], requires_grad=True)
+    >>> clamp_inward(x).sum().backward()  # a step makes x smaller
+    >>> x.grad
+    tensor([0., 1., 1.])
+    """
+    clamped: Tensor = _ClampInward.apply(x)
+    return clamped
+
+
+class _ClampInward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grad * torch.where(grad > 0, x >= 0, x <= 1)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.nets.backbones import MobileNetV3, ResNet
-from lightning_modules.nets.blocks import conv_layout, crop, join, resize, scale
+from lightning_modules.nets.blocks import clamp_inward, conv_layout, crop, join, resize, scale
 from lightning_modules.nets.guided_filter import DeepGuidedFilter, guided_coefficients
 from lightning_modules.nets.interface import MattingNet, MattingOutput
 from lightning_modules.nets.recurrent import RECURRENCES, RecurrentStage
@@ -57,6 +57,7 @@ class RVM(MattingNet):
         width: float = 1.0,
         decoder_width: float = 1.0,
         pretrained: bool = False,
+        clamp_gradient: Literal["inside", "inward"] = "inside",
     ) -> None:
         """Build the net; with the default options it has 3,748,633 parameters, with resnet50 26,890,461.
 
@@ -69,6 +70,9 @@ class RVM(MattingNet):
             width: multiplies the encoder's channels.
             decoder_width: multiplies the channels of LR-ASPP and decoder.
             pretrained: start the encoder from ImageNet weights (downloads them once).
+            clamp_gradient: where the clamps of alpha and foreground let the gradient through: "inside" [0, 1], as
+                published; "inward", also outside of it where a step along it leads back: else a matte that has fallen
+                below 0 everywhere, as one of random weights may, stays there.
 
         Raises:
             ValueError: an option has a value other than these.
@@ -79,7 +83,9 @@ class RVM(MattingNet):
         check_choice("recurrence", recurrence, RECURRENCES)
         for k in recurrent_scales:
             check_choice("recurrent_scales", k, (1, 2, 3, 4))
+        check_choice("clamp_gradient", clamp_gradient, ("inside", "inward"))
         self.refiner_kind = refiner
+        self.clamp_gradient = clamp_gradient
 
         self.backbone = MobileNetV3(width) if backbone == "mobilenetv3" else ResNet(50, width)
         channels = [max(8, 4 * round(c * decoder_width / 4)) for c in _DECODER_CHANNELS[backbone]]
@@ -170,8 +176,10 @@ class RVM(MattingNet):
         return slope, offset, *memory
 
     @staticmethod
-    def enlarge(slope: Tensor | None, offset: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
+    def enlarge(slope: Tensor | None, offset: Tensor, fine: Tensor, inward: bool = False) -> tuple[Tensor, Tensor]:
         """Slope (N, 4, h, w) or None, offset (N, 4, h, w) and fine (N, 3, H, W) in [0, 1] → the matte.
+
+        `inward`: see `clamp_gradient`.
 
         Returns:
             alpha (N, 1, H, W) and foreground (N, 3, H, W) in [0, 1].
@@ -184,6 +192,8 @@ class RVM(MattingNet):
             slope = resize(slope, size)
             foreground = torch.addcmul(residual, slope[:, :3], fine)
             alpha = torch.addcmul(alpha, slope[:, 3:], _grey(fine))
+        if inward:
+            return clamp_inward(alpha), clamp_inward(foreground)
         return torch.clamp(alpha, 0, 1), torch.clamp(foreground, 0, 1)
 
     def at_ratio(self, ratio: float, frames: Tensor, upsampler: str, **given: Any) -> MattingOutput:
@@ -198,9 +208,10 @@ class RVM(MattingNet):
 
     def _run_enlarge(self, slope: Tensor | None, offset: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
         # On a CPU the compiled bilinear resize is three times slower than the library's.
+        inward = self.training and self.clamp_gradient == "inward"
         if self._compiled_enlarge is None or fine.device.type == "cpu":
-            return self.enlarge(slope, offset, fine)
-        return self._compiled_enlarge(slope, offset, fine)
+            return self.enlarge(slope, offset, fine, inward)
+        return self._compiled_enlarge(slope, offset, fine, inward)
 
     def _memory(self, frames: Tensor, downsample_ratio: float, state: RVMState | None) -> RVMState:
         """What `step` gets: the state so far, or zeros."""

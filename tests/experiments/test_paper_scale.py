@@ -241,4 +241,4 @@ def test_small_scales_need_no_weights_of_others(scale: str) -> None:
     sizes = composed(f"scale={scale}")["scale"]
     assert sizes["pretrained"] is False
     assert sizes["context_motion"]["flow"] == "dis"
-    assert sizes["background_matting_v2"]["clamp_gradient"] == "inward"
+    assert sizes["background_matting_v2"]["clamp_gradient"] == sizes["rvm"]["clamp_gradient"] == "inward"

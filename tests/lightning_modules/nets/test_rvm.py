@@ -247,3 +247,15 @@ def test_half_precision_stays_close():
     assert out.alpha.dtype == torch.float32
     assert all(memory.dtype == torch.float32 for memory in out.state)
     torch.testing.assert_close(out.alpha, expected.alpha, atol=0.03, rtol=0)
+
+
+def test_a_matte_below_zero_is_trained_only_with_the_inward_clamp():
+    frames = torch.rand(2, 2, 3, 64, 64)
+    for clamp_gradient, reached in (("inside", False), ("inward", True)):
+        net = tiny_net(clamp_gradient=clamp_gradient).train()
+        with torch.no_grad():
+            net.matting_head.bias[3] = -100.0
+        out = net(frames)
+        assert not out.alpha.any()
+        (1 - out.alpha).mean().backward()
+        assert bool(net.matting_head.weight.grad[3].any()) == reached
