@@ -63,7 +63,7 @@ def composite(layers: Layers, height: int, width: int, flow: bool | None = False
 
 
 def collate_layers(samples: list[Layers]) -> Layers:
-    """Stack clips of one length and size to a batch; what only some of them have is filled with zeros (see-through).
+    """Stack clips of one length, for one size of output; what only some of them have is filled with zeros.
 
     Near planes, which few clips have, are not filled: no empty picture travels to a device. Clips with fewer background
     pictures than others repeat their last one, which none of their frames shows. Pixels of small sources are laid into
@@ -96,26 +96,22 @@ def collate_layers(samples: list[Layers]) -> Layers:
 def _laid_alike(samples: list[Layers]) -> tuple[list[Layers], dict[str, Tensor | None]]:
     """Samples with people, and with backgrounds, of one size, and the sizes (B, 2) that they had, or None."""
     sizes: dict[str, Tensor | None] = {}
-    for name, like in (("fgr_size", ("pha", "fgr", "fgr_flow", "texture")), ("bgr_size", ("bgr",))):
+    people, places = ("pha", "fgr", "fgr_flow", "texture"), ("bgr",)
+    for name, like, border in (("fgr_size", people, False), ("bgr_size", places, True)):
         shapes = [getattr(sample, like[0]).shape[-2:] for sample in samples]
         sizes[name] = None if len(set(shapes)) == 1 else torch.tensor(shapes)
         if sizes[name] is not None:
-            height, width = (max(shape[side] for shape in shapes) for side in (0, 1))
-            samples = [
-                replace(
-                    sample, **{each: _laid(getattr(sample, each), height, width, name == "bgr_size") for each in like}
-                )
-                for sample in samples
-            ]
+            size = (max(height for height, _ in shapes), max(width for _, width in shapes))
+            samples = [replace(s, **{each: _laid(getattr(s, each), size, border) for each in like}) for s in samples]
     return samples, sizes
 
 
-def _laid(pixels: Tensor | None, height: int, width: int, border: bool) -> Any:
+def _laid(pixels: Tensor | None, size: tuple[int, int], border: bool) -> Any:
     """(…, h, w) in the upper left of (…, height, width); beyond it 0, or what is next to it."""
-    if pixels is None:
-        return None
+    if pixels is None or pixels.shape[-2:] == size:
+        return pixels
     h, w = pixels.shape[-2:]
-    larger = pixels.new_zeros(*pixels.shape[:-2], height, width)
+    larger = pixels.new_zeros(*pixels.shape[:-2], *size)
     larger[..., :h, :w] = pixels
     if border:
         repeat_border(larger, h, w)

@@ -15,7 +15,7 @@ from datamodules.augment.temporal import choose_frames
 from datamodules.batch import Layers
 from datamodules.dice import Draws, seed_of
 from datamodules.difficulty import Difficulty
-from datamodules.images import resize
+from datamodules.images import cover_size, crop_centre, resize
 from datamodules.sources.interface import BackgroundSource, ForegroundClip, ForegroundSource
 
 
@@ -132,8 +132,11 @@ def _behind(
     index[draws.integer("cut frame", 1, num_frames - 1) :] = 1
     other = (number + draws.integer("cut scene", 1, len(backgrounds) - 1)) % len(backgrounds)
     after = backgrounds.read(other, 1, draws.generator("scene after the cut"))
+    # Both lie in one tensor, of the first one's size.
+    size = _canvas(scene.pictures)
+    second = crop_centre(resize(after.pictures[:1], cover_size(_canvas(after.pictures), size)), size)
     # What stood near before the cut must not stay after it.
-    return torch.cat([scene.pictures[:1], resize(after.pictures[:1], _canvas(scene.pictures))]), index, None
+    return torch.cat([scene.pictures[:1], second]), index, None
 
 
 def _pixels_of(affine: Tensor) -> Tensor:

@@ -206,7 +206,7 @@ def packed_fine(planes: Array, words: Array) -> None:
         for c in range(len(planes)):
             source, up = planes[c, y], np.uint64(16 * c)
             for x in range(len(row)):
-                row[x] |= np.uint64(np.uint32(np.float32(65535) * source[x] + np.float32(0.5))) << up
+                row[x] |= np.uint64(np.uint32(min(np.float32(65535) * source[x] + np.float32(0.5), 65535))) << up
 
 
 @compiled()

@@ -128,7 +128,8 @@ def _resample_on_cpu(
             else:
                 _lay(pixels, alpha is not None, border, planes)
                 kernels.averaged(planes, across, down, border)
-                if bytes_alone:  # 16 bits of a mean: 1e-5, and one fetch for all channels
+                # Of a mean 16 bits, and one fetch for all channels; but colours that faint alphas divide need all bits.
+                if bytes_alone and alpha is None:
                     kernels.packed_fine(planes, fine)
                     kernels.sampled_words(fine, 16, steps[n, those], 0, out[n, those])
                 else:

@@ -195,8 +195,9 @@ def place(
     middle = (width - canvas[1] * pixels) / 2
     left = middle + (2 * position[0] - 1) * math.copysign(max(abs(middle), offset * min(size)), middle)
     free = height - canvas[0] * pixels
-    # One pixel deeper, so that the interpolated lower end of the canvas is out of sight.
-    top = position[1] * free if free < 0 else free + 1
+    # So deep that the lower end of the canvas, interpolated over its last half pixel, is out of sight.
+    depth = (pixels - 1) / 2
+    top = max(position[1] * free, free + max(depth, 0)) if free < 0 else free + max(depth, 1)
     matrix = torch.eye(3, dtype=torch.float64) / pixels
     matrix[0, 2] = (0.5 - left) / pixels - 0.5
     matrix[1, 2] = (0.5 - top) / pixels - 0.5
@@ -219,8 +220,10 @@ def stand(placed: Tensor, matrices: Tensor, size: tuple[int, int], canvas: tuple
         (T, 3, 3) output → canvas pixel; the whole path is lowered by as much as its highest frame needs.
     """
     corners = torch.tensor([[-0.5, size[0] - 0.5, 1], [size[1] - 0.5, size[0] - 0.5, 1]], dtype=placed.dtype).T
-    # A pixel of the output deeper than the canvas ends, out of reach of the interpolation; or as deep as it stands.
-    deepest = torch.maximum((placed @ corners)[1].amax(), canvas[0] - 0.5 - placed[1, 1])
+    # A pixel of the output deeper than the canvas ends, out of reach of the interpolation; or as deep as it stands. Of
+    # many pixels of the output in one of the canvas the last must be above the middle of the canvas's last.
+    end = torch.minimum(canvas[0] - 0.5 - placed[1, 1], canvas[0] - 1 + placed[1, 1] / 2)
+    deepest = torch.maximum((placed @ corners)[1].amax(), end)
     lowered = placed.clone()
     lowered[1, 2] -= ((placed @ matrices @ corners)[:, 1].amax() - deepest).clamp_min(0)
     return lowered @ matrices

@@ -36,7 +36,8 @@ class FolderBackgrounds:
         Args:
             root: a folder, or several.
             part: "train", "val" or "test".
-            size: canvas, (height, width) or one for both, pixels; None leaves each scene as it is.
+            size: canvas, (height, width) or one for both, pixels; of a smaller file one of its shape. None leaves
+                each scene as it is.
             splits: folder with train.txt, val.txt, test.txt, lines like `FOLDER/NAME`; None divides by names.
             shares: of the three parts, without lists.
             place: regular expression; names for which it matches the same text show one place.

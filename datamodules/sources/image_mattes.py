@@ -40,7 +40,8 @@ class ImageMattes:
         Args:
             root: the folder.
             part: "train", "val" or "test".
-            size: canvas, (height, width) or one for both, pixels; None leaves each picture as it is.
+            size: canvas, (height, width) or one for both, pixels; of a smaller file one of its shape. None leaves
+                each picture as it is.
             splits: folder with train.txt, val.txt, test.txt; None divides by names.
             shares: of the three parts, without lists.
             person: regular expression; names for which it matches the same text are one person.

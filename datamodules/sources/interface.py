@@ -114,7 +114,7 @@ class VideoBackgrounds(BackgroundSource, Protocol):
 
 @runtime_checkable
 class FromFiles(Protocol):
-    """A source whose clips or scenes have a size of their own before they are scaled to the canvas."""
+    """A source whose clips or scenes have a size of their own, and are scaled to the canvas where that is smaller."""
 
     def own_size(self, i: int) -> tuple[int, int]:
         """(height, width) of clip or scene i in its file, pixels."""

@@ -34,7 +34,8 @@ class VideoMattes:
         Args:
             root: the folder.
             part: "train", "val" or "test".
-            size: canvas, (height, width) or one for both, pixels; None leaves each clip as it is.
+            size: canvas, (height, width) or one for both, pixels; of a smaller file one of its shape. None leaves
+                each clip as it is.
             splits: folder with train.txt, val.txt, test.txt; None divides by names.
             shares: of the three parts, without lists.
             person: regular expression; names for which it matches the same text are one person.
@@ -129,7 +130,8 @@ class VideoMatte240K(VideoMattes):
         Args:
             root: the folder that holds `train` and `test`.
             part: "train", "val" or "test".
-            size: canvas, (height, width) or one for both, pixels; None leaves each clip as it is.
+            size: canvas, (height, width) or one for both, pixels; of a smaller file one of its shape. None leaves
+                each clip as it is.
 
         Raises:
             ValueError: a folder is missing or empty, or colours or an alpha have no partner.

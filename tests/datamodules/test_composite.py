@@ -111,9 +111,10 @@ def test_clips_of_different_sizes_are_in_one_batch_what_each_is_alone(make_layer
     samples = []
     for seed, source in enumerate([(36, 40), (24, 52), (30, 30)]):
         seen = affine(1.8, 0.1, -9 - seed, -0.1, 1.8, -12).expand(1, 3, 2, 3)
-        layers = make_layers(1, 3, source, seed, **changes, fgr_affine=seen, bgr_affine=seen, camouflage=torch.ones(1))
+        layers = make_layers(1, 3, source, seed, **changes, fgr_affine=seen, bgr_affine=seen)
         values = {item.name: value for item in fields(layers) if (value := getattr(layers, item.name)) is not None}
         samples.append(Layers(**{name: value[0] for name, value in values.items()}))
+    samples[1] = replace(samples[1], texture=torch.rand(3, 2, 24, 52), camouflage=torch.tensor(0.7))
     batch = collate_layers(samples)
     assert torch.equal(batch.bgr_size, torch.tensor([(36, 40), (24, 52), (30, 30)]))
     whole = composite(batch, 34, 38)

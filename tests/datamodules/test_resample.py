@@ -78,6 +78,23 @@ def test_cutouts_equal_grid_sample_of_colours_times_alpha(
     torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("defocus", [0.0, 4.0, 9.0])
+def test_colours_of_the_faintest_alpha_are_those_of_grid_sample(defocus: float) -> None:
+    """They are divided by it, which enlarges what was rounded before."""
+    alpha = (torch.linspace(-2, 2, 128).sigmoid() * 40 - 5).clamp_min(0).byte().expand(1, 1, 1, 128, 128)
+    colours, affine, blurs = (
+        pixels(1, 1, 3, 128, 128, dtype=torch.uint8),
+        seen(1, 1, 1.9, 0, (0, 0)),
+        torch.tensor([defocus]),
+    )
+    ours = resample_cutout([colours], alpha, affine, 64, 64, "zeros", blurs)
+    theirs = resample_by_torch(
+        torch.cat([unit(colours) * unit(alpha), unit(alpha)], dim=2), affine, 64, 64, "zeros", blurs
+    )
+    ours, theirs = (views[:, :, :3] / views[:, :, 3:].clamp_min(1e-6) for views in (ours, theirs))
+    torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_frames_show_the_pictures_of_their_index(dtype: torch.dtype) -> None:
     pictures, affine = pixels(1, 2, 3, 20, 20, dtype=dtype), seen(1, 4, 1.1, 3, (1, 2))

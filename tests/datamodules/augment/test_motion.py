@@ -18,6 +18,7 @@ from datamodules.augment.motion import (
     stand,
 )
 from datamodules.dice import Draws
+from datamodules.resample import resample
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -105,6 +106,18 @@ def test_larger_canvas_is_cropped_and_smaller_stands_on_the_lower_edge() -> None
     small = place((60, 80), (128, 128), 0.7, (0.3, 0.7), flip=False) @ corners(60, 80)
     assert small[1].max() < 127.5  # what is seen in the lowest row is inside of the canvas
     assert small[1].max() > 124
+
+
+@pytest.mark.parametrize("side", [12, 20, 40, 60, 80, 200])
+def test_a_canvas_of_any_size_is_opaque_down_to_the_lowest_row(side: int) -> None:
+    """Also where pixels of a small file cover several of the output, and fade at its end over half of one of theirs."""
+    opaque, still = torch.full((1, 1, 1, side, side), 255, dtype=torch.uint8), torch.zeros(2, 5, dtype=torch.float64)
+    for scale, down in ((0.5, 0.0), (1.0, 1.0), (1.3, 1.0), (2.0, 0.9)):
+        placed = place((60, 60), (side, side), scale, (0.5, down), flip=False)
+        stood = stand(placed, path_matrices(still, (60, 60)), (60, 60), (side, side))
+        for affine in (placed, stood[0]):
+            seen = resample(opaque, affine[None, None, :2].float(), 60, 60, "zeros")
+            assert seen[0, 0, 0, -1, 30] > 0.999
 
 
 def test_flip_mirrors_the_canvas() -> None:

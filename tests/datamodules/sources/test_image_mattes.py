@@ -48,11 +48,14 @@ def test_all_layouts_give_the_same_person(tmp_path: Path, images: Write) -> None
         assert torch.equal(clip.pha, clips[0].pha)
 
 
-def test_canvas_has_the_asked_size_for_any_picture(tmp_path: Path, images: Write) -> None:
+def test_canvas_has_the_asked_size_or_its_shape_for_any_picture(tmp_path: Path, images: Write) -> None:
     images(tmp_path / "wide.png", rgba(40, 90))
     images(tmp_path / "tall.png", rgba(90, 40))
     source = ImageMattes(tmp_path, "train", size=(24, 32), shares=ALL)
     assert [source.read(i, [0]).fgr.shape[-2:] for i in range(2)] == [(24, 32)] * 2
+    for unmix in (False, True):
+        source = ImageMattes(tmp_path, "train", size=(120, 160), shares=ALL, unmix=unmix)
+        assert sorted(source.read(i, [0]).pha.shape[-2:] for i in range(2)) == [(30, 40), (40, 53)]  # never enlarged
 
 
 def test_whole_photo_is_unmixed_unless_told_otherwise(tmp_path: Path, images: Write) -> None:
