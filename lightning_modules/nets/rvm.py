@@ -207,8 +207,8 @@ class RVM(MattingNet):
         self._compiled_enlarge = compiler(self.enlarge, **options)
 
     def _run_enlarge(self, slope: Tensor | None, offset: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
-        # On a CPU the compiled bilinear resize is three times slower than the library's.
         inward = self.training and self.clamp_gradient == "inward"
+        # On a CPU the compiled bilinear resize is three times slower than the library's.
         if self._compiled_enlarge is None or fine.device.type == "cpu":
             return self.enlarge(slope, offset, fine, inward)
         return self._compiled_enlarge(slope, offset, fine, inward)

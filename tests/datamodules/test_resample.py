@@ -82,11 +82,8 @@ def test_cutouts_equal_grid_sample_of_colours_times_alpha(
 def test_colours_of_the_faintest_alpha_are_those_of_grid_sample(defocus: float) -> None:
     """They are divided by it, which enlarges what was rounded before."""
     alpha = (torch.linspace(-2, 2, 128).sigmoid() * 40 - 5).clamp_min(0).byte().expand(1, 1, 1, 128, 128)
-    colours, affine, blurs = (
-        pixels(1, 1, 3, 128, 128, dtype=torch.uint8),
-        seen(1, 1, 1.9, 0, (0, 0)),
-        torch.tensor([defocus]),
-    )
+    colours, affine = pixels(1, 1, 3, 128, 128, dtype=torch.uint8), seen(1, 1, 1.9, 0, (0, 0))
+    blurs = torch.tensor([defocus])
     ours = resample_cutout([colours], alpha, affine, 64, 64, "zeros", blurs)
     theirs = resample_by_torch(
         torch.cat([unit(colours) * unit(alpha), unit(alpha)], dim=2), affine, 64, 64, "zeros", blurs
