@@ -13,6 +13,7 @@ from datamodules.augment.codec import compress
 from datamodules.augment.noise import gaussian_noise
 from datamodules.augment.photometric import LUMA
 from datamodules.batch import Layers, MattingBatch
+from datamodules.blend import blended, brightened, uncovered
 from datamodules.resample import apply_affine, repeat_border, resample, resample_cutout, sent, to_previous_frame
 
 # Share of the person's own light and shade that stays in a camouflaged colour.
@@ -43,12 +44,11 @@ def composite(layers: Layers, height: int, width: int, flow: bool | None = False
         raise ValueError("the motion in background videos and over cuts is not known: set flow=False or take stills")
     background, near_alpha = _background(layers, height, width)
     alpha, foreground, texture, source_flow = _foreground(layers, height, width, flow)
-    foreground = (foreground * _per_frame(layers.fgr_gain, foreground)).clamp_(0, 1)
     if bool((layers.camouflage > 0).any()):
         foreground = _camouflage(layers, foreground, alpha, background, texture)
     for n, look in enumerate(layers.look or ()):
         foreground[n], alpha[n], background[n] = look.applied(foreground[n], alpha[n], background[n])
-    noisy = _add_noise(torch.lerp(background, foreground, alpha), layers)
+    noisy = _add_noise(blended(background, foreground, alpha), layers)
     return MattingBatch(
         frames=compress(noisy, layers.jpeg_quality, layers.h264_crf),
         alpha=alpha,
@@ -125,10 +125,6 @@ def _in_float32(layers: Layers) -> Layers:
     return Layers(**values | wide)
 
 
-def _per_frame(gain: Tensor, frames: Tensor) -> Tensor:
-    return sent(gain, frames)[..., None, None]
-
-
 def _is_video(layers: Layers) -> bool:
     # One picture is a still, two are a still with a cut.
     return layers.bgr.shape[1] > 2
@@ -149,7 +145,7 @@ def _background(layers: Layers, height: int, width: int) -> tuple[Tensor, Tensor
             seen = seen.new_zeros(len(background), *seen.shape[1:]).index_copy_(0, sent(clips, seen), seen)
         near_alpha = seen[:, :, 3:]
         background = (background * (1 - near_alpha)).add_(seen[:, :, :3])
-    return (background * _per_frame(layers.bgr_gain, background)).clamp_(0, 1).contiguous(), near_alpha
+    return brightened(background, layers.bgr_gain), near_alpha
 
 
 def _foreground(layers: Layers, height: int, width: int, flow: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -166,10 +162,9 @@ def _foreground(layers: Layers, height: int, width: int, flow: bool) -> tuple[Te
     views = resample_cutout(
         straight, layers.pha, layers.fgr_affine, height, width, "zeros", layers.fgr_defocus, layers.fgr_size
     )
-    alpha = views[:, :, -1:].clamp(0, 1)
-    values = views[:, :, :-1].div_(alpha.clamp_min(1e-6))
+    foreground, alpha, others = uncovered(views, layers.fgr_gain)
     num_texture = 0 if layers.texture is None else 2
-    foreground, texture, source_flow = values.split([3, num_texture, values.shape[2] - 3 - num_texture], dim=2)
+    texture, source_flow = others.split([num_texture, others.shape[2] - num_texture], dim=2)
     return alpha, foreground, texture, source_flow
 
 

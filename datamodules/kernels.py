@@ -1,4 +1,4 @@
-"""Compiled loops that sample pictures on the CPU; `datamodules.resample` calls them, and no one else.
+"""Compiled loops over pixels on the CPU; `datamodules.resample` and `datamodules.blend` call them, and no one else.
 
 Imported where they are used, since numba takes a moment to load. Pictures lie in a frame one pixel wide (`framed`), so
 that all four neighbours of any point are there. Loops over a row are written so that they compile to vector
@@ -266,3 +266,55 @@ def sampled_words(words: Array, bits: int, affines: Array, weight: int, out: Arr
                             blend_weighted(near, c, weight, bits, fx, fy, line)
                         else:
                             blend_parts(near, c, bits, fx, fy, line)
+
+
+@compiled()
+def limited(value: float) -> Any:
+    """A value in [0, 1]."""
+    return min(max(value, np.float32(0)), np.float32(1))
+
+
+@compiled("void(float32[:, :, ::1], float32[::1])")
+def brightened(planes: Array, gain: Array) -> None:
+    """Multiply planes (N, H, W) with a gain (N,) each, in place and in [0, 1]."""
+    for n in range(len(planes)):
+        pixels, factor = planes[n].ravel(), gain[n]
+        for x in range(len(pixels)):
+            pixels[x] = limited(factor * pixels[x])
+
+
+@compiled("void(float32[:, :, :, ::1], float32[:, ::1], float32[:, :, :, ::1], float32[:, :, :, ::1])")
+def uncovered(views: Array, gain: Array, colours: Array, alpha: Array) -> None:
+    """Write colours (N, 3, H, W) and alpha (N, 1, H, W) of views (N, C, H, W), multiplied with alpha, their last.
+
+    Channels between colours and alpha are divided in place. `gain` (N, 3) is that of the colours.
+    """
+    N, C, H, _ = views.shape
+    for n in range(N):
+        for y in range(H):
+            a, covered = alpha[n, 0, y], views[n, C - 1, y]
+            for x in range(len(a)):
+                a[x] = limited(covered[x])
+            for c in range(3):
+                straight, colour, factor = colours[n, c, y], views[n, c, y], gain[n, c]
+                for x in range(len(a)):
+                    straight[x] = limited(factor * (colour[x] / max(a[x], np.float32(1e-6))))
+            for c in range(3, C - 1):
+                values = views[n, c, y]
+                for x in range(len(a)):
+                    values[x] /= max(a[x], np.float32(1e-6))
+
+
+@compiled(f"void({', '.join(4 * ['float32[:, :, :, ::1]'])})")
+def blended(background: Array, foreground: Array, alpha: Array, frames: Array) -> None:
+    """Write frames (N, 3, H, W), αF + (1−α)B, of alpha (N, 1, H, W): just F where it is 1, just B where it is 0."""
+    N, C, H, _ = frames.shape
+    half, one = np.float32(0.5), np.float32(1)
+    for n in range(N):
+        for y in range(H):
+            a = alpha[n, 0, y]
+            for c in range(C):
+                B, F, row = background[n, c, y], foreground[n, c, y], frames[n, c, y]
+                for x in range(len(a)):
+                    change = F[x] - B[x]
+                    row[x] = B[x] + a[x] * change if a[x] < half else F[x] - (one - a[x]) * change
