@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -84,14 +85,24 @@ def crop_person(fgr: Tensor, pha: Tensor, canvas: tuple[int, int]) -> tuple[Tens
         canvas: (height, width).
     """
     height, width = fgr.shape[-2:]
-    seen = pha.contiguous().sum((0, 1), dtype=torch.int32).double()
-    rows, columns = seen.sum(1), seen.sum(0)
+    rows, columns = _sums(pha)
     head = int((rows > 255).double().argmax()) - canvas[0] // 20
     body = float((columns * torch.arange(width)).sum() / columns.sum().clamp_min(1)) - canvas[1] / 2
     top = min(max(head, 0), height - canvas[0])
     left = min(max(round(body), 0), width - canvas[1])
     window = (..., slice(top, top + canvas[0]), slice(left, left + canvas[1]))
     return fgr[window], pha[window]
+
+
+def _sums(pha: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums (H,) of each row of mattes (T, 1, H, W) uint8, and (W,) of each column, over all frames; float64."""
+    import cv2  # thrice as fast at it as torch
+
+    planes = pha[:, 0].contiguous().numpy()
+    across, down = (
+        np.stack([cv2.reduce(each, dim, cv2.REDUCE_SUM, dtype=cv2.CV_32S) for each in planes]).sum(0) for dim in (1, 0)
+    )
+    return torch.from_numpy(across).double().flatten(), torch.from_numpy(down).double().flatten()
 
 
 def estimate_foreground(images: Tensor, alpha: Tensor) -> Tensor:

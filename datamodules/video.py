@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datamodules.files.display import Display, display_of
 from datamodules.files.folders import VIDEO_SUFFIXES, frame_files, pictures_in
-from datamodules.files.pictures import read_image, refuse_other_size
+from datamodules.files.pictures import channels_first, read_image, refuse_other_size
 from datamodules.files.timeline import (
     TIMED_CONTAINERS,
     Start,
@@ -297,7 +297,7 @@ def _decode_by_decord(decord: Any, path: Path, info: VideoInfo, wanted: list[int
     reader = decord.VideoReader(str(path), num_threads=1, height=size[0], width=size[1])
     if len(reader) != info.num_frames:
         raise RuntimeError("decord sees other frames")  # it would wait for ever for those it does not see
-    return torch.from_numpy(reader.get_batch(wanted).asnumpy()).permute(0, 3, 1, 2)
+    return channels_first(reader.get_batch(wanted).asnumpy())
 
 
 def _decode_by_pyav(path: Path, info: VideoInfo, wanted: list[int], size: tuple[int, int]) -> Tensor:

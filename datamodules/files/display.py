@@ -6,8 +6,9 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
+
+from datamodules.files.pictures import channels_first
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -56,8 +57,9 @@ class Display:
             scaler: one for all frames of a video, for speed.
         """
         height, width = size[::-1] if self.transposed else size
-        pixels = scaler.reformat(frame, width, height, format="rgb24", interpolation="BICUBIC").to_ndarray()
-        shown = torch.from_numpy(pixels).permute((2, 1, 0) if self.transposed else (2, 0, 1))
+        pixels: Any = scaler.reformat(frame, width, height, format="rgb24", interpolation="BICUBIC").to_ndarray()
+        shown = channels_first(pixels)
+        shown = shown.mT if self.transposed else shown
         sides = [side for side, turned in ((-1, self.mirrored), (-2, self.flipped)) if turned]
         return shown.flip(sides) if sides else shown
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,7 +44,8 @@ def matte_of(pixels: Tensor, where: Path) -> Tensor:
     if channels == 1:
         return pixels
     red, green, blue = pixels.unbind(-3)
-    if torch.equal(red, green) and torch.equal(green, blue):  # the rule, and looked at sooner than the spread
+    # The rule, and looked at sooner than the spread; by numpy, which is many times as fast at it as torch.
+    if all(np.array_equal(red.numpy(), each.numpy()) for each in (green, blue)):
         return pixels[..., :1, :, :]
     spread = int((pixels.amax(-3) - pixels.amin(-3)).max())
     if spread > CHROMA_NOISE:

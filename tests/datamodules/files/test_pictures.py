@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from datamodules.files.pictures import picture_size, read_image, read_pixels
+from datamodules.files.pictures import channels_first, picture_size, read_image, read_pixels
 
 FORMATS = ["jpg", "png", "webp", "tif", "bmp"]
 
@@ -130,3 +130,12 @@ def test_a_cut_out_that_hides_nothing_is_refused(tmp_path: Path) -> None:
     Image.fromarray(smooth()).convert("RGBA").save(tmp_path / "x.png")
     with pytest.raises(ValueError, match=r"x\.png: its alpha channel is opaque everywhere"):
         read_image(tmp_path / "x.png", with_alpha=True)
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 1), (5, 7, 2), (5, 7, 3), (3, 6, 4, 4), (2, 2, 3, 8, 3)])
+def test_channels_come_first_in_memory_too(shape: tuple[int, ...]) -> None:
+    pictures = noise(*shape)
+    pictures.flags.writeable = False  # as Pillow gives them
+    found = channels_first(pictures)
+    assert np.array_equal(found.numpy(), np.moveaxis(pictures, -1, -3))
+    assert found.is_contiguous()
