@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from datamodules.files.writing import remove_abandoned
 from datamodules.testset import TestClip
 from datamodules.video_matting import VideoMattingDataModule
 from experiments.records.cell_record import write_table
 from experiments.records.fingerprints import describe_weights
+from experiments.records.locks import lock_cell
 from experiments.records.tables import read_table
 from experiments.records.world import git_commit
 from experiments.scoring.evaluation import evaluate, evaluate_constant
@@ -24,6 +29,7 @@ from experiments.training.nets import make_net
 from experiments.training.settings import Settings, settings_hash
 from experiments.training.trunk import trunk_settings
 from lightning_modules.metrics.table import METRICS
+from lightning_modules.nets.interface import MattingNet
 
 
 def baselines_of(
@@ -40,11 +46,11 @@ def baselines_of(
         data: of the test, set up.
         clips: its test set.
         device: where to compute.
-        place: a folder of the experiment; two cells that come at the same time both score, and one file stays. Files of
-            other code are not used.
+        place: a folder of the experiment; cells that come at the same time share the work. Files of other code are not
+            used.
 
     Returns:
-        Tables of `evaluate_constant`, `evaluate_floors` and `evaluate`, with `method`, by condition.
+        Tables of `evaluate_floors`, `evaluate_constant` and `evaluate`, with `method`, by condition.
     """
     model = _untrained_model(settings) if settings.stages else {}
     typical = make_typical_data(settings, NUM_MATTES)
@@ -52,29 +58,56 @@ def baselines_of(
     size = None if typical is None else list(typical.size)
     code = {"commit": git_commit(), "metrics": list(METRICS)}
     identity = settings_hash({"data": settings.data, "read": read, "typical": size, "model": model, "code": code})
-    path = place / f"{identity}.parquet"
-    if path.is_file():
-        try:
-            return read_table(path)
-        except ValueError:
-            pass  # damaged: made anew, in its place
-    mean_matte = None if typical is None else mean_training_matte(typical)
-    tables = []
-    if settings.stages:
-        untrained = make_net(model, settings.data["evaluation_seed"])
+
+    @cache
+    def known() -> tuple[MattingNet | None, float, Tensor | None]:
+        """The untrained net, the constant and the mean matte; of no use where all is scored."""
+        mean_matte = None if typical is None else mean_training_matte(typical)
+        if not settings.stages:
+            return None, 0.0, mean_matte
         alpha = float(torch.stack([batch.alpha.mean() for batch in data.val_dataloader()]).mean())
-    for group in groups_of(clips):  # each is composited once for all of them
-        if settings.stages:
-            tables.append(evaluate_constant(group, alpha).assign(method="constant alpha"))
+        return make_net(model, settings.data["evaluation_seed"]), alpha, mean_matte
+
+    def score(group: Sequence[TestClip]) -> pd.DataFrame:  # it is composited once for all of them
+        untrained, alpha, mean_matte = known()
         # A column of truth values has no gaps.
-        tables.append(evaluate_floors(group, mean_matte).assign(foreground_predicted=False))
-        if settings.stages:
+        tables = [evaluate_floors(group, mean_matte).assign(foreground_predicted=False)]
+        if untrained is not None:
+            tables.append(evaluate_constant(group, alpha).assign(method="constant alpha"))
             tables.append(evaluate(untrained, group, device).assign(method="untrained"))
-    found = in_order(tables, clips)
-    place.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(place)
-    write_table(path, found)
-    return found
+        return pd.concat(tables, ignore_index=True)
+
+    return in_order(_together(list(groups_of(clips)), score, place / identity), clips)
+
+
+def _together(
+    groups: Sequence[Sequence[TestClip]], score: Callable[[Sequence[TestClip]], pd.DataFrame], place: Path
+) -> list[pd.DataFrame]:
+    """The tables of all groups, of which each is scored by one of the cells that are here now or were before."""
+    found: dict[int, pd.DataFrame] = {}
+    while True:
+        for number, group in enumerate(groups):
+            if number in found:
+                continue
+            part = place / str(number)
+            part.mkdir(parents=True, exist_ok=True)
+            with lock_cell(part) as lock:
+                if lock is not None:
+                    remove_abandoned(part)
+                    found[number] = _read_or_write(part / "scores.parquet", group, score)
+        if len(found) == len(groups):
+            return [found[number] for number in range(len(groups))]
+        time.sleep(0.2)  # the last ones are another cell's
+
+
+def _read_or_write(
+    path: Path, group: Sequence[TestClip], score: Callable[[Sequence[TestClip]], pd.DataFrame]
+) -> pd.DataFrame:
+    with suppress(ValueError):  # missing, or damaged: made anew, in its place
+        return read_table(path)
+    table = score(group)
+    write_table(path, table)
+    return table
 
 
 def _untrained_model(settings: Settings) -> Mapping[str, Any]:
