@@ -125,7 +125,9 @@ def read_frames(path: str | Path, indices: list[int], height: int | None = None,
     wanted = sorted(set(indices))
     if path.is_dir():
         files = frame_files(path)
-        pictures = torch.cat([resize(_read_frame(files, i, info)[None], size) for i in wanted])
+        pictures = torch.empty(len(wanted), 3, *size, dtype=torch.uint8)
+        for place, i in enumerate(wanted):
+            pictures[place] = resize(_read_frame(files, i, info)[None], size)[0]
     else:
         pictures = _decode(path, info, wanted, size)
     return pictures[[wanted.index(i) for i in indices]] if wanted != indices else pictures

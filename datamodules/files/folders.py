@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,7 +68,20 @@ def frame_files(folder: Path) -> list[Path]:
     Raises:
         ValueError: two of them are one frame: 0003.png and 0003.jpg, or 3.png.
     """
-    return list(by_name(pictures_in(folder), frame_key).values())
+    return list(frames_of(folder).values())
+
+
+def frames_of(folder: Path) -> Mapping[tuple[str | int, ...], Path]:
+    """`frame_files` by their `frame_key`; listed once in a process, as thousands take long, and again when changed."""
+    changed = folder.stat().st_mtime_ns
+    # Changes that follow each other within the clock's tick leave one time: what has just changed is not remembered.
+    listed = _listed if time.time_ns() - changed > 1_000_000_000 else _listed.__wrapped__
+    return listed(folder, changed)
+
+
+@lru_cache(maxsize=4096)
+def _listed(folder: Path, changed: int) -> Mapping[tuple[str | int, ...], Path]:
+    return by_name(pictures_in(folder), frame_key)
 
 
 def frame_key(file: Path) -> tuple[str | int, ...]:
@@ -118,5 +133,4 @@ def refuse_other_frames(colours: Path, alpha: Path) -> None:
         ValueError: a frame of one is missing in the other, or one is there twice.
     """
     if colours.is_dir() and alpha.is_dir():
-        first, second = ({frame_key(file): file for file in frame_files(folder)} for folder in (colours, alpha))
-        pairs(first, second, ("frame", "frame"), (colours, alpha))
+        pairs(frames_of(colours), frames_of(alpha), ("frame", "frame"), (colours, alpha))

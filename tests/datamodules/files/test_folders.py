@@ -1,3 +1,4 @@
+import os
 import unicodedata
 from pathlib import Path
 
@@ -85,3 +86,16 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, target: str) -> None
     (tmp_path / "a_rgb").symlink_to(target)
     with pytest.raises(ValueError, match="a_rgb: a link that leads nowhere"):
         visible(tmp_path)
+
+
+def test_a_folder_is_listed_again_when_a_file_comes_or_goes(tmp_path: Path) -> None:
+    for name in ("0.png", "1.png"):
+        (tmp_path / name).touch()
+    assert [file.name for file in frame_files(tmp_path)] == ["0.png", "1.png"]
+    (tmp_path / "2.png").touch()  # at once
+    assert [file.name for file in frame_files(tmp_path)] == ["0.png", "1.png", "2.png"]
+    long_ago = 1_000_000_000
+    os.utime(tmp_path, (long_ago, long_ago))
+    assert len(frame_files(tmp_path)) == 3
+    (tmp_path / "0.png").unlink()
+    assert [file.name for file in frame_files(tmp_path)] == ["1.png", "2.png"]
