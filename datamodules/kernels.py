@@ -161,17 +161,15 @@ def sampled(planes: Array, affines: Array, out: Array) -> None:
     T, C, H, W = out.shape
     first, along, down = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     near = np.empty((4, BLOCK), np.float32)
-    # What all views see of a band of one plane stays in the cache; of several planes it would not.
-    for c in range(C):
-        plane = planes[c].ravel()
-        for top in range(0, H, BAND):
-            for t in range(T):
-                for left in range(0, W, BLOCK):
-                    n = min(BLOCK, W - left)
-                    at, fx, fy = first[:n], along[:n], down[:n]
-                    for y in range(top, min(top + BAND, H)):
-                        locate(affines[t], y, left, h, w, at, fx, fy)
-                        fetch(plane, w, at, near[0], near[1], near[2], near[3])
+    for top in range(0, H, BAND):
+        for t in range(T):
+            for left in range(0, W, BLOCK):
+                n = min(BLOCK, W - left)
+                at, fx, fy = first[:n], along[:n], down[:n]
+                for y in range(top, min(top + BAND, H)):
+                    locate(affines[t], y, left, h, w, at, fx, fy)
+                    for c in range(C):
+                        fetch(planes[c].ravel(), w, at, near[0], near[1], near[2], near[3])
                         blend(near[0], near[1], near[2], near[3], fx, fy, out[t, c, y, left : left + n])
 
 
