@@ -37,12 +37,15 @@ def compiled(*signatures: str) -> Callable[[Callable[..., Any]], Callable[..., A
 @compiled("void(float32[:, ::1], boolean)", "void(uint32[:, ::1], boolean)")
 def frame(plane: Array, border: bool) -> None:
     """Write the outermost pixels of a plane (h + 2, w + 2), float32 or packed: those next to them, or 0."""
-    if border:
-        plane[1:-1, 0], plane[1:-1, -1] = plane[1:-1, 1], plane[1:-1, -2]
-        plane[0], plane[-1] = plane[1], plane[-2]
-    else:
-        plane[:, 0] = plane[:, -1] = 0
-        plane[0] = plane[-1] = 0
+    h, w = plane.shape
+    nothing = plane.dtype.type(0)
+    # In loops, here and below: numba compiles `row[:] = other` for seconds, for what it says if they do not fit.
+    for y in range(1, h - 1):
+        plane[y, 0] = plane[y, 1] if border else nothing
+        plane[y, w - 1] = plane[y, w - 2] if border else nothing
+    for x in range(w):
+        plane[0, x] = plane[1, x] if border else nothing
+        plane[h - 1, x] = plane[h - 2, x] if border else nothing
 
 
 @compiled(*(f"void({pixels}[:, :, ::1], float64, float32[:, ::1], boolean, float32[:, :, ::1])" for pixels in PIXELS))
@@ -98,8 +101,10 @@ def averaged(planes: Array, across: float, down: float, border: bool) -> None:
     rows = np.empty((h, w), np.float32)
     for c in range(C):
         for y in range(h):
-            inner[:] = planes[c, y + 1, 1 : w + 1]
-            line[:radius_x], line[radius_x + w :] = inner[0], inner[w - 1]
+            for x in range(w):
+                inner[x] = planes[c, y + 1, x + 1]
+            for x in range(radius_x):
+                line[x], line[radius_x + w + x] = inner[0], inner[w - 1]
             add(rows[y], np.float32(1 / across), inner, inner, False)
             for d in range(1, radius_x + 1):
                 weight = np.float32(min(across / 2 + 0.5 - d, 1.0) / across)
