@@ -13,7 +13,7 @@ OPAQUE_ENOUGH = 1e-6  # colours are divided by no smaller alpha
 def brightened(pixels: Tensor, gain: Tensor) -> Tensor:
     """Pixels (B, T, 3, H, W), which may be changed in place, times a gain (B, T, 3) on the CPU, in [0, 1]."""
     if not pixels.is_cpu:
-        return (pixels * sent(gain, pixels)[..., None, None]).clamp_(0, 1)
+        return (pixels * sent(gain, pixels)[..., None, None]).clamp_(0, 1).contiguous()
     from datamodules import kernels
 
     pixels = pixels.contiguous()
@@ -38,6 +38,7 @@ def uncovered(views: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (values[:, :, :3] * sent(gain, values)[..., None, None]).clamp_(0, 1), alpha, values[:, :, 3:]
     from datamodules import kernels
 
+    views, gain = views.contiguous(), gain.contiguous()
     B, T, _, H, W = views.shape
     colours, alpha = views.new_empty(B, T, 3, H, W), views.new_empty(B, T, 1, H, W)
     kernels.uncovered(*(each.flatten(0, 1).numpy() for each in (views, gain, colours, alpha)))

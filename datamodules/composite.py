@@ -119,10 +119,16 @@ def _laid(pixels: Tensor | None, size: tuple[int, int], border: bool) -> Any:
 
 
 def _in_float32(layers: Layers) -> Layers:
-    """Layers whose draws were made where numbers are float64 unless told (precision=64-true): pictures are float32."""
+    """Layers whose numbers a trainer has turned to its own precision (64-true, bf16-true, 16-true): composites have 32.
+
+    Maps that are stored in float16 stay as they are: they travel so.
+    """
     values: dict[str, Any] = {item.name: getattr(layers, item.name) for item in fields(Layers)}
-    wide = {name: v.float() for name, v in values.items() if isinstance(v, Tensor) and v.dtype == torch.float64}
-    return Layers(**values | wide)
+    for name, value in values.items():
+        stored = (torch.float32, *((torch.float16,) if name in ("fgr_flow", "texture") else ()))
+        if isinstance(value, Tensor) and value.is_floating_point() and value.dtype not in stored:
+            values[name] = value.float()
+    return Layers(**values)
 
 
 def _is_video(layers: Layers) -> bool:

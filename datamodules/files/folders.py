@@ -72,14 +72,17 @@ def frame_files(folder: Path) -> list[Path]:
 
 
 def frames_of(folder: Path) -> Mapping[tuple[str | int, ...], Path]:
-    """`frame_files` by their `frame_key`; listed once in a process, as thousands take long, and again when changed."""
+    """`frame_files` by their `frame_key`; the last folders are remembered, since thousands of frames take long to list.
+
+    They are listed again when the folder's time of change is another.
+    """
     changed = folder.stat().st_mtime_ns
-    # Changes that follow each other within the clock's tick leave one time: what has just changed is not remembered.
-    listed = _listed if time.time_ns() - changed > 1_000_000_000 else _listed.__wrapped__
+    # Changes within a tick of the file system's clock (2 s on FAT) leave one time: what is so new is not remembered.
+    listed = _listed if time.time_ns() - changed > 3_000_000_000 else _listed.__wrapped__
     return listed(folder, changed)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=64)
 def _listed(folder: Path, changed: int) -> Mapping[tuple[str | int, ...], Path]:
     return by_name(pictures_in(folder), frame_key)
 

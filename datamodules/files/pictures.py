@@ -79,7 +79,7 @@ def channels_first(pictures: NDArray[np.uint8]) -> Tensor:
     import cv2  # many times as fast at it as torch and numpy
 
     *_, height, width, channels = pictures.shape
-    planes = np.empty((*pictures.shape[:-3], channels, height, width), np.uint8)
+    planes = np.empty((*pictures.shape[:-3], channels, height, width), pictures.dtype)
     if channels == 1:
         planes[...] = np.moveaxis(pictures, -1, -3)
         return torch.from_numpy(planes)
@@ -146,10 +146,12 @@ def _eight_bits(image: Image.Image, turned: bool) -> np.ndarray:
     image.load()  # Pillow turns TIFF here, and others not
     if image.format == "TIFF" and not turned and orientation in TURNED:
         raise ValueError("a turned TIFF cannot be read unturned; save it without the orientation tag")
+    # Of a TIFF; what is turned does not know it any more.
+    bits = image.tag_v2.get(258, (16,)) if image.format == "TIFF" else (16,)  # type: ignore[attr-defined]
     if turned and orientation in TURNED:
         image = ImageOps.exif_transpose(image)
     if image.mode in SIXTEEN_BITS:
-        return _from_sixteen_bits(image)
+        return _from_sixteen_bits(image, tuple(bits))
     if image.mode not in MODES:
         raise ValueError(f"its pixels are of kind {image.mode}; save it with 8 or 16 bits a channel")
     mode = MODES[image.mode]
@@ -160,10 +162,9 @@ def _eight_bits(image: Image.Image, turned: bool) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _from_sixteen_bits(image: Image.Image) -> np.ndarray:
+def _from_sixteen_bits(image: Image.Image, bits: tuple[int, ...]) -> np.ndarray:
     values = np.asarray(image).astype(np.uint32)
-    bits = image.tag_v2.get(258, (16,)) if image.format == "TIFF" else (16,)  # type: ignore[attr-defined]
-    if tuple(bits) != (16,):
+    if bits != (16,):
         raise ValueError(f"it has {bits[0]} bits a channel; save it with 8 or 16")
     if 0 < values.max() < 128:
         return (values > 0).astype(np.uint8)[:, :, None]  # not nothing: masks of 0 and 1 are to be told from empty ones

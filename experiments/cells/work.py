@@ -191,8 +191,10 @@ def _train_and_test(settings: Settings, cell: str, record: CellRecord, logger: C
         beats(len(group))
     frames = in_order(tables, clips)
     write_table(folder / "metrics.parquet", frames)
-    write_progress(folder, Progress("floors and untrained net", 0, 1))
-    write_table(folder / BASELINES, baselines_of(settings, data, clips, device, folder.parent / "baselines"))
+    floors = _report(folder, "floors and untrained net")
+    floors(0, 1)
+    found = baselines_of(settings, data, clips, device, folder.parent / "baselines", floors)
+    write_table(folder / BASELINES, found)
     record.metrics = dict(summarise(frames))
     if of_states:
         write_table(folder / MEMORY, in_order(of_states, clips))

@@ -129,10 +129,12 @@ def test_clips_of_different_sizes_are_in_one_batch_what_each_is_alone(make_layer
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
-def test_draws_in_double_precision_give_pictures_in_single(make_layers: MakeLayers) -> None:
-    layers = make_layers()
-    wide = replace(layers, bgr_affine=layers.bgr_affine.double(), bgr_gain=layers.bgr_gain.double())
-    found, expected = (composite(each, 24, 32) for each in (wide, layers))
+@pytest.mark.parametrize("precision", [torch.float64, torch.float16, torch.bfloat16])
+def test_draws_of_any_precision_give_pictures_in_single(make_layers: MakeLayers, precision: torch.dtype) -> None:
+    layers = make_layers(noise_std=torch.full((2,), 0.125))  # these draws are the same in all of them
+    names = ("bgr_affine", "fgr_affine", "bgr_gain", "fgr_gain", "camouflage", "noise_std")
+    other = replace(layers, **{name: getattr(layers, name).to(precision) for name in names})
+    found, expected = (composite(each, 24, 32) for each in (other, layers))
     assert found.frames.dtype == torch.float32
     assert torch.equal(found.frames, expected.frames)
 
@@ -296,6 +298,7 @@ def test_gpu_gives_the_same_numbers_to_float_tolerance(make_layers: MakeLayers) 
         fgr_flow=torch.zeros(2, 3, 2, 36, 40), texture=torch.rand(2, 3, 2, 36, 40),
     )  # fmt: skip
     on_gpu = composite(layers.to("cuda"), 36, 40, flow=True)
+    assert all(each.is_contiguous() for each in (on_gpu.frames, on_gpu.foreground, on_gpu.background))
     for name, value in vars(composite(layers, 36, 40, flow=True)).items():
         if isinstance(value, Tensor):
             torch.testing.assert_close(getattr(on_gpu, name).cpu(), value, atol=1e-4, rtol=0)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datamodules.files import folders
 from datamodules.files.folders import by_name, frame_files, name_of, natural_key, pairs, pictures_in, visible
 
 SYSTEM = [".DS_Store", "._3.png", "Thumbs.db", "desktop.ini", ".hidden.png"]
@@ -89,13 +90,15 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, target: str) -> None
 
 
 def test_a_folder_is_listed_again_when_a_file_comes_or_goes(tmp_path: Path) -> None:
-    for name in ("0.png", "1.png"):
-        (tmp_path / name).touch()
-    assert [file.name for file in frame_files(tmp_path)] == ["0.png", "1.png"]
-    (tmp_path / "2.png").touch()  # at once
-    assert [file.name for file in frame_files(tmp_path)] == ["0.png", "1.png", "2.png"]
-    long_ago = 1_000_000_000
-    os.utime(tmp_path, (long_ago, long_ago))
+    touch(tmp_path, "0.png", "1.png")
+    assert len(frame_files(tmp_path)) == 2
+    touch(tmp_path, "2.png")  # at once
     assert len(frame_files(tmp_path)) == 3
+    os.utime(tmp_path, (1e9, 1e9))  # long ago
+    frame_files(tmp_path)
+    before = folders._listed.cache_info().hits
+    assert [file.name for file in frame_files(tmp_path)] == ["0.png", "1.png", "2.png"]
+    assert folders._listed.cache_info().hits == before + 1
     (tmp_path / "0.png").unlink()
+    os.utime(tmp_path, (1e9 + 5, 1e9 + 5))
     assert [file.name for file in frame_files(tmp_path)] == ["1.png", "2.png"]

@@ -1,5 +1,6 @@
 """Pictures are what Pillow shows, or one line."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,17 @@ def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path, suffix: str) -> None:
     values = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
     Image.fromarray(values).save(tmp_path / f"x.{suffix}")
     assert (read_pixels(tmp_path / f"x.{suffix}")[0].numpy() == np.arange(256).reshape(16, 16)).all()
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_twelve_bits_are_refused_turned_or_not(tmp_path: Path, orientation: int) -> None:
+    width, height, pixels = 4, 2, bytes([0x80, 0x08, 0x00] * 4)  # two pixels of mid-grey in three bytes
+    tags = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 8, 274: orientation, 277: 1, 278: height, 279: 12}
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags.items())
+    head = b"II*\0" + struct.pack("<I", 8 + len(pixels))
+    (tmp_path / "x.tif").write_bytes(head + pixels + struct.pack("<H", len(tags)) + entries + bytes(4))
+    with pytest.raises(ValueError, match=r"x\.tif: it has 12 bits"):
+        read_pixels(tmp_path / "x.tif")
 
 
 def test_sixteen_bit_colours_are_read_as_eight(tmp_path: Path) -> None:

@@ -69,15 +69,18 @@ def test_cells_that_come_together_share_the_work(tmp_path: Path, monkeypatch: py
     alone = scored_by(settings, tmp_path).query(FLOORS)
     shutil.rmtree(tmp_path / "baselines")
     floors, both = baselines.evaluate_floors, threading.Barrier(2)
+    scored_groups: list[str] = []
 
-    def met(*args: Any) -> pd.DataFrame:
+    def met(group: Any, *args: Any) -> pd.DataFrame:
+        scored_groups.append(group[0].key)
         both.wait(60)  # until each of the two cells has a group
-        return floors(*args)
+        return floors(group, *args)
 
     monkeypatch.setattr(baselines, "evaluate_floors", met)
     with ThreadPoolExecutor(2) as cells:
         for table in cells.map(scored_by, [settings] * 2, [tmp_path] * 2):
             pd.testing.assert_frame_equal(table.query(FLOORS), alone)
+    assert len(scored_groups) == len(set(scored_groups)) == 2
 
 
 @pytest.mark.slow
