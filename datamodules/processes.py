@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import platform
 from contextlib import suppress
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def preload(module: str) -> None:
     """Have the server of `worker_context`, if it has not started yet, import a module too."""
     if module not in PRELOADED:
         PRELOADED.append(module)
+
+
+def start_server() -> bool:
+    """Start the server of `worker_context` ahead of the first process that it forks; False: there is none."""
+    if worker_context().get_start_method() != "forkserver":
+        return False
+    forkserver.ensure_running()
+    return True
 
 
 def worker_context() -> BaseContext:

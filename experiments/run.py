@@ -68,7 +68,8 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
     planned, launcher = PLAN in arguments, launcher_of(arguments)
     arguments = [word for word in arguments if word != PLAN]
     check_launcher(launcher)
-    found = composed_cells(arguments, own_process=launcher == "basic")
+    begins = bool(arguments) and not planned and launcher == "basic"
+    found = composed_cells(arguments, launcher == "basic", pools if begins else None)
     if not found:  # Hydra has answered by itself, as to --help
         return 0
     from experiments.cells import rendering  # here: it imports torch
@@ -79,13 +80,12 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
     if planned or not arguments:
         alone = mode == RunMode.RUN or launcher != "basic"  # how many a launcher runs at once is its own affair
         told = rendering.forecast(rendering.sources_to_render(cells))
-        print(plan(cells, 1 if alone else make_pool(first).workers), *told, sep="\n")
+        print(plan(cells, 1 if alone else make_pool(first, starts=False).workers), *told, sep="\n")
         return 0
     if mode == RunMode.RUN:
         return abs(run_single(first))
     if launcher != "basic":
         return finish(arguments, launched(arguments), pools)
-    pools.append(make_pool(first))
     pools[0].expect(len(cells))
     note_size(first.folder.parent, first.report.name, len(cells))
     pools[0].say(before_start(cells, pools[0].workers))
@@ -106,12 +106,13 @@ class Composed(NamedTuple):
     mode: RunMode | None
 
 
-def composed_cells(arguments: list[str], own_process: bool) -> list[Composed]:
+def composed_cells(arguments: list[str], own_process: bool, pools: list[CellPool] | None) -> list[Composed]:
     """All cells of a command line, none of which is started.
 
     Args:
         arguments: the command line.
         own_process: whether this command starts them, on this machine.
+        pools: takes the pool of a multirun, which makes ready while its cells are composed; None: none is to start.
 
     Raises:
         ValueError: no run could use a setting of one of them.
@@ -127,6 +128,8 @@ def composed_cells(arguments: list[str], own_process: bool) -> list[Composed]:
         check_parts(cell.settings)
         if not found and own_process:
             check_machine(cell.settings)
+        if not found and pools is not None and hydra.mode == RunMode.MULTIRUN:
+            pools.append(make_pool(cell))
         found.append(Composed(cell, hydra.mode))
 
     of_launcher = ("hydra/launcher=", "hydra.launcher.")

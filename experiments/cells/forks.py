@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -11,16 +10,16 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
-from datamodules.processes import preload, worker_context
+from datamodules.processes import preload, start_server, worker_context
 from experiments.records.locks import LOCK_VARIABLE
 
 _WORK = "experiments.cells.work"
 
 
 def prepare_forks() -> bool:
-    """Have what a cell imports imported by the process that forks, before it starts; False: this system has none."""
+    """Start the process that forks, which imports what a cell imports; False: this system has none."""
     preload(_WORK)
-    return "forkserver" in multiprocessing.get_all_start_methods()
+    return start_server()
 
 
 class ForkedCell:

@@ -59,8 +59,10 @@ def check_launcher(name: str) -> None:
         raise ValueError(f"hydra/launcher={name} needs a package that is not installed: pip install {package}")
 
 
-def make_pool(cell: Cell) -> CellPool:
+def make_pool(cell: Cell, starts: bool = True) -> CellPool:
     """As many cells at a time as the machine carries (`cells_at_once`); `workers` overrides it.
+
+    One that `starts` cells begins at once to import what they need, beside this process.
 
     Raises:
         ValueError: `workers` is neither "auto" nor a number from 1 on, others have started this command too, or the
@@ -82,7 +84,7 @@ def make_pool(cell: Cell) -> CellPool:
     check_machine(cell.settings)
     os.environ[CELLS_AT_ONCE] = str(workers)  # for them, who share out the cores
     pool = CellPool(workers, gpus)
-    pool.forks = gpus == 0 and trainer.devices == 1 and prepare_forks()
+    pool.forks = starts and gpus == 0 and trainer.devices == 1 and prepare_forks()
     return pool
 
 

@@ -63,7 +63,7 @@ def test_cells_are_composed_whatever_is_said_to_the_launcher(tmp_path: Path, mon
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "+hydra.launcher.verbose=1"]
     monkeypatch.setattr(sys, "argv", ["run"])
     arms = ["+exp=brm_update", "model.brm_update=average,overwrite", "seed=0", f"output_dir={tmp_path}"]
-    found = run.composed_cells([*arms, *launcher], own_process=False)
+    found = run.composed_cells([*arms, *launcher], own_process=False, pools=None)
     assert [each.cell.arm for each in found] == [{"model.brm_update": how} for how in ("average", "overwrite")]
 
 
