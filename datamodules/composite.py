@@ -67,7 +67,7 @@ def collate_layers(samples: list[Layers]) -> Layers:
 
     Near planes, which few clips have, are not filled: no empty picture travels to a device. Clips with fewer background
     pictures than others repeat their last one, which none of their frames shows. Pixels of small sources are laid into
-    the upper left of the largest: nothing is enlarged that will be resampled.
+    the upper left of the largest: nothing is enlarged that will be resampled. A clip alone keeps its own memory.
     """
     samples, sizes = _laid_alike(samples)
     num_pictures = max(sample.bgr.shape[0] for sample in samples)
@@ -84,13 +84,21 @@ def collate_layers(samples: list[Layers]) -> Layers:
             batch["size"] = values[0]
             continue
         if item.name == "bgr":
-            values = [torch.cat([v, v[-1:].expand(num_pictures - len(v), -1, -1, -1)]) for v in values]
+            values = [_with_last_repeated(value, num_pictures) for value in values]
         example = next((value for value in values if isinstance(value, Tensor)), None)
         if example is None:
             batch[item.name] = None if values[0] is None else values
         else:
-            batch[item.name] = torch.stack([torch.zeros_like(example) if v is None else v for v in values])
+            values = [torch.zeros_like(example) if v is None else v for v in values]
+            batch[item.name] = torch.stack(values) if len(values) > 1 else values[0][None]
     return Layers(**batch)
+
+
+def _with_last_repeated(pictures: Tensor, number: int) -> Tensor:
+    """Pictures (K, …) and their last one again, until there are so many."""
+    if len(pictures) == number:
+        return pictures
+    return torch.cat([pictures, pictures[-1:].expand(number - len(pictures), -1, -1, -1)])
 
 
 def _laid_alike(samples: list[Layers]) -> tuple[list[Layers], dict[str, Tensor | None]]:

@@ -161,8 +161,8 @@ def _lay(pictures: list[NDArray[Any]], weighted: bool, border: bool, planes: NDA
 
 
 def _readable(pixels: Tensor) -> NDArray[Any]:
-    """As the kernels take them: uint8 or float32, row after row."""
-    return (pixels if pixels.dtype == torch.uint8 else pixels.float()).contiguous().numpy()
+    """Of the types that the kernels take: uint8 or float32."""
+    return (pixels if pixels.dtype == torch.uint8 else pixels.float()).numpy()
 
 
 def _scale(pixels: NDArray[Any]) -> float:

@@ -96,7 +96,7 @@ class ProceduralPeople:
         """The given frames of clip i; flow always leads to the clip's previous frame, whatever is asked for."""
         arrays = self._store.read(self.name(i), lambda: self._render(i), frames)
         rgba, extras = torch.from_numpy(arrays.pop("rgba")), {k: torch.from_numpy(v) for k, v in arrays.items()}
-        return ForegroundClip(rgba[:, :3].contiguous(), rgba[:, 3:].contiguous(), **extras)
+        return ForegroundClip(rgba[:, :3], rgba[:, 3:], **extras)
 
     @property
     def cache(self) -> Path | None:
