@@ -60,7 +60,7 @@ class Layers:
         fgr_affine: (T, 2, 3) output (x, y, 1) → foreground source pixel.
         bgr_affine: (T, 2, 3) output (x, y, 1) → background source pixel.
         fgr_size: (2,) int64, in a batch of clips from sources of different sizes: height and width of this clip's own,
-            which is the upper left part of the foreground's pixels; what is beyond is transparent. None: all of it is.
+            which is the upper left part of the foreground's pixels; what is beyond is transparent. None: all are.
         bgr_size: the same for `bgr`; what is beyond repeats its border.
         near: (4, Hb, Wb) RGBA picture between background and person (parallax), or None; in a batch (N, 4, Hb, Wb), of
             those clips alone that have one.
