@@ -163,7 +163,7 @@ class Runner:
         """What the cell of a point reached in the sweep's metric; None while it is not complete."""
         try:
             record = CellRecord.load(self.cell(point).folder)
-            return read_score(record, self.sweep.metric["name"], self.sweep.metric.get("goal", "minimize"))
+            return read_score(record, self.sweep.metric["name"])
         except BAD_INPUT:
             return None
 

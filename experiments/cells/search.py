@@ -111,12 +111,15 @@ def _distribution(name: str, spec: dict[str, Any]) -> Any:
     return FloatDistribution(low, high, log=kind == "log_uniform_values")
 
 
-def read_score(record: CellRecord, metric: str, goal: str = "minimize") -> float | None:
-    """The best value that a cell reached in a metric as W&B names it: "val/mad", "train/loss", "test/mad"."""
+def read_score(record: CellRecord, metric: str) -> float | None:
+    """What a complete cell comes to in a metric as W&B names it: "val/mad", "train/loss", "test/mad".
+
+    Of those that training logs the last value, as in the summary of a W&B run: for "val/…" that of the tested weights.
+    """
     if record.status != "complete":
         return None
     if metric.startswith("test/"):
         return record.metrics.get(metric.removeprefix("test/"))
     history, column = record.read_history(), metric.removeprefix("train/")
     values = [] if history is None or column not in history else list(history[column].dropna())
-    return None if not values else float(min(values) if goal == "minimize" else max(values))
+    return float(values[-1]) if values else None

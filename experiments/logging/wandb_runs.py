@@ -24,7 +24,7 @@ from experiments.logging.settings import Logger
 from experiments.logging.wandb_client import client_settings, logging_mode, warn
 from experiments.records.cell_record import CellRecord
 from experiments.records.identity import config_hash
-from lightning_modules.metrics.table import ALWAYS, METRICS
+from lightning_modules.metrics.table import METRICS
 
 ARTIFACT_TYPE = "run-record"
 # What a report is made of, and the config; not the weights. Tables need no pictures.
@@ -56,8 +56,6 @@ class WandbCellLogger(CellLogger):
         self.rows = 0  # logged by this process, those that the server has included
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        for score in ALWAYS:
-            run.define_metric(f"val/{score}", step_metric="trainer/global_step", summary="min")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log scalars as a row, if a run that is resumed does not have it: `starting_step` counts its rows."""

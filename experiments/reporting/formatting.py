@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from experiments.statistics.bootstrap import Estimate
@@ -70,6 +71,12 @@ def number(value: float | None, decimals: int = 2, signed: bool = False) -> str:
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "∞"
     return f"{value:{'+' if signed else ''},.{decimals}f}".replace("-", "−").replace(",", " ")
+
+
+def mean_and_spread(values: np.ndarray) -> str:
+    """Mean ± standard deviation; of one value the value."""
+    text = number(float(values.mean()))
+    return f"{text} ± {number(float(values.std(ddof=1)))}" if len(values) > 1 else text
 
 
 def decimals_for(values: Iterable[float]) -> int:

@@ -22,7 +22,7 @@ from experiments.reporting.matrix import Matrix, build_matrix
 from experiments.reporting.memory import memory_sentences, memory_table
 from experiments.reporting.pages import render, slug
 from experiments.reporting.panels import first_panel, matte_panels
-from experiments.reporting.training import training_table
+from experiments.reporting.training import training_table, validation_table
 from experiments.reporting.viewer import viewer
 
 ANSWER_SENTENCES = 6  # that a terminal shows
@@ -156,7 +156,7 @@ def _results(matrix: Matrix, analysis: Analysis) -> list[Table]:
 def _details(matrix: Matrix, analysis: Analysis) -> list[Table]:
     if not matrix.arms:
         return []
-    further, training = tables.scores_table(matrix, main=False), training_table(matrix)
+    further, trained = tables.scores_table(matrix, main=False), (training_table(matrix), validation_table(matrix))
     return [
         tables.comparisons_table(matrix, analysis),
         *([further] if further.rows else []),
@@ -164,7 +164,7 @@ def _details(matrix: Matrix, analysis: Analysis) -> list[Table]:
         provenance.cost_table(matrix),
         tables.seeds_table(matrix),
         provenance.cells_table(matrix),
-        *([training] if training.rows else []),
+        *(table for table in trained if table.rows),
     ]
 
 

@@ -12,7 +12,16 @@ from experiments.reporting.analysis import SETTLES, Analysis
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
 from experiments.reporting.averages import METRICS, Order, averages_of
 from experiments.reporting.curves import settling
-from experiments.reporting.formatting import Table, decimals_for, number, p_text, percent, two_ends, with_interval
+from experiments.reporting.formatting import (
+    Table,
+    decimals_for,
+    mean_and_spread,
+    number,
+    p_text,
+    percent,
+    two_ends,
+    with_interval,
+)
 from experiments.reporting.matrix import Matrix, reference_means, seed_means
 from experiments.reporting.memory import REPLACED
 from experiments.statistics.comparisons import Comparison
@@ -21,11 +30,6 @@ from lightning_modules.metrics.table import Metric
 
 ORDERS = {"strata": "Mean of strata", "by_frame": "By frame index (RVM)", "clip_mean": "Mean of clips",
           "frame_pool": "All frames"}  # fmt: skip
-
-
-def _mean_and_spread(values: np.ndarray) -> str:
-    text = number(float(values.mean()))
-    return f"{text} ± {number(float(values.std(ddof=1)))}" if len(values) > 1 else text
 
 
 def scores_table(matrix: Matrix, main: bool = True) -> Table:
@@ -41,7 +45,7 @@ def scores_table(matrix: Matrix, main: bool = True) -> Table:
     rows = []
     for arm in matrix.arms:
         label = f"{arm.label} (baseline)" if matrix.is_baseline(arm) else arm.label
-        figures = [_mean_and_spread(seed_means(matrix, arm, m)) if arm.has(m) else "—" for m in metrics]
+        figures = [mean_and_spread(seed_means(matrix, arm, m)) if arm.has(m) else "—" for m in metrics]
         rows.append([label, str(len(arm.seeds)), *figures])
     rows += [[label, "0", *(["failed"] * len(metrics))] for label in _failed_arms(matrix)]
     references = reference_means(matrix)
@@ -67,7 +71,7 @@ def primary_table(matrix: Matrix) -> Table:
     """The primary metrics of the arms alone, for a terminal."""
     rows = []
     for arm in matrix.arms:
-        figures = [_mean_and_spread(seed_means(matrix, arm, m)) if arm.has(m) else "—" for m in matrix.primary]
+        figures = [mean_and_spread(seed_means(matrix, arm, m)) if arm.has(m) else "—" for m in matrix.primary]
         rows.append([arm.label, *figures])
     return Table("Scores", ["", *(metric.heading for metric in matrix.primary)], rows)
 
@@ -257,7 +261,7 @@ def flow_table(matrix: Matrix) -> Table:
         inside = matrix.clips.stratum == stratum
         for arm in matrix.arms:
             means = [scores(arm, metric)[:, inside].mean(axis=1) if arm.has(metric) else None for metric in metrics]
-            rows.append([stratum, arm.label, *("—" if mean is None else _mean_and_spread(mean) for mean in means)])
+            rows.append([stratum, arm.label, *("—" if mean is None else mean_and_spread(mean) for mean in means)])
     note = "End-point error: how far from its true place the flow that the net used points to, mean of all pixels; "
     note += "where no flow is used that is how far things move. Mean over seeds ± standard deviation between seeds."
     columns = ["Stratum", "Arm", *(metric.heading for metric in metrics)]

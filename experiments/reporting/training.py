@@ -1,4 +1,4 @@
-"""What training did to the losses, stage by stage."""
+"""What training did to the losses, stage by stage, and how what it leaves does on the validation clips."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from experiments.records.cell_record import CellRecord
-from experiments.reporting.formatting import Table, number, percent
+from experiments.reporting.formatting import Table, mean_and_spread, number, percent
 from experiments.reporting.matrix import Matrix
 from experiments.statistics.bootstrap import Estimate
 from experiments.statistics.clips import FloatArray
+from lightning_modules.metrics.table import ALWAYS, METRICS
 
 NOTE = (
     "Means over the first and the last quarter of a stage's steps and over seeds; “all passes”: of all steps, of any "
@@ -32,6 +33,28 @@ def training_table(matrix: Matrix) -> Table:
             ends = [number(start, 3), number(end, 3), percent(_change(start, end, [*seeds["first"], *seeds["last"]]))]
             rows.append([arm.label, str(stage), str(loss), *ends])
     return Table("Training", ["Arm", "Stage", "Loss", "Start", "End", "Change [95 %]"], rows, NOTE, text_columns=3)
+
+
+def validation_table(matrix: Matrix) -> Table:
+    """Errors on the validation clips of the weights that are tested, by arm; none of records that have none of them."""
+    scores = [metric for metric in METRICS.values() if metric.key in ALWAYS]
+    rows, means = [], {}
+    for arm in matrix.arms:
+        left = pd.DataFrame([_left(cell) for cell in arm.cells]).dropna(axis="columns", how="any")
+        if all(f"val/{metric.key}" in left for metric in scores):
+            figures = [mean_and_spread(left[f"val/{metric.key}"].to_numpy()) for metric in scores]
+            rows.append([arm.label, str(len(left)), *figures])
+            means[arm.label] = float(left["val/mad"].mean())
+    note = "Clips that neither training nor a test has: whoever chooses a setting chooses by them."
+    if len(means) > 1:
+        note += f" Lowest MAD: {min(means, key=means.__getitem__)}."
+    return Table("Validation", ["Arm", "Seeds", *(metric.heading for metric in scores)], rows, note)
+
+
+def _left(cell: CellRecord) -> dict[str, float]:
+    """The last row of the history."""
+    history = cell.read_history()
+    return {} if history is None else {str(name): value for name, value in history.iloc[-1].items()}
 
 
 def _quarters(cell: CellRecord) -> list[dict[str, object]]:

@@ -35,6 +35,11 @@ class MovingAverage(WeightAveraging):
                 torch._foreach_copy_(average, current)
             self._latest_update_step = trainer.global_step
 
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Leave the average in the module; validation that follows is of the module as it is."""
+        super().on_train_end(trainer, module)
+        self._average_model = None
+
 
 def tensors_of(*modules: nn.Module) -> list[Tensor]:
     """Parameters and buffers, without their graph."""

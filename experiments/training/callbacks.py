@@ -13,6 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from datamodules.files.writing import write_file
@@ -109,9 +110,14 @@ class History(Callback):
             self._keep_losses(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Keep the scores of the validation clips."""
+        """Keep the scores of the validation clips; after the last step, those of what the stage leaves alone."""
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        if fitting and trainer.global_step >= trainer.max_steps:
+            return
         scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         self._keep(trainer, scores)
+        if not fitting:
+            self._write(trainer)
 
     def _keep_losses(self, trainer: pl.Trainer) -> None:
         self._keep(trainer, {name: total / count for name, (total, count) in self.sums.items()})
@@ -129,6 +135,9 @@ class History(Callback):
         self.seconds = time.monotonic() - self.begin
         if self.sums:
             self._keep_losses(trainer)
+        self._write(trainer)
+
+    def _write(self, trainer: pl.Trainer) -> None:
         if self.rows and trainer.is_global_zero:
             text = io.StringIO()
             writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in self.rows for name in row)))

@@ -91,6 +91,7 @@ def make_trainer(
         # In this order: at the end weights are averaged, then their norms calibrated, and then the clock stops.
         callbacks=[*average, Calibration(trainer.calibration_batches), *callbacks],
         val_check_interval=_validate_every(stage, trainer) * trainer.accumulate_grad_batches,
+        limit_val_batches=1.0 if trainer.validate_every < stage.steps else 0,
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # of nothing: `History` logs
         logger=logger or False,
@@ -103,7 +104,7 @@ def make_trainer(
 
 
 def _validate_every(stage: Stage, trainer: Trainer) -> int:
-    """Steps between two looks at the validation clips; one at least, at the end of a short stage."""
+    """Steps between two looks at the validation clips while a stage trains, at most all that it has."""
     return min(trainer.validate_every, stage.steps)
 
 
@@ -136,7 +137,8 @@ def train_stage(
     """Train `net` by `recipe` for the stage's steps, from where an earlier process was cut off.
 
     Afterwards `folder/checkpoints/NAME.pt` holds the weights of net and objective; if it is there at the
-    start, it is loaded and nothing is trained. Checkpoints that are damaged or of another cell are not used.
+    start, it is loaded and nothing is trained. Checkpoints that are damaged or of another cell are not used. The last
+    validation scores of the history are of these weights, those before of weights and norms as they were in training.
 
     Args:
         name: of the stage.
@@ -172,6 +174,8 @@ def train_stage(
     fit = make_trainer(recipe.objective, stage, trainer, folder, callbacks, logger)
     try:
         fit.fit(module, datamodule=data, ckpt_path=newest_usable(resume, owner), weights_only=True)
+        fit.limit_val_batches = 1.0
+        fit.validate(module, datamodule=data, verbose=False)  # what the stage leaves: averaged, calibrated
     except SIGTERMException:
         raise SystemExit(143) from None  # Lightning would end with status 0, as if all were done
     except (RuntimeError, ValueError, EOFError, ConnectionError) as error:
@@ -184,6 +188,8 @@ def train_stage(
         _save_trained(weights, net, recipe.objective, history.seconds, owner)
         remove_checkpoint(resume)
     fit.strategy.barrier()
+    if fit.received_sigterm:
+        raise SystemExit(143)  # it came during the last validation, which Lightning ends first
     return history.seconds
 
 

@@ -204,7 +204,7 @@ def check_run(name: str, run: Any) -> int:
     assert any("val/mad" in row for row in rows), f"{name}: run {run.id} has no validation scores"
     summary = dict(run.summary)
     assert isinstance(summary.get("test/mad"), float), f"{name}: run {run.id} has no test/mad in its summary"
-    assert "min" in summary["val/mad"], f"{name}: run {run.id} has no minimum of val/mad in its summary"
+    assert isinstance(summary.get("val/mad"), float), f"{name}: run {run.id} has no val/mad in its summary"
     return len(rows)
 
 

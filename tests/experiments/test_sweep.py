@@ -385,12 +385,11 @@ def test_a_journal_with_other_than_points_of_its_search_is_named(
         search.next()
 
 
-def test_the_score_of_a_cell_is_the_best_of_its_history(tmp_path: Path) -> None:
+def test_the_score_of_a_cell_is_of_the_weights_that_are_tested(tmp_path: Path) -> None:
     (tmp_path / "history_matting.csv").write_text("step,loss,val/mad\n1,3.0,\n2,2.0,40.0\n3,2.5,50.0\n")
     record = CellRecord(tmp_path, metrics={"mad": 45.0}, status="complete")
-    assert read_score(record, "val/mad") == 40.0
-    assert read_score(record, "val/mad", "maximize") == 50.0
-    assert read_score(record, "train/loss") == 2.0
+    assert read_score(record, "val/mad") == 50.0
+    assert read_score(record, "train/loss") == 2.5
     assert read_score(record, "test/mad") == 45.0
     assert read_score(CellRecord(tmp_path, status="running"), "val/mad") is None
 

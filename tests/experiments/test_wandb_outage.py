@@ -86,7 +86,7 @@ def check_whole(server: WandbServer, run: Run, cell: str) -> None:
     assert [row["trainer/global_step"] for row in run.history if "train/loss" in row] == list(range(1, 27))
     assert [row["trainer/global_step"] for row in run.history if "val/mad" in row] == [10]
     assert run.history[-1]["test/mad"] == run.summary["test/mad"] == 71.2
-    assert run.summary["val/mad"] == {"min": 50.0}
+    assert run.summary["val/mad"] == 50.0
     assert (run.summary["clips"]["nrows"], run.summary["mattes"]["count"]) == (24, 6)
     assert run.summary["videos"]["_type"] == "videos"
     assert run.state == "finished"

@@ -11,7 +11,7 @@ from scipy import stats
 from experiments.records.cell_record import CellRecord
 from experiments.records.experiment import Experiment
 from experiments.reporting.matrix import build_matrix
-from experiments.reporting.training import training_table
+from experiments.reporting.training import training_table, validation_table
 
 
 def test_a_stage_of_passes_shows_the_loss_of_all_and_of_each_and_others_the_one_they_have(
@@ -69,3 +69,31 @@ def test_without_histories_there_are_no_rows(make_cell: Callable[..., CellRecord
     (cell.folder / "history_matting.csv").unlink()
     cell.save()
     assert training_table(build_matrix(experiment, [cell])).rows == []
+
+
+def test_validation_is_of_the_last_row_and_names_the_arm_to_take(
+    make_cell: Callable[..., CellRecord], experiment: Experiment
+) -> None:
+    arms = {True: (90.0, 70.0, 80.0), False: (60.0, 100.0, 110.0)}  # MAD half way, and at the end of both seeds
+    cells = [make_cell({"model.brm": brm}, seed) for brm in arms for seed in (0, 1)]
+    for cell in cells:
+        half_way, *ends = arms[cell.arm["model.brm"]]
+        table = pd.DataFrame({"step": [4, 8], "loss": 1.0, "val/mad": [half_way, ends[cell.seed]]})
+        table.assign(**{"val/mse": 1.0, "val/dtssd": 2.0}).to_csv(cell.folder / "history_matting.csv", index=False)
+        cell.save()
+    table = validation_table(build_matrix(experiment, cells))
+    assert {row[0]: row[1:3] for row in table.rows} == {
+        "without BRM": ["2", "105.00 ± 7.07"],
+        "with BRM": ["2", "75.00 ± 7.07"],
+    }
+    assert table.note.endswith("Lowest MAD: with BRM.")
+
+
+def test_without_scores_of_what_training_left_there_is_no_validation(
+    make_cell: Callable[..., CellRecord], experiment: Experiment
+) -> None:
+    cell = make_cell({"model.brm": False}, 0)
+    table = pd.DataFrame({"step": [4, 8], "loss": 1.0, "val/mad": [5.0, None], "val/mse": 1.0, "val/dtssd": 1.0})
+    table.to_csv(cell.folder / "history_matting.csv", index=False)
+    cell.save()
+    assert not validation_table(build_matrix(experiment, [cell])).rows

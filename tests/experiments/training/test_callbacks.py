@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 import torch
+from lightning.pytorch.trainer.states import TrainerFn, TrainerState
 
 from experiments.training.callbacks import History
 
 
 def trainer(accumulated: int = 1) -> SimpleNamespace:
     settings = {"accumulate_grad_batches": accumulated, "callback_metrics": {}, "is_global_zero": True, "loggers": []}
-    return SimpleNamespace(global_step=0, **settings)
+    return SimpleNamespace(global_step=0, max_steps=100, state=TrainerState(TrainerFn.FITTING), **settings)
 
 
 def see(history: History, trainer: SimpleNamespace, batch: int, **terms: float) -> None:

@@ -18,6 +18,7 @@ from experiments.training.data import make_data
 from experiments.training.devices import MemoryExhaustedError
 from experiments.training.settings import Settings
 from experiments.training.stages import history_every
+from lightning_modules.metrics import MAD
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.objectives.rvm import RVMObjective
 from tests.experiments.training.composed import settings_of, stage_of
@@ -89,6 +90,15 @@ def test_checkpoints_of_another_cell_are_not_used_and_none_stays_when_the_stage_
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in expected.state_dict().items())
 
 
+def validated(net: MattingNet, data: Any) -> float:
+    """The error of a net on the validation clips, as a user would score it by hand."""
+    mad = MAD()
+    with torch.no_grad():
+        for batch in (data.on_after_batch_transfer(clip, 0) for clip in data.val_dataloader()):
+            mad.update(net.eval().matte(batch.frames).alpha, batch.alpha)
+    return float(mad.compute())
+
+
 def recalibrated(net: MattingNet, batches: Iterable[MattingBatch]) -> MattingNet:
     """The net with its norms' statistics taken anew, as a user would by hand."""
     for norm in net.modules():
@@ -103,8 +113,11 @@ def recalibrated(net: MattingNet, batches: Iterable[MattingBatch]) -> MattingNet
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["rvm", "lraspp"])
-def test_an_averaged_net_is_the_same_net_recalibrated_by_hand(tmp_path: Path, model: str) -> None:
+def test_an_averaged_net_is_the_same_net_recalibrated_by_hand_and_the_history_ends_with_its_error(
+    tmp_path: Path, model: str
+) -> None:
     settings = [f"model={model}", "scale.steps=4", "scale.rvm.short_steps=4", "trainer.calibration_batches=2"]
+    settings += ["trainer.validate_every=2"]
     settings += ["recipe=rvm_without_segmentation_short"] if model == "rvm" else []
     config = few_of(tmp_path, *settings)
     assert config.stages["matting"].average_decay == 0.5
@@ -119,6 +132,9 @@ def test_an_averaged_net_is_the_same_net_recalibrated_by_hand(tmp_path: Path, mo
     for name, value in delivered.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             torch.testing.assert_close(value, by_hand.state_dict()[name], msg=lambda text, n=name: f"{n}: {text}")
+    errors = pd.read_csv(tmp_path / "delivered" / "history_matting.csv").set_index("step")["val/mad"].dropna()
+    assert list(errors.index) == [2, 4]
+    assert errors[4] == pytest.approx(validated(delivered, data), rel=1e-5)
     scored = delivered.eval()(frames).alpha
     torch.testing.assert_close(scored, by_hand(frames).alpha)
     if model == "rvm":  # the other's masks are 0 and 1
