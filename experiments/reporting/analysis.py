@@ -12,7 +12,15 @@ from experiments.reporting.arms import Arm, scores, scores_over_time
 from experiments.reporting.averages import METRICS
 from experiments.reporting.curves import DRAWS, curve_over_time, performance_profile, profile_thresholds
 from experiments.reporting.matrix import Matrix
-from experiments.reporting.memory import StateEffect, state_effects, state_seeds
+from experiments.reporting.memory import (
+    EVERYWHERE,
+    MOVING_PERSON,
+    STILL_PERSON,
+    StateEffect,
+    clip_kinds,
+    state_effects,
+    state_seeds,
+)
 from experiments.statistics.bootstrap import Estimate, Part, Resamples, can_resample, estimate, part_of
 from experiments.statistics.clips import FloatArray
 from experiments.statistics.comparisons import (
@@ -43,7 +51,8 @@ class Analysis:
             others, which are exploratory, by Benjamini and Hochberg.
         strata: by (arm, metric, stratum), of the primary metrics, adjusted together by Benjamini and Hochberg.
         interactions: by (arm, metric), then stratum.
-        shares: by (arm, metric), of the gain of the arm that is the bound, of the primary metrics.
+        shares: by (arm, metric), of the gain of the arm that is the bound, of the primary metrics; of each over all
+            clips and those whose person stands still or moves.
         interquartile: by (arm, metric), the baseline too.
         curves: by (arm, metric), (frames, 3), of the primary metrics and of `SETTLES`; bands are NaN but `in_detail`.
         states: by (arm, how the state is replaced, metric, condition), of arms with a state.
@@ -57,7 +66,7 @@ class Analysis:
     strata: dict[tuple[str, str, str], Comparison] = field(default_factory=dict)
     interactions: dict[tuple[str, str], dict[str, Estimate]] = field(default_factory=dict)
     states: dict[tuple[str, str, str, str], StateEffect] = field(default_factory=dict)
-    shares: dict[tuple[str, str], Estimate] = field(default_factory=dict)
+    shares: dict[tuple[str, str], dict[str, Estimate]] = field(default_factory=dict)
     interquartile: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     curves: dict[tuple[str, str], FloatArray] = field(default_factory=dict)
     thresholds: dict[str, FloatArray] = field(default_factory=dict)
@@ -158,9 +167,15 @@ def _share(analysis: Analysis, matrix: Matrix, arm: Arm, metric: Metric, draws: 
     gain = analysis.comparisons.get((bound.text, metric.key))
     if gain is None or gain.verdict is not Verdict.BETTER or len(seeds) not in draws:
         return
-    floor, part, whole = (scores(each, metric, seeds) for each in (baseline, arm, bound))
-    found = estimate(ratio_of(part - floor, whole - floor), len(seeds), matrix.clips, draws[len(seeds)])
-    analysis.shares[arm.text, metric.key] = found
+    floor, some, whole = (scores(each, metric, seeds) for each in (baseline, arm, bound))
+    kinds = clip_kinds(matrix)
+    masks = {EVERYWHERE: np.ones(len(matrix.clips), bool)}
+    masks |= {kind: kinds[kind] for kind in (STILL_PERSON, MOVING_PERSON) if kind in kinds}
+    analysis.shares[arm.text, metric.key] = {}
+    for kind, mask in masks.items():
+        part = part_of(mask, len(seeds), matrix.clips, draws[len(seeds)])
+        ratio = ratio_of((some - floor)[:, mask], (whole - floor)[:, mask])
+        analysis.shares[arm.text, metric.key][kind] = estimate(ratio, len(seeds), part.clips, part.draws)
 
 
 def _adjust(analysis: Analysis) -> None:

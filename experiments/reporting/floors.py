@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from experiments.reporting.averages import METRICS
 from experiments.reporting.formatting import number
 from experiments.reporting.matrix import Matrix, reference_means, seed_means
 
 
 def floor_warnings(matrix: Matrix) -> list[str]:
-    """A line for each arm whose mean MAD is not below one of the methods under the arms of the first table."""
-    mad = METRICS["mad"]
-    floors = {method: float(found["mad"].mean()) for method, found in reference_means(matrix).items() if "mad" in found}
+    """A line for each arm that does not beat each method under the arms of a table, in the primary metrics."""
     warnings = []
-    for arm in (arm for arm in matrix.arms if arm.has(mad)):
-        mean = float(seed_means(matrix, arm, mad).mean())
-        unbeaten = [f"{method} ({number(value)})" for method, value in floors.items() if not mean < value]
-        if unbeaten:
-            told = f"{arm.label}, {mad.label} {number(mean)}, is no better than what no net made"
-            warnings.append(f"Warning: {told}: {', '.join(unbeaten)}.")
+    for arm in matrix.arms:
+        told = []
+        for metric in (metric for metric in matrix.primary if arm.has(metric) and not metric.higher_is_better):
+            mean, found = float(seed_means(matrix, arm, metric).mean()), reference_means(matrix)
+            floors = {method: float(of[metric.key].mean()) for method, of in found.items() if metric.key in of}
+            unbeaten = [f"{method} {number(value)}" for method, value in floors.items() if not mean < value]
+            told += [f"{metric.label} {number(mean)} ({', '.join(unbeaten)})"] if unbeaten else []
+        if told:
+            warnings.append(f"Warning: {arm.label} is no better than what no net made: {'; '.join(told)}.")
     return warnings

@@ -61,16 +61,16 @@ def _latex(text: str) -> str:
 
 
 def number(value: float | None, decimals: int = 2, signed: bool = False) -> str:
-    """A figure with a true minus sign; "NaN" for NaN, "—" for what was not measured.
+    """A figure with a true minus sign, which 0 has none of; "NaN" for NaN, "—" for what was not measured.
 
-    >>> number(-0.5), number(0.5, signed=True)
-    ('−0.50', '+0.50')
+    >>> number(-0.5), number(0.5, signed=True), number(-0.001)
+    ('−0.50', '+0.50', '0.00')
     """
     if value is None:
         return "—"
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "∞"
-    return f"{value:{'+' if signed else ''},.{decimals}f}".replace("-", "−").replace(",", " ")
+    return f"{value:{'+' if signed else ''}z,.{decimals}f}".replace("-", "−").replace(",", " ")
 
 
 def mean_and_spread(values: np.ndarray) -> str:
@@ -94,14 +94,12 @@ def with_interval(estimate: Estimate, signed: bool = True) -> str:
     return f"{text} [{number(estimate.low, decimals, signed)}, {number(estimate.high, decimals, signed)}]"
 
 
-def percent(estimate: Estimate) -> str:
+def percent(estimate: Estimate, decimals: int = 1) -> str:
     """A relative change and its interval in per cent: "−3.1 % [−4.0, −2.2]"."""
     if math.isnan(estimate.value):
         return "—"
-    text = f"{number(100 * estimate.value, 1, True)} %"
-    if math.isnan(estimate.low) or math.isnan(estimate.high):
-        return text
-    return f"{text} [{number(100 * estimate.low, 1, True)}, {number(100 * estimate.high, 1, True)}]"
+    value, low, high = (number(100 * each, decimals, True) for each in estimate)
+    return f"{value} %" if math.isnan(estimate.low) or math.isnan(estimate.high) else f"{value} % [{low}, {high}]"
 
 
 def p_text(value: float) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from experiments.reporting.analysis import Analysis
 from experiments.reporting.arms import Arm
 from experiments.reporting.formatting import counted, number, percent, two_ends, with_interval
 from experiments.reporting.matrix import Matrix, seed_means
+from experiments.reporting.memory import EVERYWHERE, MOVING_PERSON, STILL_PERSON
 from experiments.reporting.tables import smallest_text, verdict_text
 from experiments.statistics.bootstrap import Estimate, can_resample
 from experiments.statistics.comparisons import Comparison
@@ -38,8 +40,8 @@ def headline(matrix: Matrix, analysis: Analysis) -> tuple[list[str], list[str]]:
     else:
         told = [_ranking(matrix, metric) for metric in matrix.primary]
         told += [_about_metric(matrix, analysis, metric, arms) for metric in matrix.primary]
-    # First the verdict on an arm and its figures, or which arms are best in each of two metrics.
-    return [*told[:2], *_about_bound(matrix, analysis, arms)], [*told[2:], *_limits(matrix, arms)]
+    # Then the verdict on an arm and its figures, or which arms are best in each of two metrics.
+    return [*_about_bound(matrix, analysis, arms), *told[:2]], [*told[2:], *_limits(matrix, arms)]
 
 
 def _about_arm(matrix: Matrix, analysis: Analysis, arm: Arm) -> list[str]:
@@ -87,22 +89,24 @@ def _about_bound(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[st
         bound = matrix.bound_of(arm)
         if bound is None or bound is arm:
             continue
-        shares = {metric: analysis.shares.get((arm.text, metric.key)) for metric in matrix.primary}
-        gains = [f"{_share_text(share)} in {metric.label}" for metric, share in shares.items() if share]
-        if gains:
-            shown.setdefault(bound.label, []).append(f"{arm.label} gains {' and '.join(gains)}")
-        if missing := [metric.label for metric, share in shares.items() if share is None]:
+        shares = {metric: analysis.shares.get((arm.text, metric.key), {}) for metric in matrix.primary}
+        if gains := _gains(shares, EVERYWHERE):
+            kinds = {kind: _gains(shares, kind) for kind in (STILL_PERSON, MOVING_PERSON)}
+            apart = [f"{kind}: {found}" for kind, found in kinds.items() if found]
+            told = f"{arm.label} gains {gains}" + (f" ({'; '.join(apart)})" if apart else "")
+            shown.setdefault(bound.label, []).append(told)
+        if missing := [metric.label for metric, share in shares.items() if not share]:
             without.setdefault((bound.label, " and ".join(missing)), []).append(arm.label)
-    told = [f"Of what {bound} gains, {'; '.join(gains)}." for bound, gains in shown.items()]
-    return told + [
+    return [f"Of what {bound} gains, {'; '.join(gains)}." for bound, gains in shown.items()] + [
         f"{bound} shows no clear gain in {metrics}: there is nothing that {' or '.join(labels)} could have a share of."
         for (bound, metrics), labels in without.items()
     ]
 
 
-def _share_text(share: Estimate) -> str:
-    value, low, high = (number(100 * each, 0) for each in share)
-    return f"{value} %" if math.isnan(share.low) else f"{value} % [{low}, {high}]"
+def _gains(shares: Mapping[Metric, Mapping[str, Estimate]], clips: str) -> str:
+    """The shares on some of the clips, in words: "−1 % [−17, +12] in MAD and +3 % [−2, +9] in dtSSD"."""
+    found = [(metric, share[clips]) for metric, share in shares.items() if clips in share]
+    return " and ".join(f"{percent(share, decimals=0)} in {metric.label}" for metric, share in found)
 
 
 def _with_limits(found: Comparison, metric: Metric) -> str:

@@ -62,13 +62,13 @@ def state_seeds(arm: Arm) -> list[int]:
 def state_effects(
     matrix: Matrix, draws: Mapping[int, Resamples | None]
 ) -> dict[tuple[str, str, str, str], StateEffect]:
-    """By arm, how the state is replaced, metric and condition: `EVERYWHERE`, a stratum, or one of `_kinds`.
+    """By arm, how the state is replaced, metric and condition: `EVERYWHERE`, a stratum, or one of `clip_kinds`.
 
     Args:
         draws: by number of seeds, over the matrix's clips.
     """
     found = {}
-    masks = {EVERYWHERE: np.ones(len(matrix.clips), bool)} | _kinds(matrix)
+    masks = {EVERYWHERE: np.ones(len(matrix.clips), bool)} | clip_kinds(matrix)
     masks |= {stratum: matrix.clips.stratum == stratum for stratum in matrix.clips.strata}
     known = [arm for arm in matrix.arms if arm.states is not None]
     parts = {
@@ -111,7 +111,7 @@ def _effect(carried: FloatArray, other: FloatArray, part: Part) -> StateEffect:
     )
 
 
-def _kinds(matrix: Matrix) -> dict[str, NDArray[np.bool_]]:
+def clip_kinds(matrix: Matrix) -> dict[str, NDArray[np.bool_]]:
     """Which clips have a background, and a person, that stands still or moves, as the config of a cell says."""
     named: dict[str, list[str]] = {kind: [] for kind in (STILL, MOVING, STILL_PERSON, MOVING_PERSON)}
     try:
@@ -169,10 +169,11 @@ def memory_sentences(matrix: Matrix, effects: Mapping[tuple[str, str, str, str],
         by_verdict: dict[MemoryUse, list[str]] = {}
         for arm in known:
             if (effect := effects.get((arm.text, "emptied", metric.key, EVERYWHERE))) is not None:
-                by_verdict.setdefault(effect.verdict, []).append(arm.label)
-        verdicts = (f"{verdict} in {len(labels)} ({', '.join(labels)})" for verdict, labels in by_verdict.items())
-        told += [f"by {metric.label} {', '.join(verdicts)}"] if by_verdict else []
-    return [f"The memory of {len(known)} arms, when it is emptied before each frame: {'; '.join(told)}."]
+                by_verdict.setdefault(effect.verdict, []).append(f"{arm.label} {_difference(effect)}")
+        verdicts = (f"{verdict} in {len(labels)} ({'; '.join(labels)})" for verdict, labels in by_verdict.items())
+        told += [f"by {metric.label} ({metric.unit}) {', '.join(verdicts)}"] if by_verdict else []
+    what = "what the error rises by when it is emptied before each frame, with 95 % intervals"
+    return [f"The memory of {len(known)} arms, {what}: {'; '.join(told)}."]
 
 
 def _about_arm(arm: Arm, effects: Mapping[tuple[str, str, str, str], StateEffect]) -> str:

@@ -88,9 +88,9 @@ def write_report(
     write_file(output / "scores.csv", tables.scores_frame(matrix, analysis).to_csv(index=False).encode())
     scale = next((cell.scale for cell in cells if cell.scale), "")
     claims = of_experiment(experiment.name, output / "scores.csv") if scale in SCALES and matrix.arms else []
-    claim = claims_sentence(claims)
+    claim = [*filter(None, [claims_sentence(claims)])]
     (answer, further), memory = headline(matrix, analysis), memory_sentences(matrix, analysis.states)
-    told = [*answer, *memory, *further][:ANSWER_SENTENCES]
+    told = [*memory, *answer, *further][:ANSWER_SENTENCES]
     content = {
         "experiment": experiment,
         "scale": scale,
@@ -98,8 +98,8 @@ def write_report(
         "cost": provenance.cost_sentence(matrix),
         "claims": claims,
         "ledger": (output.parent.parent / "claims.html").is_file(),
-        "verdict": [("Answer", answer), *([("Memory", memory)] if memory else [])],
-        "further": [*further, *restored_backgrounds(matrix), *filter(None, [claim]), *floor_warnings(matrix)],
+        "verdict": [*([("Memory", memory)] if memory else []), ("Answer", [*answer, *claim])],
+        "further": [*further, *restored_backgrounds(matrix), *floor_warnings(matrix)],
         "notes": matrix.notes,
         "results": results,
         "strata": tables.strata_table(matrix, analysis),
@@ -114,7 +114,7 @@ def write_report(
     }
     content["contents"] = _contents(content)
     _write_figures(output / "figures", images)
-    write_file(output / "answer.txt", _answer(matrix, [*told, *filter(None, [claim])]).encode())
+    write_file(output / "answer.txt", _answer(matrix, [*told, *claim]).encode())
     write_file(output / "report.tex", _latex(experiment.name, results).encode())
     write_file(output / "report.md", render("report.md.j2", content).encode())
     write_file(output / "report.html", render("report.html.j2", content).encode())

@@ -25,7 +25,7 @@ from tests.campaigns.coverage import Design
 
 ARMS = (1, 3, 6)
 EFFECTS = (0.10, 0.21)  # 21 %: from MODNet to MODNet-V in the latter's paper
-DESIGNS = tuple(Design(seeds, people) for people in (8, 20) for seeds in (1, 2, 3, 5, 10))
+DESIGNS = tuple(Design(seeds, people) for people in (8, 20) for seeds in (1, 2, 3, 4, 5, 10))
 
 
 class Noise(NamedTuple):

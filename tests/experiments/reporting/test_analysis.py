@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from experiments.records.cell_record import write_config
 from tests.experiments.cells_on_disk import WITH, WITHOUT, scores, small
 
 
@@ -48,7 +49,16 @@ def test_the_share_of_the_bounds_gain_is_told_with_its_interval(make_cell, exper
     )
     effects = {False: 1.0, True: 0.9, "oracle": 0.5}
     cells = [make_cell({"model.brm": brm}, seed, effect) for brm, effect in effects.items() for seed in range(4)]
+    people = {"pan": {"foreground_speed": [2.0, 2.0]}, "static": {"foreground_speed": [0.0, 0.0]}}
+    for cell in cells:
+        write_config(
+            cell.folder / "config.yaml", {"data": {"difficulty": {"static_share": 0.3}, "test_strata": people}}
+        )
+        cell.save()
     (told,) = re.findall(r"Of what oracle gains, with BRM gains (.*)", write(experiment, cells))
-    (share, low, high), _ = ([int(n) for n in found] for found in re.findall(r"(\d+) % \[(\d+), (\d+)\]", told))
-    assert low < share < high
-    assert abs(share - 20) < 3
+    found = re.findall(r"(\+\d+) % \[(\+\d+), (\+\d+)\] in (MAD|dtSSD)", told)
+    assert len(found) == 6
+    assert re.search(r"\(still person: \+\d+ % [^;]*; moving person: [^;]*\)\.", told)
+    for share, low, high in (map(int, each[:3]) for each in found):
+        assert low < share < high
+        assert abs(share - 20) < 4
