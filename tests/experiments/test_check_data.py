@@ -74,6 +74,16 @@ def test_audit_shows_the_data_and_real_mattes_side_by_side(check: Check, tmp_pat
     assert motion[4] == "–"
 
 
+@pytest.mark.slow
+def test_no_trivial_cue_tells_who_is_a_person_made_by_code(check: Check, tmp_path: Path) -> None:
+    result = check("audit", "audit_clips=16", "scale.train_clips=16", f"data.cache_dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    rows = (line.split("|") for line in result.stdout.splitlines()[2:])
+    told = {row[1].strip(): float(row[2].split("(")[0].strip(" %")) for row in rows}
+    assert all(0.4 < told[cue] < 0.6 for cue in ("sharpness", "noise"))
+    assert all(told[cue] < 0.8 for cue in ("position", "colour", "motion"))  # 0.84 when heads stood in the middle
+
+
 def test_every_unusable_file_is_named(check: Check, tmp_path: Path) -> None:
     data = write_data(tmp_path)
     for index in (3, 7):
