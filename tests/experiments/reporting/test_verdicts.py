@@ -105,6 +105,14 @@ def test_published_claims_get_a_finding_that_a_terminal_shows_too(
 
 
 @pytest.mark.usefixtures("only_tables")
+def test_an_experiment_that_only_asks_has_a_report_without_claims(make_cell, experiment, tmp_path, write):
+    asks = replace(experiment, name="of my own", claim="", source="")
+    text = write(asks, [small(make_cell, arm, 0) for arm in (WITH, WITHOUT)])
+    assert asks.question in text
+    assert not any("claim" in each.lower() for each in (text, (tmp_path / "results" / "report.md").read_text()))
+
+
+@pytest.mark.usefixtures("only_tables")
 def test_a_restored_background_is_told_beside_what_one_colour_would_reach(make_cell, experiment, write):
     cell = small(make_cell, WITH, 0)
     last = cell.read_frames()["frame"].max()
