@@ -41,9 +41,9 @@ def main() -> int:
     write_file(results / "claims.md", render("claims.md.j2", content).encode())
     write_file(results / "claims.csv", _csv(entries).encode())
     for entry in entries:
-        print(f"{entry.finding:20} {entry.claim.place:22.22} {entry.claim.text}")
+        print(f"{entry.finding:20} {entry.claim.text} ({entry.claim.where})")
         if entry.finding is Finding.NOT_RUN or entry.evidence:
-            print(f"{'':43} {entry.claim.test if entry.finding is Finding.NOT_RUN else entry.evidence}")
+            print(f"{'':20} {entry.claim.test if entry.finding is Finding.NOT_RUN else entry.evidence}")
     print(f"\n{_summary(entries)}\nledger    {results / 'claims.html'}")
     return 0
 
@@ -57,8 +57,9 @@ def _summary(entries: list[Entry]) -> str:
 def _csv(entries: list[Entry]) -> str:
     rows = [
         {"claim": each.claim.name, "paper": each.claim.paper, "place": each.claim.place, "text": each.claim.text,
-         "published": each.claim.published, "finding": each.finding.value, "evidence": each.evidence,
-         "needs": each.claim.needs, "experiment": each.claim.experiment, "command": each.claim.test}
+         "published": each.claim.published, "tested_by": each.claim.tested_by, "finding": each.finding.value,
+         "evidence": each.evidence, "needs": each.claim.replication, "experiment": each.claim.experiment,
+         "command": each.claim.test}
         for each in entries
     ]  # fmt: skip
     return pd.DataFrame(rows).to_csv(index=False)

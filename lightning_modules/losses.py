@@ -167,7 +167,7 @@ def matte_and_foreground_terms(
         alpha, true_alpha: (N, 1, H, W) in [0, 1].
         foreground, true_foreground: (N, 3, H, W) in [0, 1]; they count where the true alpha is not 0, but the mean
             is over all pixels.
-    Source: Lin et al., CVPR 2021, section 4; the official code.
+    Source: Lin et al., CVPR 2021, section 4.3; the official code.
     """
     visible = true_alpha != 0
     return {

@@ -23,7 +23,7 @@ def random_window(layers: Layers, frame: tuple[int, int], size: tuple[int, int],
         frame: (height, width) that the window lies in.
         size: (height, width) of the window.
         generator: all draws.
-    Source: Context Motion Network, section 4, crops 384 × 384; the condition is ours.
+    Source: Context Motion Network, section 3, crops 384 × 384; the condition is ours.
     """
     for _ in range(1 + REDRAWS):
         across, down = torch.rand(2, generator=generator).tolist()

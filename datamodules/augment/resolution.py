@@ -13,7 +13,7 @@ from datamodules.batch import Layers
 def random_size(side: int, generator: torch.Generator) -> tuple[int, int]:
     """Height and width, each uniform in [side/2, side − 1].
 
-    Source: RVM, section 5.1: h, w ~ U(256, 512) and U(1024, 2048); the upper end excluded as in the official code.
+    Source: RVM, section 4.3: h, w ~ U(256, 512) and U(1024, 2048); the upper end excluded as in the official code.
     """
     height, width = torch.randint(max(side // 2, 1), max(side, 2), (2,), generator=generator).tolist()
     return height, width

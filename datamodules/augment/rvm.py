@@ -1,6 +1,6 @@
 """What RVM's training clips go through: motion, changes of speed, pauses, colour, grain and blur, from one seed.
 
-Source: Lin et al., 2021, arXiv 2108.11515, section 5.1; shares and ranges are those of the official training on
+Source: Lin et al., 2021, arXiv 2108.11515, section 4.1; shares and ranges are those of the official training on
 videos. Affines are composed, so that a pixel is resampled once; there each step resamples 8-bit pictures again.
 Backgrounds that leave the frame go on with the colours of their border, not in black.
 """

@@ -239,7 +239,7 @@ def resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
 def camera_views(
     picture: Tensor, near: Tensor | None, size: tuple[int, int], frames: range, num_frames: int, seed: int
 ) -> Tensor:
-    """A still seen by a hand-held camera that moves as in MODNet-V, section 4.2.
+    """A still seen by a hand-held camera that moves as in MODNet-V, section 4.1.
 
     Args:
         picture: (1, 3, h, w) uint8.

@@ -18,7 +18,7 @@ class Experiment:
     Attributes:
         name: of its folders.
         question: what it asks.
-        claim: the published statement that it tests.
+        claim: the published statement that it tests; none where it only asks.
         source: where that statement stands.
         baseline: settings of the arm that others are compared with; settings that it does not name are free.
         bound: settings of the arm that is given what others have to find: the share of its gain is told.

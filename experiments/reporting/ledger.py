@@ -16,14 +16,24 @@ from typing import Any, Literal
 
 import yaml
 
+from experiments.reporting.arms import arm_text
 from experiments.reporting.averages import METRICS
 from experiments.reporting.formatting import Table, number, percent, with_interval
 from experiments.statistics.bootstrap import Estimate
 from experiments.statistics.verdicts import FEWEST_SEEDS, Finding, Verdict
 
+EXPERIMENTS = Path(__file__).parents[1] / "configs" / "exp"
 SCALES = ("tiny", "small", "paper")  # by how much they tell; smoke tells nothing
 RELATIVE = ("relative", "relative_low", "relative_high")
 Row = dict[str, str]  # of `scores.csv`
+Expectation = Literal["better", "worse", "same", "not_better"]
+# The verdicts that bear out what a claim expects.
+BORNE_OUT_BY: dict[Expectation, tuple[Verdict, ...]] = {
+    "better": (Verdict.BETTER,),
+    "worse": (Verdict.WORSE,),
+    "same": (Verdict.SAME,),
+    "not_better": (Verdict.SAME, Verdict.WORSE),
+}
 
 
 @dataclass(frozen=True)
@@ -33,16 +43,23 @@ class Contrast:
     Attributes:
         arm: as `scores.csv` names it.
         metric: its key.
-        expect: of the arm; of one whose state is emptied, of the emptied one.
+        expect: of the arm; of one whose state is emptied, of the emptied one. "not_better" where an arm is given more
+            than the claim says is needed.
         stratum: the condition of the clips, "all" for all.
         state: "emptied" compares the arm with itself, its state emptied before each frame.
     """
 
     arm: str
     metric: str
-    expect: Literal["better", "worse", "same"]
+    expect: Expectation
     stratum: str = "all"
     state: Literal["", "emptied"] = ""
+
+    def asked(self, baseline: str) -> str:
+        """What is compared with what, in which metric and condition, and what is to come out."""
+        against = "with its state emptied against itself" if self.state else f"against {baseline}"
+        place = "" if self.stratum == "all" else f" ({self.stratum})"
+        return f"{self.arm} {against}, {METRICS[self.metric].label}{place}, {self.expect.replace('_', ' ')}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,14 @@ class Count:
     within: float = 0.0
     at_most: float | None = None
 
+    @property
+    def asked(self) -> str:
+        """What is counted, and what is to come out."""
+        what = "parameters" if self.of == "parameters" else "billions of multiply-adds"
+        over = f" over those of {_net_text(**self.over)}" if self.over else ""
+        bound = f"{self.value:,} ± {self.within:,}" if self.at_most is None else f"at most {self.at_most}"
+        return f"{what} of {_net_text(self.net, self.options)}{over}, {bound.replace(',', ' ')}"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -95,6 +120,23 @@ class Claim:
     def __post_init__(self) -> None:
         if sum(map(bool, (self.contrasts, self.count, self.untestable))) != 1:
             raise ValueError(f"claim {self.name}: give it contrasts, a count or why it is untestable, one of them")
+
+    @property
+    def where(self) -> str:
+        """The paper, without its number, and the place in it."""
+        return f"{_short(self.paper)}, {self.place}"
+
+    @property
+    def tested_by(self) -> str:
+        """What is compared or counted, and what is to come out; "" of what cannot be tested here."""
+        if self.count:
+            return self.count.asked
+        return "; ".join(contrast.asked(_baseline(self.experiment)) for contrast in self.contrasts)
+
+    @property
+    def replication(self) -> str:
+        """The data, weights, machine and scale of a replication."""
+        return "none: it is counted" if self.count else self.needs
 
     @property
     def test(self) -> str:
@@ -125,6 +167,11 @@ def papers() -> dict[str, str]:
     return dict(_content()["papers"])
 
 
+def _short(paper: str) -> str:
+    return papers()[paper].partition(" (")[0]
+
+
+@cache
 def _content() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text(encoding="utf-8"))
     return found
@@ -138,6 +185,16 @@ def _claim(
         name, contrasts=tuple(Contrast(**each) for each in contrasts), count=Count(**count | frame) if count else None,
         **rest,
     )  # fmt: skip
+
+
+@cache
+def _baseline(experiment: str) -> str:
+    content = yaml.safe_load((EXPERIMENTS / f"{experiment}.yaml").read_text(encoding="utf-8"))
+    return arm_text(content["experiment"]["baseline"])
+
+
+def _net_text(net: str, options: dict[str, Any] | None = None) -> str:
+    return f"{net} ({arm_text(options)})" if options else net
 
 
 def disagreements_table() -> Table:
@@ -252,12 +309,20 @@ def _finding(contrast: Contrast, row: Row) -> Finding:
     seeds = int(float((row["seeds"] if contrast.state else row.get("paired_seeds")) or 0))
     if seeds < FEWEST_SEEDS and not _of_one_net(row):
         return Finding.TOO_FEW
-    found = _of_state(contrast, row) if contrast.state else row.get("verdict", "")
+    found = _verdict(contrast, row)
     if found == Verdict.NOT_SHOWN:
         return Finding.NOT_SHOWN
     if found not in (Verdict.BETTER, Verdict.WORSE, Verdict.SAME):
         return Finding.NOT_RUN  # not measured, or in the words of an older report
-    return Finding.SUPPORTED if found == Verdict[contrast.expect.upper()] else Finding.CONTRADICTED
+    return Finding.SUPPORTED if found in BORNE_OUT_BY[contrast.expect] else Finding.CONTRADICTED
+
+
+def _verdict(contrast: Contrast, row: Row) -> str:
+    if contrast.state:
+        return _of_state(contrast, row)
+    if Verdict.SAME in BORNE_OUT_BY[contrast.expect] and row.get("equivalent") == "True":
+        return Verdict.SAME  # however surely it differs: by less than 2 %
+    return row.get("verdict", "")
 
 
 def _of_one_net(row: Row) -> bool:
@@ -308,13 +373,12 @@ def _number_of(count: Count, model: dict[str, Any]) -> float:
 
 def ledger_table(entries: Sequence[Entry]) -> Table:
     """All claims, paper by paper."""
-    names = papers()
     rows = [
-        [names[each.claim.paper].partition(" (")[0], each.claim.place, each.claim.text, each.claim.published,
-         each.finding.value, each.evidence, each.claim.needs, each.claim.test]
+        [_short(each.claim.paper), each.claim.place, each.claim.text, each.claim.published, each.claim.tested_by,
+         each.finding.value, each.evidence, each.claim.replication, each.claim.test]
         for each in entries
     ]  # fmt: skip
-    columns = ["Paper", "Where", "Claim", "Published", "Finding", "By", "A replication needs", "Command"]
+    columns = ["Paper", "Where", "Claim", "Published", "Tested by", "Finding", "By", "A replication needs", "Command"]
     note = "A finding holds for the scale and the people that are named beside it, and replicates no table of a paper. "
     note += "It follows the verdict of the experiment's report, with its correction for many tests; of a state that is "
     note += f"emptied, the 95 % interval. Below {FEWEST_SEEDS} seeds there is none. Counted numbers are compared "

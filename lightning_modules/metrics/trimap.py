@@ -61,7 +61,7 @@ def dilated_trimap(alpha: Tensor, size: int = 10) -> Tensor:
 
     Raises:
         ValueError: the size is negative.
-    Source: Context Motion Network, section 4.1.
+    Source: Context Motion Network, section 4.
     """
     if size < 0:
         raise ValueError(f"size must be at least 0 pixels, got {size}")

@@ -231,7 +231,7 @@ class ContextMotion(MattingNet):
     def train(self, mode: bool = True) -> ContextMotion:
         """Set the mode; batch norms are never trained, neither statistics nor weights, and estimates are those of eval.
 
-        Source: section 4.1 of the paper.
+        Source: section 3 of the paper.
         """
         super().train(mode)
         if self.flow is not None:

@@ -26,7 +26,7 @@ class ConvReLU(nn.Conv2d):
 class MotionEncoder(nn.Module):
     """Features and what moved: correlation with the warped earlier features, and the flow.
 
-    Source: section 3.2 of the paper. All convolutions are followed by ReLU (our choice).
+    Source: section 3 of the paper. All convolutions are followed by ReLU (our choice).
 
     Attributes:
         channels: of its output.

@@ -65,7 +65,7 @@ class ConvLSTM(nn.Module):
 class SeparableConvGRU(nn.Module):
     """Two GRUs one after the other, the first with kernels of 1 × 5, the second of 5 × 1; one memory.
 
-    Source: Context Motion Network, section 3.2, after RAFT.
+    Source: Context Motion Network, section 3, after RAFT.
     """
 
     def __init__(self, in_channels: int, channels: int) -> None:

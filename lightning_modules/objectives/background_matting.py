@@ -82,7 +82,7 @@ class BackgroundMattingBaseObjective(PlateObjective):
     Args:
         net: BackgroundMattingV2; its refiner is left alone.
         plate, augmentation, detach_error: see `PlateObjective`.
-    Source: Lin et al., section 4.2 of the paper's supplement; the official code's losses, all of weight 1.
+    Source: Lin et al., section 4.3 of the paper; the official code's losses, all of weight 1.
     """
 
     def parameter_groups(self, net: MattingNet, learning_rate: Rate) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ class BackgroundMattingObjective(PlateObjective):
     Args:
         net: BackgroundMattingV2 with a refiner.
         plate, augmentation, detach_error: see `PlateObjective`.
-    Source: Lin et al., section 4.2 of the paper's supplement; the official code's losses, all of weight 1.
+    Source: Lin et al., section 4.3 of the paper; the official code's losses, all of weight 1.
     """
 
     needs_refiner = True

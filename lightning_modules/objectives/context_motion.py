@@ -28,7 +28,7 @@ class ContextMotionObjective(Objective):
         num_steps: of the stage.
         frozen_share: of the steps, in which the flow estimator stays as it is: 0 trains it from the start, 1 never.
         laplacian_weight, foreground_weight: of these terms.
-    Source: sections 3.4 and 4 of the paper, which writes sums over pixels; means, level by level, are our choice.
+    Source: section 3 of the paper, which writes sums over pixels; means, level by level, are our choice.
     """
 
     # Several processes must look for them: while the estimator is frozen it gets no gradient.

@@ -26,7 +26,7 @@ class RVMObjective(Objective):
             the others run at ratio 1 and leave it idle.
         downsample_ratio: of those passes.
         coherence_weight: of both temporal terms.
-    Source: RVM, section 5 and the official training code; they differ in the spelling of the temporal terms,
+    Source: RVM, section 4.4 and the official training code; they differ in the spelling of the temporal terms,
     where the code is followed (`losses.coherence_loss`).
     """
 

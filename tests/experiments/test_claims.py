@@ -28,6 +28,7 @@ def test_the_ledger_is_a_page_a_text_and_a_table(
     assert (result.returncode, result.stderr) == (0, "")
     assert "2 published claims: 1 supported, 1 not testable here." in result.stdout
     assert f"ledger    {tmp_path}/claims.html" in result.stdout
+    assert "supported            RVM has so many. (RVM, Table 3)" in result.stdout
     page = (tmp_path / "claims.html").read_text(encoding="utf-8")
     assert "&lt;b&gt;Bold&lt;/b&gt; &amp; | brave" in page
     assert "<b>" not in page
@@ -36,6 +37,8 @@ def test_the_ledger_is_a_page_a_text_and_a_table(
     assert r"&lt;b&gt;Bold&lt;/b&gt; &amp; \| brave" in text
     table = pd.read_csv(tmp_path / "claims.csv")
     assert table["finding"].tolist() == ["not testable here", "supported"]
+    assert table["tested_by"].tolist()[1] == "parameters of rvm, 3 749 000 ± 500"
+    assert table["needs"].tolist()[1] == "none: it is counted"
 
 
 @pytest.mark.parametrize(

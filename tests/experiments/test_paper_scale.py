@@ -32,26 +32,26 @@ NETS: dict[str, tuple[int, dict[str, Any]]] = {
         {"width": 1.0, "semantic_scale": 0.5, "brm": True, "brm_update": "average", "working_size": 512}
         | {"motion": "none", "prm": True, "prm_k": 16, "prm_xi": 0.01, "prm_mode": "threshold"},
     ),
-    # Table 8 and section 4.1.
+    # Table 8 and section 3.
     "rvm": (
         3_748_633,
         {"backbone": "mobilenetv3", "refiner": "deep_guided_filter", "recurrence": "convgru", "width": 1.0}
         | {"recurrent_scales": [1, 2, 3, 4], "decoder_width": 1.0, "pretrained": True},
     ),
-    # Table 4; sections 3 and 4.2; the official code's clamps.
+    # Table 4; sections 4.1 to 4.3; the official code's clamps.
     "background_matting_v2": (
         40_247_703,
         {"backbone": "resnet50", "width": 1.0, "backbone_scale": 0.25, "refine_mode": "sampling"}
         | {"refine_sample_pixels": 80_000, "refine_share": None, "refine_kernel_size": 3}
         | {"refine_prevent_oversampling": True, "clamp_gradient": "inside", "pretrained": True},
     ),
-    # Sections 3 and 4; PWC-Net has 9,374,274 parameters.
+    # Section 3; PWC-Net has 9,374,274 parameters.
     "context_motion": (
         26_536_802 + 9_374_274,
         {"backbone": "resnet50", "flow": "pwcnet", "operator": "motion", "decoder_channels": 32, "width": 1.0}
         | {"pretrained": True},
     ),
-    # RVM, section 4.1: the baseline, as torchvision publishes it.
+    # RVM, section 5.1: the baseline, as torchvision publishes it.
     "deeplabv3": (58_630_997, {"backbone": "resnet101", "pretrained": True}),
     "lraspp": (3_221_538, {"pretrained": True}),  # torchvision's only one
 }
@@ -60,7 +60,7 @@ ADAM = {"optimizer": "adam", "momentum": 0.9, "weight_decay": 0.0, "milestones":
 
 
 def rvm_stage(steps: int, clip: int, rates: tuple[float, ...], high: bool) -> dict[str, Any]:
-    """RVM, section 5.2: Adam, constant rates of encoder, LR-ASPP, decoder and refiner, four clips a step."""
+    """RVM, section 4.3: Adam, constant rates of encoder, LR-ASPP, decoder and refiner, four clips a step."""
     names = ("backbone", "aspp", "rest", "refiner")
     passes = ["matting", "matting_high", "segmentation"] if high else ["matting", "segmentation"]
     large = {"clip_length": 6, "batch_size": 4, "size": 2048, "random_resolution": True}
@@ -85,7 +85,7 @@ def rvm_stage(steps: int, clip: int, rates: tuple[float, ...], high: bool) -> di
 
 
 def plate_stage(steps: int, batch: int, size: int, rates: dict[str, float], objective: str) -> dict[str, Any]:
-    """BackgroundMattingV2, section 4.2 and supplement: Adam, constant rates, frames of size/2 … size px."""
+    """BackgroundMattingV2, section 4.3 and appendix: Adam, constant rates, frames of size/2 … size px."""
     return {
         **ADAM,
         "steps": steps,
@@ -121,7 +121,7 @@ STAGES: dict[str, dict[str, dict[str, Any]]] = {
         }
     },
     "modnet_v": {
-        # Section 4.2: 30 epochs of 9,680 samples, × 0.1 at epochs 15 and 25; then 10 epochs, one sample a step.
+        # Sections 4.1 and 4.2: 30 epochs of 9,680 samples, × 0.1 at epochs 15 and 25; then 10 epochs, a sample a step.
         "matting": {
             **MODNET_LOSSES,
             "objective.background_weight": 1.0,
@@ -170,7 +170,7 @@ STAGES: dict[str, dict[str, dict[str, Any]]] = {
         ),
     },
     "context_motion": {
-        # Section 4: OneCycle, values of gradients clipped to [−1, 1], flow frozen for 150,000 steps.
+        # Section 3: OneCycle, values of gradients clipped to [−1, 1], flow frozen for 150,000 steps.
         "matting": {
             "objective.laplacian_weight": 1.0,
             "objective.foreground_weight": 0.1,

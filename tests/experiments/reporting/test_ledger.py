@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiments.reporting.arms import arm_text
 from experiments.reporting.averages import METRICS
 from experiments.reporting.ledger import (
     Claim,
@@ -21,6 +22,8 @@ from experiments.reporting.ledger import (
 )
 
 CONFIGS = Path(__file__).parents[3] / "experiments" / "configs"
+EXPERIMENTS = sorted((CONFIGS / "exp").glob("*.yaml"))
+NETS = ("MODNet", "RVM", "BackgroundMattingV2", "Context Motion Network")
 TESTED = [claim for claim in published() if claim.contrasts]
 COUNTED = {claim.name: claim for claim in published() if claim.count and claim.count.of == "parameters"}
 COLUMNS = ["arm", "metric", "stratum", "seeds", "paired_seeds", "foregrounds", "mean", "relative",
@@ -38,14 +41,39 @@ def test_a_claim_asks_for_arms_metrics_and_conditions_that_its_experiment_has(cl
     config = yaml.safe_load((CONFIGS / "exp" / f"{claim.experiment}.yaml").read_text(encoding="utf-8"))
     swept = config["hydra"]["sweeper"]["params"]
     settings = {f"{key}={value}" for key, values in swept.items() for value in str(values).split(",")}
-    strata = yaml.safe_load((CONFIGS / "data" / "base.yaml").read_text(encoding="utf-8"))["test_strata"]
-    baseline = ",".join(f"{key}={value}" for key, value in config["experiment"]["baseline"].items())
+    base = yaml.safe_load((CONFIGS / "data" / "base.yaml").read_text(encoding="utf-8"))
+    strata = config["experiment"].get("strata", base["test_strata"])
+    baseline = arm_text(config["experiment"]["baseline"])
     for contrast in claim.contrasts:
-        assert set(contrast.arm.split(",")) <= settings
-        assert contrast.arm == ",".join(sorted(contrast.arm.split(","))), "as `scores.csv` has it"
+        words = contrast.arm.split(",")
+        assert set(words) <= settings
+        assert contrast.arm == arm_text(dict(word.split("=") for word in words)), "as `scores.csv` has it"
         assert contrast.metric in METRICS
         assert contrast.stratum in ("all", *strata)
         assert contrast.state or contrast.arm != baseline, "an arm is not compared with itself"
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiment_that_states_a_claim_has_a_verdict_on_one_and_no_other_has(path: Path) -> None:
+    experiment = yaml.safe_load(path.read_text(encoding="utf-8"))["experiment"]
+    assert bool(experiment.get("claim")) == any(claim.experiment == experiment["name"] for claim in TESTED)
+
+
+@pytest.mark.parametrize("claim", published(), ids=lambda claim: claim.name)
+def test_a_claim_is_understood_alone(claim: Claim) -> None:
+    assert any(net in claim.text for net in NETS)
+    assert claim.replication
+    assert bool(claim.tested_by) != bool(claim.untestable)
+
+
+def test_what_tests_a_claim_is_told_with_its_direction() -> None:
+    told = {claim.name: claim.tested_by for claim in published()}
+    assert told["brm_error"] == "model.brm=true against model.brm=false, MAD, better"
+    assert told["brm_prior"] == "memory=paper with its state emptied against itself, MAD, worse"
+    assert told["bgm_small_motion"] == "model=background_matting_v2 against model=modnet, MAD (speed 3), worse"
+    assert told["bgm_share"].endswith(", MAD, not better")
+    assert told["rvm_parameters"] == "parameters of rvm, 3 749 000 ± 500"
+    assert told["brm_lightweight"] == "parameters of modnet_v over those of modnet_v (brm=false), at most 1.05"
 
 
 @pytest.mark.parametrize("name", COUNTED)
@@ -98,6 +126,14 @@ USELESS = {"emptied_difference": 2, "emptied_low": -1, "emptied_high": 3}
         (NOTHING, [("same", "")], "no difference shown"),
         (SAME, [("same", "")], "supported"),
         (SAME, [("better", "")], "contradicted"),
+        (SAME, [("not_better", "")], "supported"),
+        ({"verdict": "worse"}, [("not_better", "")], "supported"),
+        ({}, [("not_better", "")], "contradicted"),
+        (NOTHING, [("not_better", "")], "no difference shown"),
+        ({"verdict": "worse"}, [("same", "")], "contradicted"),
+        ({"equivalent": True}, [("same", "")], "supported"),
+        ({"equivalent": True}, [("better", "")], "supported"),
+        ({"equivalent": True, "paired_seeds": 2}, [("same", "")], "too few seeds"),
         ({"paired_seeds": 2}, [("better", "")], "too few seeds"),
         ({"verdict": "not testable"}, [("better", "")], "not run"),
         ({"verdict": "helps"}, [("better", "")], "not run"),

@@ -58,7 +58,7 @@ def test_a_full_report_holds_all_and_stands_alone(make_cell, experiment, tmp_pat
     assert len(re.findall(r"figures/panel_", markdown)) == 6
     assert "with BRM against without BRM, 3 seeds: better in MAD and dtSSD" in markdown
     assert "3 seeds are few" in markdown
-    assert "**Supported.** The restored background is a prior that lowers the matte's error." in markdown
+    assert "**Supported.** The background that MODNet-V restores is a prior that lowers the matte's error." in markdown
     answer = (path.parent / "answer.txt").read_text()
     assert "with BRM against without BRM, 3 seeds: better in MAD and dtSSD" in answer
     assert max(map(len, answer.splitlines())) <= 110

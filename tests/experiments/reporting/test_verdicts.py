@@ -91,7 +91,7 @@ CLAIMS = "Published claims, on these data and at this scale: "
 @pytest.mark.usefixtures("only_tables")
 @pytest.mark.parametrize(
     ("effect", "seeds", "told"),
-    [(0.5, 3, "supported: The restored background is"), (2.0, 3, "contradicted: The"), (0.5, 2, "too few seeds: The")],
+    [(0.5, 3, "supported: The background that"), (2.0, 3, "contradicted: The"), (0.5, 2, "too few seeds: The")],
 )
 def test_published_claims_get_a_finding_that_a_terminal_shows_too(
     make_cell, experiment, tmp_path, write, effect, seeds, told
@@ -100,7 +100,16 @@ def test_published_claims_get_a_finding_that_a_terminal_shows_too(
              for arm in (WITH, WITHOUT) for seed in range(seeds)]  # fmt: skip
     assert CLAIMS + told in write(experiment, cells)
     assert CLAIMS in (tmp_path / "results" / "answer.txt").read_text()
+    assert "(MODNet-V, Figure 4: dtSSD" in (tmp_path / "results" / "report.md").read_text()
     assert CLAIMS not in write(replace(experiment, name="of my own"), cells)
+
+
+@pytest.mark.usefixtures("only_tables")
+def test_an_experiment_that_only_asks_has_a_report_without_claims(make_cell, experiment, tmp_path, write):
+    asks = replace(experiment, name="of my own", claim="", source="")
+    text = write(asks, [small(make_cell, arm, 0) for arm in (WITH, WITHOUT)])
+    assert asks.question in text
+    assert not any("claim" in each.lower() for each in (text, (tmp_path / "results" / "report.md").read_text()))
 
 
 @pytest.mark.usefixtures("only_tables")
