@@ -21,6 +21,8 @@ from experiments.statistics.comparisons import overall_mean
 from experiments.statistics.strata import CLIP_COLUMNS
 from lightning_modules.metrics.table import PRIMARY, Metric
 
+LIKE_IN_SIZE = 1.5  # the largest net by the smallest
+
 
 @dataclass
 class Matrix:
@@ -132,6 +134,7 @@ def build_matrix(experiment: Experiment, cells: Sequence[CellRecord]) -> Matrix:
         matrix.arms, key=lambda arm: (_natural(free[arm.text]), not matrix.is_baseline(arm), _natural(arm.settings))
     )
     matrix.notes += _baseline_notes(matrix) + _nan_notes(matrix) + _seed_notes(matrix) + _memory_notes(matrix)
+    matrix.notes += _size_notes(matrix)
     return matrix
 
 
@@ -281,6 +284,15 @@ def _absent_notes(matrix: Matrix) -> list[str]:
 def _memory_notes(matrix: Matrix) -> list[str]:
     untold = [arm.label for arm in matrix.arms if any(cell.memory == "" for cell in arm.cells)]
     return [f"Whether the memory is used was not measured in every cell of {'; '.join(untold)}."] if untold else []
+
+
+def _size_notes(matrix: Matrix) -> list[str]:
+    """That nets of unlike size are compared."""
+    counts = [(max(cell.cost.get("parameters") or 0 for cell in arm.cells), arm.label) for arm in matrix.arms]
+    if not counts or max(counts)[0] <= LIKE_IN_SIZE * min(counts)[0]:
+        return []
+    sizes = [f"{count / 1e6:.2f} ({label})" for count, label in (min(counts), max(counts))]
+    return [f"Arms differ in size, from {' to '.join(sizes)} million parameters: that, too, may make their difference."]
 
 
 def _undefined_notes(undefined: pd.DataFrame) -> list[str]:

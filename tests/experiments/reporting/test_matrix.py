@@ -136,3 +136,13 @@ def test_cells_of_other_data_are_named_and_left_out_and_those_that_do_not_say_ar
     assert "with BRM: 0, 1; without BRM: 0, 1, 3" in text or "without BRM: 0, 1, 3; with BRM: 0, 1" in text
     alone = write(experiment, [small(make_cell, arm, 5) for arm in (WITH, WITHOUT)])
     assert "does not say" not in alone
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("times", [1.4, 1.6])
+def test_nets_of_unlike_size_are_named(make_cell, experiment, write, times):
+    cells = [small(make_cell, arm, 0) for arm in (WITH, WITHOUT)]
+    cells[0].cost["parameters"] *= times
+    cells[0].save()
+    told = f"Arms differ in size, from 1.23 (without BRM) to {1.234567 * times:.2f} (with BRM) million parameters"
+    assert (told in write(experiment, cells)) is (times > 1.5)
