@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -19,7 +20,7 @@ from experiments.cells.work import run_cell
 from experiments.records.cell_record import CellRecord
 from experiments.training.checks import check_parts
 from experiments.training.settings import FREE, Trainer
-from lightning_modules.nets import NETS, all_options
+from lightning_modules.nets import NETS, all_options, build_net
 from tests.experiments.cells_on_disk import complete
 from tests.made_once import shared_folder
 
@@ -188,6 +189,18 @@ def test_cells_of_flow_network_are_scored_by_the_true_one(
     low, high = error_of_flow
     assert low <= frames["epe"].mean() <= high
     assert record.metrics["epe"] == pytest.approx(frames.groupby("stratum")["epe"].mean().mean())
+
+
+def test_nets_of_matched_size_have_as_many_parameters_within_three_per_cent() -> None:
+    nets = composed("+exp=matched_comparison").hydra.sweeper.params.model.split(",")
+    counts = []
+    for net in nets:
+        options = OmegaConf.to_container(composed("+exp=matched_comparison", f"model={net}").model, resolve=True)
+        assert isinstance(options, dict)
+        with torch.device("meta"):
+            counts.append(sum(parameter.numel() for parameter in build_net(**options).parameters()))
+    assert len(nets) == 5
+    assert all(count == pytest.approx(4.72e6, rel=0.03) for count in counts)
 
 
 def test_each_net_has_as_many_trials_of_the_same_rates_and_its_own_rate_lies_within() -> None:
