@@ -144,6 +144,8 @@ def _limits(name: str) -> Range:
 
 
 _LIMITS = {
+    "camouflage": (0.0, 1.0),
+    "photometric": (0.0, 1.0),
     "foreground_hue": (-0.5, 0.5),
     "foreground_offset": (0.0, 1.0),
     "foreground_defocus": (0.0, 0.25),

@@ -67,7 +67,6 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
     """
     planned, launcher = PLAN in arguments, launcher_of(arguments)
     arguments = [word for word in arguments if word != PLAN]
-    check_launcher(launcher)
     begins = bool(arguments) and not planned and launcher == "basic"
     found = composed_cells(arguments, launcher == "basic", pools if begins else None)
     if not found:  # Hydra has answered by itself, as to --help
@@ -124,9 +123,10 @@ def composed_cells(arguments: list[str], own_process: bool, pools: list[CellPool
 
         hydra = HydraConfig.get()
         sys.argv[1:] = arguments  # which records keep
+        check_launcher(launcher_of(arguments))
         cell = Cell(config, hydra, axes)
         check_parts(cell.settings)
-        if not found and own_process:
+        if own_process:
             check_machine(cell.settings)
         if not found and pools is not None and hydra.mode == RunMode.MULTIRUN:
             pools.append(make_pool(cell))

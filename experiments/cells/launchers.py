@@ -10,6 +10,7 @@ from functools import partial
 from importlib.metadata import distributions
 
 from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from experiments.cells.cell import Cell, CellBusyError, prepared_cell
@@ -49,14 +50,17 @@ def launcher_of(arguments: Sequence[str]) -> str:
 
 
 def check_launcher(name: str) -> None:
-    """Check that the package of a launcher is installed; another name than those here is Hydra's to refuse.
+    """Check that there is such a launcher; call it while Hydra composes a cell.
 
     Raises:
-        ValueError: it is not.
+        ValueError: there is none, or its package is not installed.
     """
     package = next((package for start, package in PACKAGES.items() if name.startswith(start)), None)
     if package and not any(distributions(name=package)):
         raise ValueError(f"hydra/launcher={name} needs a package that is not installed: pip install {package}")
+    known = GlobalHydra.instance().config_loader().get_group_options("hydra/launcher")
+    if name not in known:
+        raise ValueError(f"hydra/launcher={name}: there is no such launcher; there are {', '.join(known)}")
 
 
 def make_pool(cell: Cell, starts: bool = True) -> CellPool:

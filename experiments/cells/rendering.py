@@ -11,7 +11,6 @@ from datamodules.processes import cores
 from datamodules.sources.rendering import Piece, RenderedSource, Report, fill_caches, missing_pieces, total_cost
 from experiments.cells.cell import Cell
 from experiments.cells.launch import CellPool
-from experiments.command.errors import BAD_INPUT
 from experiments.command.messages import duration
 from experiments.training.data import make_data
 from experiments.training.settings import Settings
@@ -20,14 +19,15 @@ EVERY = 60.0  # seconds between two lines where no bar is shown
 
 
 def sources_of(settings: Settings) -> list[object]:
-    """All that a cell reads; of data that no cell can start with, nothing: the cell will say why."""
-    try:
-        sources = make_data(settings, stage=None).rendered(("val", "test"))
-        for name, stage in settings.stages.items():
-            sources += make_data(settings, stage, name).rendered()
-        return sources
-    except BAD_INPUT:
-        return []
+    """All that a cell reads.
+
+    Raises:
+        ValueError: no cell can start with these data.
+    """
+    sources = make_data(settings, stage=None).rendered(("val", "test"))
+    for name, stage in settings.stages.items():
+        sources += make_data(settings, stage, name).rendered()
+    return sources
 
 
 def sources_to_render(cells: Sequence[Cell]) -> list[object]:
@@ -42,7 +42,7 @@ def render_for(cells: Sequence[Cell], pool: CellPool) -> None:
     """Render what the caches of some cells lack, with a bar; what a killed process has made is kept.
 
     Raises:
-        ValueError: the disk has no room for it.
+        ValueError: the disk has no room for it, or no cell can start with its data.
     """
     sources = sources_to_render(cells)
     for line in forecast(sources):

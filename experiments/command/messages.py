@@ -17,16 +17,19 @@ def reason(error: BaseException, longest: int = 300) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What is wrong, with the causes, in one line."""
+    r"""What is wrong, with the causes, in one line; of what Hydra did not find, without where it looked.
+
+    >>> one_line(ValueError("Could not find 'a/bc'\nAvailable options in 'a':\n\tb\nConfig search path:\n\tx"))
+    "Could not find 'a/bc'; Available options in 'a': b"
+    """
     lines: list[str] = []
     cause: BaseException | None = error
     while cause is not None:
-        for line in (line.strip() for line in str(cause).splitlines()):
-            if line and not any(line in earlier for earlier in lines):  # most errors repeat their cause
-                lines.append(line)
+        own = (line.strip() for line in str(cause).partition("Config search path:")[0].splitlines())
+        lines += [line for line in own if line and not any(line in earlier for earlier in lines)]  # most repeat it
         cause = cause.__cause__
     told = [line for line in lines if "HYDRA_FULL_ERROR" not in line and "object_type" not in line]
-    return "; ".join(told)[:600]
+    return "; ".join(told).replace(":; ", ": ")[:600]
 
 
 def duration(seconds: float) -> str:

@@ -1,14 +1,15 @@
 """What a command would do, before it does it: cells, time, memory, disk, and the smallest effect that it could show.
 
-Time, memory, disk and effect are those of cells of the same experiment, scale and shared settings that ran here; where
-there are none they are unknown, and said to be.
+Time, memory, disk and effect are those of cells of the same experiment, scale and shared settings that ran here. Where
+there are none, a committed report of the same settings tells what they were on its machine; else they are unknown, and
+said to be.
 """
 
 from __future__ import annotations
 
 import heapq
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -20,12 +21,15 @@ from experiments.cells.cell import Cell
 from experiments.command.messages import duration
 from experiments.records.cell_record import CellRecord, read_cells
 from experiments.reporting.arms import Arm, arm_text, scores
+from experiments.reporting.averages import METRICS
+from experiments.reporting.cells_file import flattened
 from experiments.reporting.formatting import counted, filled, two_ends
 from experiments.reporting.matrix import Matrix, build_matrix
+from experiments.reporting.reference import Reference
 from experiments.statistics.bootstrap import jackknife
 from experiments.statistics.comparisons import log_ratio, mean_of
 from experiments.statistics.verdicts import FEWEST_SEEDS, WaldTest
-from experiments.training.settings import settings_hash
+from experiments.training.settings import effective, settings_hash
 from lightning_modules.metrics.table import Metric
 
 UNKNOWN = "unknown: no cell of this experiment, scale and settings is complete here"
@@ -45,15 +49,18 @@ def plan(cells: Sequence[Cell], workers: int) -> str:
     states = {cell.name: _state(cell) for cell in cells}
     to_go = [cell for cell in cells if states[cell.name] != "complete"]
     records, note = _records(cells)
+    reference = None if records else _reference(cells)
     workers = min(workers, max(1, len(to_go)))
     lines = [f"plan      {first.experiment.name} at {first.scale}: {counted(len(cells), 'cell')}; nothing is started"]
     for state in ("complete", "to resume", "to run"):
         if named := [cell for cell, found in states.items() if found == state]:
             lines.append(f"{state:<10}{len(named)}: {'; '.join(named)}")
-    lines.append(f"time      {_time(to_go, records, workers)}{note}")
-    lines.append(f"memory    {_memory(records, workers)}")
+    time = f"{_time(to_go, records, workers)}{note}" if reference is None else _time_there(to_go, reference, workers)
+    peaks = [record.peak_memory_gib for record in records] if reference is None else [reference.memory_gib]
+    lines.append(f"time      {time}")
+    lines.append(f"memory    {_memory(peaks, workers, '' if reference is None else ', as there')}")
     lines.append(f"disk      {_disk(records, len(to_go), Path(str(first.config['data']['cache_dir'])))}")
-    return "\n".join(filled(line, 10) for line in [*lines, f"effect    {_effect(cells, records)}"])
+    return "\n".join(filled(line, 10) for line in [*lines, f"effect    {_effect(cells, records, reference)}"])
 
 
 def before_start(cells: Sequence[Cell], workers: int) -> str:
@@ -98,6 +105,14 @@ def _records(cells: Sequence[Cell]) -> tuple[list[CellRecord], str]:
     return alike or complete, "" if alike or not complete else "; all of them with other settings than now"
 
 
+def _reference(cells: Sequence[Cell]) -> Reference | None:
+    """The committed report, if each of these cells has the settings of one of its own, but for the seed."""
+    reference = Reference.of(cells[0].report)
+    there = [] if reference is None else [settings | {"seed": ""} for settings in reference.settings]
+    same = all(flattened(effective(cell.config)) | {"seed": ""} in there for cell in cells)
+    return reference if same else None
+
+
 def _settings_of(record: CellRecord) -> str:
     try:
         return _without_seed(record.read_config())
@@ -140,6 +155,14 @@ def _time(to_go: Sequence[Cell], records: Sequence[CellRecord], workers: int) ->
     return f"{told}; {like} of arms that have none like the other arms" if like else told
 
 
+def _time_there(to_go: Sequence[Cell], reference: Reference, workers: int) -> str:
+    """Of seeds that the reference lacks as of its middle cell."""
+    middle = statistics.median(reference.minutes.values())
+    each = [60 * reference.minutes.get(cell.name, middle) for cell in to_go]
+    told = f"about {duration(_makespan(each, workers))}, {workers} at once"
+    return f"{told}, as on the machine of {reference.place} ({reference.machine})"
+
+
 def _trunk_seconds(records: Sequence[CellRecord]) -> float:
     """What a trunk took that other cells found; 0 where none did."""
     found = [record.durations["found_seconds"] for record in records if "found_seconds" in record.durations]
@@ -180,11 +203,11 @@ def _makespan(seconds: Sequence[float], workers: int) -> float:
     return max(ends)
 
 
-def _memory(records: Sequence[CellRecord], workers: int) -> str:
-    peaks = [record.peak_memory_gib for record in records if record.peak_memory_gib is not None]
+def _memory(measured: Sequence[float | None], workers: int, where: str) -> str:
+    peaks = [each for each in measured if each is not None]
     if not peaks:
         return UNKNOWN
-    return f"{max(peaks):.1f} GiB a cell, {workers * max(peaks):.1f} GiB for {workers} at once"
+    return f"{max(peaks):.1f} GiB a cell, {workers * max(peaks):.1f} GiB for {workers} at once{where}"
 
 
 def _disk(records: Sequence[CellRecord], cells: int, cache: Path) -> str:
@@ -205,7 +228,7 @@ def _size(folder: Path) -> int:
     return total
 
 
-def _effect(cells: Sequence[Cell], records: Sequence[CellRecord]) -> str:
+def _effect(cells: Sequence[Cell], records: Sequence[CellRecord], reference: Reference | None) -> str:
     """The smallest change of each primary metric that four of five such experiments show, for the most varied arm."""
     seeds = len({cell.seed for cell in cells})
     trains = cells[0].trains
@@ -218,12 +241,21 @@ def _effect(cells: Sequence[Cell], records: Sequence[CellRecord]) -> str:
     for metric in matrix.primary:
         shown = [each for arm in matrix.others if (each := _smallest(matrix, arm, metric, seeds, tests)) is not None]
         if shown:
-            told.append(f"{metric.label} {two_ends(np.expm1([-max(shown), max(shown)]).tolist(), '%', ' / ')}")
+            told.append(f"{metric.label} {_two_ends(np.expm1([-max(shown), max(shown)]).tolist())}")
+    if not told and reference is not None and reference.smallest:
+        ends = [f"{METRICS[name].label} {_two_ends(both)}" for name, both in reference.smallest.items()]
+        return (
+            f"{', '.join(ends)} would be shown by four of five such experiments, as {reference.place} tells of its own"
+        )
     if not told:
         needed = "two seeds of an arm and of the baseline" if trains else "an arm and the baseline"
         return f"unknown: it takes {needed} that are complete here"
     size = counted(seeds, "seed") if trains else "these weights"
     return f"{', '.join(told)} would be shown by four of five such experiments of {size} and {tests} tests"
+
+
+def _two_ends(ends: Iterable[float]) -> str:
+    return two_ends(ends, "%", " / ")
 
 
 def _smallest(matrix: Matrix, arm: Arm, metric: Metric, seeds: int, tests: int) -> float | None:

@@ -1,9 +1,71 @@
-"""A report's scores beside those that are committed under `results/reference/`."""
+"""What is committed under `results/reference/`: the scores beside a report's own, the cost for who has no cell yet."""
 
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
+
+from experiments.reporting.cells_file import CellFacts, read_facts
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a committed report tells of an experiment before it is run here.
+
+    Attributes:
+        place: of the report.
+        machine: that it was run on.
+        settings: of every cell, as `flattened` gives them.
+        minutes: of training and testing, by cell.
+        memory_gib: of the cell that needed most; None where it was not measured.
+        smallest: change of each primary metric that four of five such experiments show, for the most varied arm, as
+            shares: fall and rise by metric.
+    """
+
+    place: Path
+    machine: str
+    settings: list[dict[str, str]]
+    minutes: dict[str, float]
+    memory_gib: float | None
+    smallest: dict[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, report: Path) -> Reference | None:
+        """That of the experiment and scale of a report; None without one that tells of its cells.
+
+        Raises:
+            ValueError: a file of it is damaged.
+        """
+        place = reference_of(report)
+        facts = read_facts(place)
+        if not facts:
+            return None
+        page = (place / "report.md").read_text(encoding="utf-8")
+        memory = [_number(row["Peak memory (GiB)"]) for row in _table(page, "Cost") if row["Peak memory (GiB)"] != "—"]
+        with (place / "scores.csv").open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["primary"] == "True" and row["smallest_fall"]]
+        ends: dict[str, list[tuple[float, float]]] = {}
+        for row in (row for row in rows if row["stratum"] == "all"):
+            ends.setdefault(row["metric"], []).append((float(row["smallest_fall"]), float(row["smallest_rise"])))
+        return cls(
+            place,
+            "; ".join(dict.fromkeys(map(_machine, facts))),
+            [each.settings for each in facts],
+            {row["Cell"]: _number(row["Minutes"]) for row in _table(page, "Cells")},
+            max(memory, default=None),
+            {metric: min(found) for metric, found in ends.items()},
+        )
+
+
+def _machine(facts: CellFacts) -> str:
+    parts = {"gpu": "{}", "processor": "{}", "cores": "{} cores"}
+    return ", ".join(text.format(facts.world[name]) for name, text in parts.items() if name in facts.world)
+
+
+def reference_of(report: Path) -> Path:
+    """RESULTS_DIR/reference/EXPERIMENT/SCALE of a report, which is RESULTS_DIR/EXPERIMENT/SCALE."""
+    return report.parent.parent / "reference" / report.parent.name / report.name
 
 
 def against_reference(report: Path) -> str:
@@ -12,9 +74,9 @@ def against_reference(report: Path) -> str:
     Compared are the primary metrics of every arm and seed that both have, to the six digits that are written.
 
     Args:
-        report: RESULTS_DIR/EXPERIMENT/SCALE; the reference is RESULTS_DIR/reference/EXPERIMENT/SCALE.
+        report: its folder.
     """
-    reference = report.parent.parent / "reference" / report.parent.name / report.name
+    reference = reference_of(report)
     if not (reference / "scores.csv").is_file():
         return ""
     here, there = (_scores(folder / "scores.csv") for folder in (report, reference))
@@ -38,3 +100,16 @@ def _scores(path: Path) -> dict[tuple[str, str, str], float]:
         rows = [row for row in csv.DictReader(file) if row["primary"] == "True" and row["stratum"] == "all"]
     seeds = ((row, *each.split(":")) for row in rows for each in row["by_seed"].split())
     return {(row["label"], row["metric"], seed): float(value) for row, seed, value in seeds}
+
+
+def _table(page: str, title: str) -> list[dict[str, str]]:
+    """The rows of a table of a report in Markdown, by its columns."""
+    _, _, after = page.partition(f"\n## {title}\n")
+    lines = [line for line in after.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    columns, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines] or [[], []]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _number(text: str) -> float:
+    """What `formatting.number` has written."""
+    return float(text.replace(" ", ""))

@@ -5,36 +5,46 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from experiments.inference.streaming import Streaming
 from experiments.training.data import make_data
 from experiments.training.devices import choose_strategy
 from experiments.training.nets import NO_OPTIONS
 from experiments.training.settings import Settings, Stage
-from experiments.training.stages import make_recipe, pick_device
+from experiments.training.stages import make_objective, make_recipe, pick_device
 from experiments.training.trunk import trunk_settings
-from lightning_modules.nets import check_net
+from lightning_modules.nets import build_net, check_net
+from lightning_modules.nets.interface import MattingNet
+from lightning_modules.nets.published import PUBLISHED
 from lightning_modules.objectives import OBJECTIVES
 from lightning_modules.objectives.interface import Objective
 from lightning_modules.options import check_names, check_options
 
+FOLDERS = ("root", "scenes", "splits", "scene_splits")  # of config group `data`, where its sources are files
+
 
 def check_parts(settings: Settings) -> None:
-    """Check the names and types of what net, objectives, recipe, data and test are made by, without making a net.
+    """Check what net, objectives, recipe, data and test are made by: all are made, a net without its weights.
 
     Raises:
         ValueError: one of them takes no such option, or no such value of it.
     """
-    _check_model(settings.model)
+    net = _check_model(settings.model)
     if "weights" in settings.model and settings.stages:
         raise ValueError("model=checkpoint is tested as it is: give recipe=none with it")
     for name, stage in settings.stages.items():
+        assert net is not None
         try:
             if stage.trunk is not None:
                 _check_model(trunk_settings(settings, name).model)
             _check_objective(stage)
-            make_recipe(stage, Objective(), settings.seed)
+            objective = make_objective(stage, net, settings.seed)
+            objective.parameter_groups(net, stage.learning_rate)
+            make_recipe(stage, objective, settings.seed)
         except ValueError as error:
             raise ValueError(f"recipe.stages.{name}: {error}") from None
         make_data(settings, stage, name)
@@ -44,11 +54,18 @@ def check_parts(settings: Settings) -> None:
     Streaming.of(settings.test)
 
 
-def _check_model(model: Mapping[str, Any]) -> None:
+def _check_model(model: Mapping[str, Any]) -> MattingNet | None:
+    """The net, without its weights; None of one whose own file has options that are not told here."""
     options = {name: value for name, value in model.items() if name not in NO_OPTIONS}
-    if "pretrained" in model:  # of what is pretrained, a file too: see `make_net`
-        options["pretrained"] = bool(model["pretrained"])
-    check_net(model["name"], options)
+    # Of what is pretrained, a file too: see `make_net`.
+    check_net(model["name"], options | ({"pretrained": bool(model["pretrained"])} if "pretrained" in model else {}))
+    if "weights" in model and model["weights"] not in PUBLISHED:
+        return None
+    try:
+        with torch.device("meta"):  # shapes alone, which takes no time
+            return build_net(model["name"], **options)
+    except RuntimeError:  # a flow network of another package may read its own numbers while it is made
+        return build_net(model["name"], **options)
 
 
 def _check_objective(stage: Stage) -> None:
@@ -65,8 +82,11 @@ def check_machine(settings: Settings) -> None:
     """Check that this machine, on which the cells are to run, has what they ask for.
 
     Raises:
-        ValueError: there is no GPU, or a package is not installed.
+        ValueError: there is no GPU, a folder of data is not there, or a package is not installed.
     """
+    places = {name: settings.data.get(name) for name in FOLDERS}
+    if missing := [name for name, place in places.items() if place is not None and not Path(place).is_dir()]:
+        raise ValueError(f"data.{missing[0]}={places[missing[0]]}: there is no such folder here")
     try:
         pick_device(settings.trainer.accelerator)
     except ValueError as error:

@@ -9,7 +9,7 @@ f4 is e4 joined with the background memory; lr8, hr2, f2 as in `modnet.py`; g th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lightning_modules.nets.backbones import MobileNetV2
 from lightning_modules.nets.blocks import crop, frozen_statistics, pad_to_multiple, resize, scale, to_image
+from lightning_modules.nets.brm import MODES as BRM_MODES
 from lightning_modules.nets.brm import BackgroundRestoration, BRMState
 from lightning_modules.nets.flow import check_flow
 from lightning_modules.nets.interface import MattingNet, MattingOutput
@@ -24,7 +25,7 @@ from lightning_modules.nets.modnet import FusionBranch, LightDetailBranch, Seman
 from lightning_modules.nets.modnet_v_motion import MOTIONS, MotionCompensation, MovingState
 from lightning_modules.nets.prm import PatchRefinement
 from lightning_modules.nets.warp import resize_flow
-from lightning_modules.options import check_choice
+from lightning_modules.options import From, check_choice
 
 # Encoder layers that are kept, and how much wider the pointwise layer behind them is (None: no such layer).
 _LAST_BLOCKS: dict[str, tuple[int, float | None]] = {"deleted": (14, 5), "narrow": (18, 0.5), "full": (19, None)}
@@ -99,7 +100,7 @@ class MODNetV(MattingNet):
         flow: str = "dis",
         flow_options: Mapping[str, Any] | None = None,
         prm: bool = True,
-        prm_k: int | None = 16,
+        prm_k: Annotated[int, From(1)] | None = 16,
         prm_xi: float = 0.01,
         prm_mode: str = "threshold",
         prm_top_share: float = 0.15,
@@ -130,6 +131,7 @@ class MODNetV(MattingNet):
             ValueError: an option has a value other than these, or there is no memory to be moved.
         """
         super().__init__()
+        check_choice("brm", brm, (True, False, *BRM_MODES))
         if isinstance(brm, str):
             brm_mode, brm = brm, True
         check_choice("semantic_scale", semantic_scale, _MULTIPLES)

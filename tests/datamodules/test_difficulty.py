@@ -28,6 +28,10 @@ def test_wrong_options_are_refused() -> None:
         Difficulty(pan=0.2)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="cut_share must lie"):
         Difficulty(cut_share=1.5)
+    with pytest.raises(ValueError, match=r"camouflage must lie in \[0, 1\]"):
+        Difficulty(camouflage=(0.0, 2.0))
+    with pytest.raises(ValueError, match=r"photometric must lie in \[0, 1\]"):
+        Difficulty(photometric=-0.5)
     with pytest.raises(ValueError, match=r"jpeg_quality must lie in \[1, 100\]"):
         Difficulty(jpeg_quality=(0, 50))
     with pytest.raises(ValueError, match="h264_crf must be two whole numbers"):

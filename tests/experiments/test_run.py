@@ -150,14 +150,16 @@ def test_a_failing_cell_is_told_and_stops_no_other(
     root: Path, here: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     """With the default logger, too, which holds the run of the failed cell."""
-    arms = "model.brm_update=nonsense,average"
-    result = here(root / "failing", "+exp=brm_update", arms, "seed=0", "scale=smoke", *FEW)
+    # Of MODNet-V's frames sides must be multiples of 32, which training finds out.
+    arms, why = ["model.brm_update=average", "recipe.stages.matting.size=72,64"], "sides that are multiples of 32"
+    result = here(root / "failing", "+exp=brm_update", *arms, "seed=0", "scale=smoke", *FEW)
     assert result.returncode == 1
-    assert "brm_update must be one of" in result.stdout
-    status = {record["arm"]["model.brm_update"]: record for record in cells(root / "failing", "brm_update").values()}
-    assert {arm: record["status"] for arm, record in status.items()} == {"nonsense": "failed", "average": "complete"}
-    assert "brm_update must be one of" in str(status["nonsense"]["error"])
-    assert "nonsense" in next((root / "failing/results/brm_update").glob("*/report.md")).read_text()
+    assert why in result.stdout
+    found = cells(root / "failing", "brm_update").values()
+    sizes = {record["arm"]["recipe.stages.matting.size"]: record for record in found}  # type: ignore[index]
+    assert {size: record["status"] for size, record in sizes.items()} == {72: "failed", 64: "complete"}
+    assert why in str(sizes[72]["error"])
+    assert "size=72" in next((root / "failing/results/brm_update").glob("*/report.md")).read_text()
 
 
 @pytest.mark.slow
@@ -165,9 +167,32 @@ def test_a_failing_cell_is_told_and_stops_no_other(
 def test_an_impossible_cell_is_told_before_any_other_starts(
     tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    result = here(tmp_path, "+exp=brm_update", "model.brm_update=average,3", "seed=0", *SMOKE)
+    result = here(tmp_path, "+exp=brm_update", "model.brm_update=average,foo", "seed=0", *SMOKE)
     check_line(result, "net 'modnet_v': brm_update must be")
     assert not cells(tmp_path, "brm_update")
+
+
+@pytest.mark.parametrize("planned", [["plan"], []])
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["model.brm=maybe"], "error: net 'modnet_v': brm must be one of "),
+        (["data=video_mattes", "data.root=/nowhere", "data.scenes=/nowhere"], "error: data.root=/nowhere: there is no"),
+        (["data.source.train.num_clips=0"], "error: num_clips is 0; it must lie in [1, "),
+        (["scale=tinyy"], "Could not find 'scale/tinyy'; Available options in 'scale': paper; small; smoke; tiny"),
+    ],
+)
+def test_what_no_cell_can_start_with_ends_the_plan_and_the_run_with_one_line(
+    tmp_path: Path,
+    here: Callable[..., subprocess.CompletedProcess[str]],
+    overrides: list[str],
+    told: str,
+    planned: list[str],
+) -> None:
+    result = here(tmp_path, "+exp=brm_ablation", "seed=0", "logger=none", *overrides, *planned)
+    check_line(result, told)
+    assert result.returncode == 2
+    assert not cells(tmp_path)
 
 
 def test_a_plan_tells_the_cells_and_starts_none(

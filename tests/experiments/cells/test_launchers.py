@@ -5,8 +5,10 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 from experiments import run
 from experiments.cells import launchers
@@ -34,6 +36,8 @@ def records(folder: Path) -> dict[str, dict[str, object]]:
 def test_a_launcher_whose_package_is_missing_is_told_with_the_line_that_installs_it(
     name: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    known = {"get_group_options": lambda group: ["basic", name]}
+    monkeypatch.setattr(GlobalHydra.instance(), "config_loader", lambda: SimpleNamespace(**known))
     check_launcher(name)
     monkeypatch.setattr(launchers, "distributions", lambda name: iter(()))
     with pytest.raises(ValueError, match=f"hydra/launcher={name} needs .*: pip install {package}$"):
@@ -41,20 +45,32 @@ def test_a_launcher_whose_package_is_missing_is_told_with_the_line_that_installs
     check_launcher("basic")
 
 
+def test_a_launcher_that_nobody_knows_is_told_with_those_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = words(tmp_path, "+exp=brm_ablation", "seed=0", "hydra/launcher=nonsense")
+    for planned in (["plan"], []):
+        result = run_here(partial(run_cells, [*given, *planned], []), given, monkeypatch, capsys)
+        assert result.returncode == 2
+        assert result.stderr.startswith("error: hydra/launcher=nonsense: there is no such launcher; there are basic")
+        assert result.stdout == ""
+
+
 @pytest.mark.slow
 def test_joblib_runs_cells_beside_each_other_and_a_failed_one_stops_no_other(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    arms = ["+exp=brm_update", "seed=0", "model.brm_update=average,nonsense"]
+    # Of MODNet-V's frames sides must be multiples of 32, which training finds out.
+    arms = ["+exp=brm_update", "seed=0", "model.brm_update=average", "recipe.stages.matting.size=64,72"]
     command = words(tmp_path, *arms, "logger=none", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     command = [sys.executable, "-m", "experiments.run", *command]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 1
-    assert "brm_update must be one of" in result.stderr
+    assert "training frames of this net need sides that are multiples of 32" in result.stderr
     assert "Traceback" not in result.stderr
-    status = {record["arm"]["model.brm_update"]: record for record in records(tmp_path).values()}  # type: ignore[index]
-    assert status["average"]["status"] == "complete"
-    assert status["nonsense"]["status"] == "failed"
-    assert "hydra/launcher=joblib" in str(status["average"]["command"])
+    sizes = {record["arm"]["recipe.stages.matting.size"]: record for record in records(tmp_path).values()}  # type: ignore[index]
+    assert sizes[64]["status"] == "complete"
+    assert sizes[72]["status"] == "failed"
+    assert "hydra/launcher=joblib" in str(sizes[64]["command"])
     assert list((tmp_path / "results").glob("brm_update/*/report.md"))
 
 

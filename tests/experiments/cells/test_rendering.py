@@ -89,6 +89,7 @@ def test_a_config_names_all_that_its_stages_and_its_test_read(tmp_path: Path) ->
     }
 
 
-def test_a_config_that_no_cell_can_start_with_asks_for_nothing(tmp_path: Path) -> None:
+def test_data_that_no_cell_can_start_with_are_refused(tmp_path: Path) -> None:
     config = composed(["scale=smoke", f"data.cache_dir={tmp_path}", "data.source.train.num_clips=0"])
-    assert sources_of(Settings.of(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))) == []
+    with pytest.raises(ValueError, match="num_clips"):
+        sources_of(Settings.of(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))))

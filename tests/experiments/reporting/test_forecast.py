@@ -1,5 +1,7 @@
 """What a command would do is told from the cells that ran."""
 
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from experiments.command.messages import duration
 from experiments.records.cell_record import CellRecord, write_config
 from experiments.records.experiment import Experiment
 from experiments.reporting.forecast import plan, seconds_of
+from experiments.reporting.report import write_report
 from experiments.training.settings import Settings
 from experiments.training.trunk import trunk_place
 from tests.experiments.training.composed import settings_of
@@ -37,6 +40,10 @@ class Planned:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def report(self) -> Path:
+        return self.folder.parents[1] / "results" / "brm_ablation" / self.scale
 
     def is_complete(self) -> bool:
         return self.complete
@@ -116,6 +123,49 @@ def test_what_nothing_is_known_of_is_said_to_be_unknown(planned: Callable[..., s
     told = planned(seeds=3, complete=0)
     assert told.count("unknown: no cell of this experiment, scale and settings is complete here") == 3
     assert "effect    unknown: it takes two seeds" in told
+
+
+@pytest.fixture
+def committed(
+    make_cell: Callable[..., CellRecord], experiment: Experiment, tmp_path: Path, undrawn: None
+) -> Callable[[], list[Planned]]:
+    """Writes the report of three seeds as the committed one, and gives four seeds' cells, none of which ran here."""
+
+    def cells() -> list[Planned]:
+        arms = [(brm, seed) for seed in range(3) for brm in (True, False)]
+        ran = [make_cell({"model.brm": brm}, seed, effect=1.1 if brm else 1.0, clips=8, frames=3) for brm, seed in arms]
+        for cell, (brm, seed) in zip(ran, arms, strict=True):
+            write_config(cell.folder / "config.yaml", CONFIG | {"model": {"brm": brm}, "seed": seed})
+            cell.save()
+        write_report(experiment, ran, tmp_path / "results/reference/brm_ablation/tiny", resamples=200)
+        shutil.rmtree(tmp_path / "outputs")
+        return [
+            Planned(tmp_path / "outputs" / f"model.brm={str(brm).lower()},seed={seed}", {"model.brm": brm}, seed,
+                    experiment, config=CONFIG | {"model": {"brm": brm}, "seed": seed})
+            for brm in (True, False) for seed in range(4)
+        ]  # fmt: skip
+
+    return cells
+
+
+def test_where_nothing_ran_a_committed_report_of_the_same_settings_tells_its_figures_as_of_another_machine(
+    committed: Callable[[], list[Planned]], tmp_path: Path
+) -> None:
+    told = plan(cast(list[Cell], committed()), 2).replace("\n          ", " ")
+    place = tmp_path / "results/reference/brm_ablation/tiny"
+    # Seven minutes a cell, those of the fourth seed too.
+    assert f"time      about 28 min, 2 at once, as on the machine of {place} (some CPU, 2 cores)\n" in told
+    assert "memory    1.5 GiB a cell, 3.0 GiB for 2 at once, as there\n" in told
+    assert "disk      unknown: no cell of this experiment" in told
+    assert re.search(rf"effect    MAD −\d.* / \+\d.* % would be shown by four of five .*, as {place} tells", told)
+
+
+def test_a_committed_report_of_other_settings_tells_nothing(committed: Callable[[], list[Planned]]) -> None:
+    cells = committed()
+    cells[-1].config = cells[-1].config | {"scale": {"steps": 300}}
+    told = plan(cast(list[Cell], cells), 2)
+    assert told.count("unknown: no cell of this experiment, scale and settings is complete") == 3
+    assert "as on the machine of" not in told
 
 
 def test_a_cell_that_was_cut_off_is_resumed_and_one_of_another_config_is_not(

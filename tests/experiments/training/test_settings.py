@@ -5,14 +5,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.hydra_config import HydraConfig
 
 from experiments import run
 from experiments.cells.cell import Cell
 from experiments.sweep import composed
 from experiments.training import checks
-from experiments.training.checks import check_machine, check_parts
+from experiments.training.checks import FOLDERS, check_machine, check_parts
 from lightning_modules.nets import NETS
+from lightning_modules.nets.flow import DIS, FLOWS
 from tests.experiments.in_process import run_here
 
 REFUSED = {
@@ -52,6 +54,20 @@ REFUSED = {
     "model.width=wide": "net 'modnet_v': width must be a number, got 'wide'",
     "+model.widht=1": "net 'modnet_v' has no option widht; the nearest is width; it has: width",
     "model.name=nothere": "no net is called 'nothere'",
+    "model.brm=maybe": "net 'modnet_v': brm must be one of True, False, restored, first_frame, oracle, got 'maybe'",
+    "model.brm=": "net 'modnet_v': brm must be one of True, False, restored, first_frame, oracle, got ''",
+    "model.brm_update=foo": "brm_update must be one of average, overwrite, first_sight, ema, count_mean, got 'foo'",
+    "model.prm_k=0": "net 'modnet_v': prm_k must be a whole number from 1 on or null, got 0",
+    "model=rvm model.backbone=vgg": "net 'rvm': backbone must be one of mobilenetv3, resnet50, got 'vgg'",
+    "model=rvm model.recurrence=foo": "net 'rvm': recurrence must be one of convgru, convgru_full, convlstm, none",
+    "model=context_motion model.flow=foo": "flow must be one of pwcnet, raft_small, raft_large, maskflownet, dis",
+    "model=background_matting_v2 model.refine_share=2": "refine_share must be null or in (0, 1], got 2",
+    "model.prm=false": "recipe.stages.refinement: the refinement stage needs model.prm=true; else set",
+    "+recipe.stages.matting.trunk={share: 0.5, model: {brm: maybe}}": "recipe.stages.matting: net 'modnet_v': brm must",
+    "recipe.stages.matting.objective.backprop_frames=0": "matting: backprop_frames must be at least 1, got 0",
+    "model=modnet recipe.stages.matting.learning_rate={rest:0.1,brain:0.1}": "matting: learning_rate names brain;",
+    "data.difficulty.camouflage=[0,2]": "difficulty: camouflage must lie in [0, 1], got [0, 2]",
+    "data.difficulty.photometric=2": "difficulty: photometric must lie in [0, 1], got 2",
     "trainer.precision=foo": "trainer.precision must be '32-true' or '16-mixed' or",
     "trainer.accelerator=abacus": "trainer.accelerator must be 'auto' or 'cpu' or 'gpu' or 'cuda', got 'abacus'",
     "trainer.strategy=fsdp": "trainer.strategy must be auto or ddp, got 'fsdp'",
@@ -71,7 +87,12 @@ def cell_of(*overrides: str) -> Cell:
 @pytest.mark.parametrize("override", REFUSED)
 def test_a_setting_that_no_run_could_use_is_refused_by_name(override: str) -> None:
     with pytest.raises(ValueError, match=re.escape(REFUSED[override])):
-        check_parts(cell_of(override).settings)
+        check_parts(cell_of(*_words(override)).settings)
+
+
+def _words(override: str) -> list[str]:
+    """Several overrides, or one whose value has spaces."""
+    return [override] if ": " in override else override.split()
 
 
 @pytest.mark.parametrize("override", ["recipe=rvm model=rvm", "trainer.precision=32", "trainer=gpu", "scale=paper"])
@@ -82,6 +103,26 @@ def test_what_a_run_can_use_is_not_refused(override: str) -> None:
 @pytest.mark.parametrize("model", NETS)
 def test_every_net_with_its_own_recipe_is_not_refused(model: str) -> None:
     check_parts(cell_of(f"model={model}").settings)
+
+
+def test_a_net_with_a_part_that_reads_its_own_numbers_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(DIS):
+        def __init__(self) -> None:
+            super().__init__("fast" if torch.ones(2).sum().item() else "medium")
+
+    monkeypatch.setitem(FLOWS, "dis", Counting)
+    check_parts(cell_of("model=context_motion", "model.flow=dis").settings)
+    with pytest.raises(ValueError, match="flow 'dis' has no option speed"):
+        check_parts(cell_of("model=context_motion", "model.flow=dis", "+model.flow_options.speed=1").settings)
+
+
+@pytest.mark.parametrize("missing", FOLDERS)
+def test_a_folder_of_data_that_is_not_there_is_told_by_its_setting(missing: str, tmp_path: Path) -> None:
+    places = {name: f"data.{name}={tmp_path}" for name in FOLDERS}
+    check_machine(cell_of("data=video_mattes", *places.values()).settings)
+    places[missing] = f"data.{missing}={tmp_path}/nowhere"
+    with pytest.raises(ValueError, match=f"^data.{missing}={tmp_path}/nowhere: there is no such folder here$"):
+        check_machine(cell_of("data=video_mattes", *places.values()).settings)
 
 
 @pytest.mark.parametrize("override", ["trainer.accelerator=gpu", "logger=tensorboard"])

@@ -141,10 +141,12 @@ def test_unknown_net_and_option_name_what_there_is():
 @pytest.mark.parametrize(
     "options",
     [
+        {"brm": "maybe"},
         {"brm_update": "mean"},
         {"brm_mode": "magic"},
         {"prm_mode": "some"},
         {"prm_halo": 3},
+        {"prm_k": 0},
         {"semantic_scale": 0.3},
         {"last_block": "half"},
         {"prior_to_d": "f8"},
