@@ -92,7 +92,7 @@ def _about_bound(matrix: Matrix, analysis: Analysis, arms: list[Arm]) -> list[st
         shares = {metric: analysis.shares.get((arm.text, metric.key), {}) for metric in matrix.primary}
         if gains := _gains(shares, EVERYWHERE):
             kinds = {kind: _gains(shares, kind) for kind in (STILL_PERSON, MOVING_PERSON)}
-            apart = [f"{kind}: {found}" for kind, found in kinds.items() if found]
+            apart = [f"{kind}: {found}" for kind, found in kinds.items() if found and len(arms) <= MAX_ARMS_TOLD_ALONE]
             told = f"{arm.label} gains {gains}" + (f" ({'; '.join(apart)})" if apart else "")
             shown.setdefault(bound.label, []).append(told)
         if missing := [metric.label for metric, share in shares.items() if not share]:
