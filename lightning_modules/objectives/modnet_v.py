@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -30,7 +31,8 @@ class MODNetVObjective(Objective):
         plate: which true background a net with brm_mode="oracle" is given: that of each frame ("true"), or the "first"
             frame's, as who films a room before somebody enters has it. Test it with plate=first.
         true_memory: the true alpha tells the memory what to store, so that no error of the net gets into it while it
-            learns to read it; tested, the net stores what itself takes for background. The paper knows no such thing.
+            learns to read it; tested, the net stores what itself takes for background. A number: in that share of the
+            steps, drawn by chance. The paper knows no such thing.
         semantic_weight, detail_weight, matte_weight: MODNet's.
     Source: MODNet-V, sections 3.5 and 4.2, Eq. 7. The means over frames and cells are our choice.
     """
@@ -42,7 +44,7 @@ class MODNetVObjective(Objective):
         background_domain: Literal["restored", "everywhere"] = "restored",
         backprop_frames: int = 1,
         plate: Literal["true", "first"] = "true",
-        true_memory: bool = False,
+        true_memory: bool | float = False,
         semantic_weight: float = 10.0,
         detail_weight: float = 10.0,
         matte_weight: float = 1.0,
@@ -54,12 +56,14 @@ class MODNetVObjective(Objective):
             raise ValueError(f"plate must be 'true' or 'first', got {plate!r}")
         if backprop_frames < 1:
             raise ValueError(f"backprop_frames must be at least 1, got {backprop_frames}")
+        if not 0 <= true_memory <= 1:
+            raise ValueError(f"true_memory must be true, false or a share in [0, 1], got {true_memory}")
         self.matting = MODNetObjective(net, semantic_weight, detail_weight, matte_weight)
         self.background_weight = background_weight
         self.background_domain = background_domain
         self.backprop_frames = backprop_frames
         self.first_plate = plate == "first"
-        self.true_memory = true_memory
+        self.true_memory = float(true_memory)
         self.background_decoder = (
             BackgroundDecoder(net.brm.channels) if net.brm is not None and background_weight > 0 else None
         )
@@ -74,25 +78,32 @@ class MODNetVObjective(Objective):
         assert isinstance(net, MODNetV)
         num_frames = batch.frames.shape[1]
         windows = losses.trimap_windows(min(batch.frames.shape[-2:]), generator)
-        first = net(batch.frames[:, :1], **self._truth(net, batch, 0, 1))
+        truth = partial(self._truth, net, batch, self._tells_memory(generator))
+        first = net(batch.frames[:, :1], **truth(0, 1))
         terms = [self._terms(first, batch, 0, windows)]
         if num_frames > 1:
             start = max(1, num_frames - self.backprop_frames)
-            state = self._advance(net, first.state, batch, start)
-            last = net(batch.frames[:, start:], state=state, **self._truth(net, batch, start, num_frames))
+            state = self._advance(net, first.state, batch.frames[:, 1:start], truth(1, start))
+            last = net(batch.frames[:, start:], state=state, **truth(start, num_frames))
             terms.append(self._terms(last, batch, num_frames - 1, windows))
         return {name: torch.stack([term[name] for term in terms]).mean() for name in terms[0]}
 
-    def _advance(self, net: MODNetV, state: Memory | None, batch: MattingBatch, stop: int) -> Memory | None:
-        """The state before frame `stop`, from that after frame 0, without a graph."""
+    def _advance(self, net: MODNetV, state: Memory | None, frames: Tensor, truth: dict[str, Tensor]) -> Memory | None:
+        """The state after the frames, from that after frame 0, without a graph."""
         if state is None:
             return None
         state = type(state)(*(part.detach() for part in state))
         with torch.no_grad(), frozen_statistics(net):
-            return net.advance(batch.frames[:, 1:stop], state, **self._truth(net, batch, 1, stop))
+            return net.advance(frames, state, **truth)
 
-    def _truth(self, net: MODNetV, batch: MattingBatch, start: int, stop: int) -> dict[str, Tensor]:
-        truth = _truth(net, batch, start, stop, self.true_memory)
+    def _tells_memory(self, generator: torch.Generator) -> bool:
+        """Whether the true alpha fills the memory in this step."""
+        if self.true_memory in (0.0, 1.0):
+            return bool(self.true_memory)
+        return float(torch.rand((), generator=generator)) < self.true_memory
+
+    def _truth(self, net: MODNetV, batch: MattingBatch, told: bool, start: int, stop: int) -> dict[str, Tensor]:
+        truth = _truth(net, batch, start, stop, told)
         return truth | {"background": batch.background[:, :1]} if self.first_plate else truth
 
     def _terms(self, output: MattingOutput, batch: MattingBatch, t: int, windows: tuple[int, int]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 from typing import Literal
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_loss_at_the_last_frame_has_no_path_into_the_first() -> None:
     batch = clip_batch(3)
     batch.frames.requires_grad_()
     first = net(batch.frames[:, :1])
-    state = objective._advance(net, first.state, batch, 2)
+    state = objective._advance(net, first.state, batch.frames[:, 1:2], objective._truth(net, batch, False, 1, 2))
     last = net(batch.frames[:, 2:], state=state)
     gradient = torch.autograd.grad(last.alpha.sum(), batch.frames)[0]
     assert (gradient[:, :2] == 0).all()
@@ -90,7 +91,9 @@ def test_the_state_rolls_over_all_frames_between() -> None:
     net = with_prior(small_net(prm=False, brm_threshold=0.0)).eval()
     batch = clip_batch(5)
     objective = MODNetVObjective(net)
-    advanced = objective._advance(net, net(batch.frames[:, :1]).state, batch, 4)
+    advanced = objective._advance(
+        net, net(batch.frames[:, :1]).state, batch.frames[:, 1:4], objective._truth(net, batch, False, 1, 4)
+    )
     streamed = net(batch.frames[:, :4]).state
     assert advanced is not None
     for ours, theirs in zip(advanced, streamed, strict=True):
@@ -268,6 +271,24 @@ def test_a_true_memory_holds_what_the_true_alpha_shows_in_training_alone(mask: s
     net.eval()
     net(batch.frames)
     assert all(len(memory) == 3 for memory in seen)
+
+
+def test_a_memory_is_told_the_truth_in_as_many_steps_as_asked_and_a_step_is_of_one_kind() -> None:
+    net = small_net(prm=False, brm_mask="matte")
+    objective, batch, told, number = MODNetVObjective(net, true_memory=0.25), clip_batch(3), 0, 64
+    for seed in range(number):
+        with patch.object(objective, "_truth", wraps=objective._truth) as truth:
+            objective(net, batch, torch.Generator().manual_seed(seed))
+        kinds = {call.args[2] for call in truth.call_args_list}
+        assert len(kinds) == 1
+        told += kinds.pop()
+    assert 0.1 < told / number < 0.4
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_of_true_memories_beyond_all_steps_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=r"true_memory must be true, false or a share in \[0, 1\], got"):
+        MODNetVObjective(small_net(prm=False), true_memory=share)
 
 
 def test_an_objective_gives_the_true_alpha_to_a_net_that_needs_it() -> None:
