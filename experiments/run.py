@@ -15,6 +15,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
@@ -78,7 +79,10 @@ def run_cells(arguments: list[str], pools: list[CellPool]) -> int:
         print(f"{__doc__}\nWithout an experiment this would be one cell; hydra.mode=RUN starts it:\n")
     if planned or not arguments:
         alone = mode == RunMode.RUN or launcher != "basic"  # how many a launcher runs at once is its own affair
-        told = rendering.forecast(rendering.sources_to_render(cells))
+        told = list[str]()
+        # Of a launcher the data may lie where its cells run, and not here.
+        with suppress(*(() if launcher == "basic" else (ValueError,))):
+            told = rendering.forecast(rendering.sources_to_render(cells))
         print(plan(cells, 1 if alone else make_pool(first, starts=False).workers), *told, sep="\n")
         return 0
     if mode == RunMode.RUN:

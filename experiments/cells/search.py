@@ -112,7 +112,7 @@ def _distribution(name: str, spec: dict[str, Any]) -> Any:
 
 
 def read_score(record: CellRecord, metric: str) -> float | None:
-    """What a complete cell comes to in a metric as W&B names it: "val/mad", "train/loss", "test/mad".
+    """The score of a complete cell in a metric as W&B names it: "val/mad", "train/loss", "test/mad".
 
     Of those that training logs the last value, as in the summary of a W&B run: for "val/…" that of the tested weights.
     """

@@ -30,6 +30,7 @@ from experiments.statistics.comparisons import (
     holm,
     interaction,
     interquartile_mean_of,
+    mean_of,
     ratio_of,
 )
 from experiments.statistics.verdicts import Verdict
@@ -173,8 +174,11 @@ def _share(analysis: Analysis, matrix: Matrix, arm: Arm, metric: Metric, draws: 
     masks |= {kind: kinds[kind] for kind in (STILL_PERSON, MOVING_PERSON) if kind in kinds}
     analysis.shares[arm.text, metric.key] = {}
     for kind, mask in masks.items():
-        part = part_of(mask, len(seeds), matrix.clips, draws[len(seeds)])
-        ratio = ratio_of((some - floor)[:, mask], (whole - floor)[:, mask])
+        part, of_bound = part_of(mask, len(seeds), matrix.clips, draws[len(seeds)]), (whole - floor)[:, mask]
+        mean_gain = estimate(mean_of(of_bound), len(seeds), part.clips, part.draws)
+        if kind != EVERYWHERE and mean_gain.low <= 0 <= mean_gain.high:
+            continue  # of next to nothing there is no share
+        ratio = ratio_of((some - floor)[:, mask], of_bound)
         analysis.shares[arm.text, metric.key][kind] = estimate(ratio, len(seeds), part.clips, part.draws)
 
 

@@ -288,11 +288,12 @@ def _memory_notes(matrix: Matrix) -> list[str]:
 
 def _size_notes(matrix: Matrix) -> list[str]:
     """That nets of unlike size are compared."""
-    counts = [(max(cell.cost.get("parameters") or 0 for cell in arm.cells), arm.label) for arm in matrix.arms]
-    if not counts or max(counts)[0] <= LIKE_IN_SIZE * min(counts)[0]:
+    sizes = [(max(cell.cost.get("parameters") or 0 for cell in arm.cells), arm.label) for arm in matrix.arms]
+    known = [(count, label) for count, label in sizes if count]
+    if not known or max(known)[0] <= LIKE_IN_SIZE * min(known)[0]:
         return []
-    sizes = [f"{count / 1e6:.2f} ({label})" for count, label in (min(counts), max(counts))]
-    return [f"Arms differ in size, from {' to '.join(sizes)} million parameters: that, too, may make their difference."]
+    ends = [f"{count / 1e6:.2f} ({label})" for count, label in (min(known), max(known))]
+    return [f"Arms differ in size, from {' to '.join(ends)} million parameters: that, too, may make their difference."]
 
 
 def _undefined_notes(undefined: pd.DataFrame) -> list[str]:

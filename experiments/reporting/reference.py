@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,13 @@ class Reference:
         facts = read_facts(place)
         if not facts:
             return None
+        try:
+            return cls._read(place, facts)
+        except KeyError as error:
+            raise ValueError(f"{place}: its report has no column {error}; write it again") from None
+
+    @classmethod
+    def _read(cls, place: Path, facts: Sequence[CellFacts]) -> Reference:
         page = (place / "report.md").read_text(encoding="utf-8")
         memory = [_number(row["Peak memory (GiB)"]) for row in _table(page, "Cost") if row["Peak memory (GiB)"] != "—"]
         with (place / "scores.csv").open(encoding="utf-8", newline="") as file:

@@ -61,7 +61,7 @@ def scores_table(matrix: Matrix, main: bool = True) -> Table:
         note += " The last rows are floors, which learned nothing. The "
         note += "difference to the first plate is 1 where the frame differs from the background of the clip's first "
         note += "frame by more than 0.05, mean of the colours and of 5 × 5 pixels. The first true matte and plate "
-        note += "are given to no net. An arm whose mean MAD is not below one of these is named in a warning."
+        note += "are given to no net. An arm that does not beat one of these is named in a warning."
         note += " The untrained net is one draw of its start weights." if "untrained" in references else ""
     columns = ["Arm", "Seeds", *(metric.heading for metric in metrics)]
     return Table(title, columns, rows, note)

@@ -40,7 +40,7 @@ def validation_table(matrix: Matrix) -> Table:
     scores = [metric for metric in METRICS.values() if metric.key in ALWAYS]
     rows, means = [], {}
     for arm in matrix.arms:
-        left = pd.DataFrame([_left(cell) for cell in arm.cells]).dropna(axis="columns", how="any")
+        left = pd.DataFrame([_last_row(cell) for cell in arm.cells]).dropna(axis="columns", how="any")
         if all(f"val/{metric.key}" in left for metric in scores):
             figures = [mean_and_spread(left[f"val/{metric.key}"].to_numpy()) for metric in scores]
             rows.append([arm.label, str(len(left)), *figures])
@@ -51,7 +51,7 @@ def validation_table(matrix: Matrix) -> Table:
     return Table("Validation", ["Arm", "Seeds", *(metric.heading for metric in scores)], rows, note)
 
 
-def _left(cell: CellRecord) -> dict[str, float]:
+def _last_row(cell: CellRecord) -> dict[str, float]:
     """The last row of the history."""
     history = cell.read_history()
     return {} if history is None else {str(name): value for name, value in history.iloc[-1].items()}

@@ -39,12 +39,20 @@ class ResumePoint(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Take SIGTERM over from Lightning, which restores it at the end, where there are several processes."""
-
-        def ask(signum: int, frame: FrameType | None) -> None:
-            self.asked = True
-
         if trainer.world_size > 1:
-            signal.signal(signal.SIGTERM, ask)
+            signal.signal(signal.SIGTERM, self._ask)
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Likewise, of one process too, for the validation after the last step, which takes no longer than to end."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            signal.signal(signal.SIGTERM, self._ask)
+
+    def is_end_asked(self, device: torch.device) -> bool:
+        """Whether any of the processes was asked to end and has not; they compare notes on their devices."""
+        return bool(mean_over_ranks(torch.tensor(float(self.asked), device=device)))
+
+    def _ask(self, signum: int, frame: FrameType | None) -> None:
+        self.asked = True
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Say whose checkpoint it is."""
@@ -63,9 +71,7 @@ class ResumePoint(Callback):
         step = trainer.global_step
         if step >= trainer.max_steps:
             return
-        asked_together = trainer.world_size > 1 and bool(
-            mean_over_ranks(torch.tensor(float(self.asked), device=module.device))
-        )
+        asked_together = trainer.world_size > 1 and self.is_end_asked(module.device)
         if step % self.every == 0 or trainer.received_sigterm or asked_together:
             save_checkpoint(trainer, self.path)
         if asked_together:
@@ -110,7 +116,7 @@ class History(Callback):
             self._keep_losses(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Keep the scores of the validation clips; after the last step, those of what the stage leaves alone."""
+        """Keep the scores of the validation clips; after the last step only those of what the stage leaves."""
         fitting = trainer.state.fn == TrainerFn.FITTING
         if fitting and trainer.global_step >= trainer.max_steps:
             return

@@ -55,10 +55,12 @@ def check_parts(settings: Settings) -> None:
 
 
 def _check_model(model: Mapping[str, Any]) -> MattingNet | None:
-    """The net, without its weights; None of one whose own file has options that are not told here."""
+    """The net, without its weights; None for one read from a file of the user's, whose options stand in it."""
     options = {name: value for name, value in model.items() if name not in NO_OPTIONS}
     # Of what is pretrained, a file too: see `make_net`.
     check_net(model["name"], options | ({"pretrained": bool(model["pretrained"])} if "pretrained" in model else {}))
+    if model.get("pretrained") is True and model.get("width", 1.0) != 1.0:
+        raise ValueError(f"pretrained=True needs width=1.0, got {model['width']}: there are no other published weights")
     if "weights" in model and model["weights"] not in PUBLISHED:
         return None
     try:

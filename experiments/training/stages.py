@@ -91,7 +91,9 @@ def make_trainer(
         # In this order: at the end weights are averaged, then their norms calibrated, and then the clock stops.
         callbacks=[*average, Calibration(trainer.calibration_batches), *callbacks],
         val_check_interval=_validate_every(stage, trainer) * trainer.accumulate_grad_batches,
+        # What a stage leaves is validated after it, once it is averaged and calibrated.
         limit_val_batches=1.0 if trainer.validate_every < stage.steps else 0,
+        inference_mode=False,  # so that this validation is like those within: compiled once, its tensors as any
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # of nothing: `History` logs
         logger=logger or False,
@@ -166,16 +168,13 @@ def train_stage(
     resume.parent.mkdir(parents=True, exist_ok=True)
     module = MattingModule(net, recipe)
     history = History(folder / f"history_{name}.csv", every=history_every(stage))
-    callbacks = [
-        history,
-        beats or Heartbeat(folder, name),
-        ResumePoint(resume, trainer.checkpoint_every, _validate_every(stage, trainer), owner),
-    ]
+    point = ResumePoint(resume, trainer.checkpoint_every, _validate_every(stage, trainer), owner)
+    callbacks = [history, beats or Heartbeat(folder, name), point]
     fit = make_trainer(recipe.objective, stage, trainer, folder, callbacks, logger)
     try:
         fit.fit(module, datamodule=data, ckpt_path=newest_usable(resume, owner), weights_only=True)
         fit.limit_val_batches = 1.0
-        fit.validate(module, datamodule=data, verbose=False)  # what the stage leaves: averaged, calibrated
+        fit.validate(module, datamodule=data, verbose=False)
     except SIGTERMException:
         raise SystemExit(143) from None  # Lightning would end with status 0, as if all were done
     except (RuntimeError, ValueError, EOFError, ConnectionError) as error:
@@ -188,8 +187,8 @@ def train_stage(
         _save_trained(weights, net, recipe.objective, history.seconds, owner)
         remove_checkpoint(resume)
     fit.strategy.barrier()
-    if fit.received_sigterm:
-        raise SystemExit(143)  # it came during the last validation, which Lightning ends first
+    if point.is_end_asked(fit.strategy.root_device):
+        raise SystemExit(143)  # after the last step: the next start finds the stage done
     return history.seconds
 
 

@@ -1,5 +1,7 @@
 """What a stage leaves, whole or cut off."""
 
+import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from datamodules.batch import MattingBatch
@@ -19,6 +22,7 @@ from experiments.training.devices import MemoryExhaustedError
 from experiments.training.settings import Settings
 from experiments.training.stages import history_every
 from lightning_modules.metrics import MAD
+from lightning_modules.module import MattingModule
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.objectives.rvm import RVMObjective
 from tests.experiments.training.composed import settings_of, stage_of
@@ -65,6 +69,28 @@ def test_a_stage_that_is_cut_off_within_a_row_or_at_its_end_leaves_what_a_whole_
     for name in history:
         (column,) = logged_names({name: 0.0})
         assert dict(logged[column].dropna()) == pytest.approx(dict(history[name].dropna()))
+
+
+@pytest.mark.slow
+def test_a_stage_that_is_asked_to_end_in_its_last_validation_is_done_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = few_of(tmp_path, "model=modnet", "recipe=modnet", "scale.modnet_steps=2")
+    validate = MattingModule.validation_step
+
+    def asked(module: MattingModule, *batch: Any) -> None:
+        if module.trainer.state.fn == TrainerFn.VALIDATING:
+            os.kill(os.getpid(), signal.SIGTERM)
+        validate(module, *batch)
+
+    monkeypatch.setattr(MattingModule, "validation_step", asked)
+    with pytest.raises(SystemExit, match="143"):
+        train(config, "", tmp_path / "cell", None)
+    history = pd.read_csv(tmp_path / "cell" / "history_matting.csv").set_index("step")
+    assert history["val/mad"].notna()[2]
+    assert (tmp_path / "cell" / "checkpoints" / "matting.pt").is_file()
+    monkeypatch.setattr(MattingModule, "training_step", None)  # nothing is left to train
+    train(config, "", tmp_path / "cell", None)
 
 
 @pytest.mark.slow
