@@ -64,6 +64,19 @@ def what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return ", ".join(told)
 
 
+def shared_data(data: Mapping[str, Any]) -> str | None:
+    """One fingerprint of the people and places that all arms of a comparison have to see; None where none is told.
+
+    Pictures for a segmentation pass are left out: they belong to the recipe that takes them, and so to the arm.
+    """
+    parts = data.get("parts") or {}
+    digests = {name: each["digest"] for name, each in parts.items() if not name.startswith("segmentation.")}
+    if len(digests) == len(parts):
+        told: str | None = data.get("fingerprint")
+        return told
+    return fingerprint(digests).digest
+
+
 def part_of_data(data: Mapping[str, Any], part: Literal["training", "test"]) -> str:
     """One fingerprint of what a record's `data` say of training and validation, or of the people and places of a test.
 

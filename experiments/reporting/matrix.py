@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from experiments.records.cell_record import CellRecord
 from experiments.records.experiment import Experiment
+from experiments.records.fingerprints import shared_data
 from experiments.reporting.arms import Arm, arm_label, arm_text, scores
 from experiments.reporting.averages import METRICS, by_rows, mark_broken, score_tables, without_input_frames
 from experiments.statistics.clips import Clips, FloatArray
@@ -169,7 +170,7 @@ def _usable(cells: Sequence[CellRecord], matrix: Matrix) -> list[tuple[CellRecor
 
 def _leave_out_other_data(tables: dict[tuple[str, int], tuple[CellRecord, pd.DataFrame]], matrix: Matrix) -> None:
     """Keep the cells of the data that most of them saw, and those that do not say what they saw, with a note."""
-    seen = {place: cell.data.get("fingerprint") for place, (cell, _) in tables.items()}
+    seen = {place: shared_data(cell.data) for place, (cell, _) in tables.items()}
     known = Counter(data for data in seen.values() if data is not None).most_common(1)
     if not known:
         return

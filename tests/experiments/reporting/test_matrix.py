@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from experiments.records.fingerprints import describe_data
 from tests.experiments.cells_on_disk import WITH, WITHOUT, measure_more, of_data, rewrite, scores, small
 
 
@@ -146,3 +147,16 @@ def test_nets_of_unlike_size_are_named(make_cell, experiment, write, times):
     cells[0].save()
     told = f"Arms differ in size, from 1.23 (without BRM) to {1.234567 * times:.2f} (with BRM) million parameters"
     assert (told in write(experiment, cells)) is (times > 1.5)
+
+
+@pytest.mark.usefixtures("only_tables")
+def test_an_arm_whose_recipe_has_a_segmentation_pass_is_compared_with_those_without(make_cell, experiment, write):
+    people = {f"people of {part}": {"name": part} for part in ("train", "val", "test")}
+    cells = [small(make_cell, arm, seed) for arm in (WITH, WITHOUT) for seed in (0, 1)]
+    for cell in cells:
+        images = {"segmentation.image": {"name": "images"}} if cell.arm == WITH else {}
+        cell.data = describe_data(people | images, None)
+        cell.save()
+    text = write(experiment, cells)
+    assert "of other data" not in text
+    assert "with BRM against without BRM, 2 seeds" in text
