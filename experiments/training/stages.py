@@ -174,7 +174,7 @@ def train_stage(
     try:
         fit.fit(module, datamodule=data, ckpt_path=newest_usable(resume, owner), weights_only=True)
         fit.limit_val_batches = 1.0
-        fit.validate(module, datamodule=data, verbose=False)
+        fit.validate(module, datamodule=data, verbose=False, weights_only=True)
     except SIGTERMException:
         raise SystemExit(143) from None  # Lightning would end with status 0, as if all were done
     except (RuntimeError, ValueError, EOFError, ConnectionError) as error:
