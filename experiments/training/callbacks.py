@@ -43,7 +43,7 @@ class ResumePoint(Callback):
             signal.signal(signal.SIGTERM, self._ask)
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Likewise, of one process too, for the validation after the last step, which takes no longer than to end."""
+        """Likewise, of one process too, for the validation after the last step: its few clips are scored to the end."""
         if trainer.state.fn == TrainerFn.VALIDATING:
             signal.signal(signal.SIGTERM, self._ask)
 

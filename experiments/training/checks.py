@@ -18,6 +18,7 @@ from experiments.training.settings import Settings, Stage
 from experiments.training.stages import make_objective, make_recipe, pick_device
 from experiments.training.trunk import trunk_settings
 from lightning_modules.nets import build_net, check_net
+from lightning_modules.nets.backbones import check_imagenet_width
 from lightning_modules.nets.interface import MattingNet
 from lightning_modules.nets.published import PUBLISHED
 from lightning_modules.objectives import OBJECTIVES
@@ -59,8 +60,8 @@ def _check_model(model: Mapping[str, Any]) -> MattingNet | None:
     options = {name: value for name, value in model.items() if name not in NO_OPTIONS}
     # Of what is pretrained, a file too: see `make_net`.
     check_net(model["name"], options | ({"pretrained": bool(model["pretrained"])} if "pretrained" in model else {}))
-    if model.get("pretrained") is True and model.get("width", 1.0) != 1.0:
-        raise ValueError(f"pretrained=True needs width=1.0, got {model['width']}: there are no other published weights")
+    if model.get("pretrained") is True:
+        check_imagenet_width(model.get("width", 1.0))
     if "weights" in model and model["weights"] not in PUBLISHED:
         return None
     try:

@@ -100,7 +100,7 @@ class MobileNetV2(nn.Module):
         Raises:
             ValueError: the width is not 1, the only one these weights exist for.
         """
-        _check_imagenet_width(self.width)
+        check_imagenet_width(self.width)
         from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
         weights = mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2).features.state_dict()
@@ -148,7 +148,7 @@ class MobileNetV3(nn.Module):
         Raises:
             ValueError: the width is not 1, the only one these weights exist for.
         """
-        _check_imagenet_width(self.width)
+        check_imagenet_width(self.width)
         from torchvision.models import MobileNet_V3_Large_Weights
 
         weights = mobilenet_v3_large(weights=MobileNet_V3_Large_Weights.IMAGENET1K_V1).features
@@ -199,7 +199,7 @@ class ResNet(nn.Module):
         Raises:
             ValueError: the width is not 1, the only one these weights exist for.
         """
-        _check_imagenet_width(self.width)
+        check_imagenet_width(self.width)
         from torchvision.models import get_model
 
         weights = get_model(f"resnet{self.depth}", weights="IMAGENET1K_V1").state_dict()
@@ -236,6 +236,7 @@ def _out_channels(layer: nn.Module) -> int:
     return channels
 
 
-def _check_imagenet_width(width: float) -> None:
+def check_imagenet_width(width: float) -> None:
+    """Raise a ValueError unless an encoder of this width has published weights."""
     if width != 1.0:
         raise ValueError(f"pretrained=True needs width=1.0, got {width}: there are no other ImageNet weights")

@@ -62,6 +62,7 @@ REFUSED = {
     "model=rvm model.recurrence=foo": "net 'rvm': recurrence must be one of convgru, convgru_full, convlstm, none",
     "model=context_motion model.flow=foo": "flow must be one of pwcnet, raft_small, raft_large, maskflownet, dis",
     "model=background_matting_v2 model.refine_share=2": "refine_share must be null or in (0, 1], got 2",
+    "model=rvm model.pretrained=true": "pretrained=True needs width=1.0, got 0.5",
     "model.prm=false": "recipe.stages.refinement: the refinement stage needs model.prm=true; else set",
     "+recipe.stages.matting.trunk={share: 0.5, model: {brm: maybe}}": "recipe.stages.matting: net 'modnet_v': brm must",
     "recipe.stages.matting.objective.backprop_frames=0": "matting: backprop_frames must be at least 1, got 0",
