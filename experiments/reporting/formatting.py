@@ -120,7 +120,7 @@ def filled(text: str, indent: int) -> str:
 
 
 def two_ends(ends: Iterable[float], unit: str, between: str = " … ") -> str:
-    """Two signed figures of one unit with two digits of the larger: "−13 … +18 %".
+    """Two signed figures of one unit with two digits of the larger: "−13 … +18 %"; what is rounded to 0 keeps its sign.
 
     Args:
         ends: shares where `unit` is "%".
@@ -128,4 +128,6 @@ def two_ends(ends: Iterable[float], unit: str, between: str = " … ") -> str:
     shown = [100 * end if unit == "%" else end for end in ends]
     largest = max(map(abs, shown))
     decimals = max(0, 1 - math.floor(math.log10(largest))) if 0 < largest < math.inf else 0
-    return f"{between.join(number(end, min(4, decimals), signed=True) for end in shown)} {unit}"
+    signs = ["" if math.isnan(end) else "−" if end < 0 else "+" for end in shown]
+    signed = [sign + number(abs(end), min(4, decimals)) for sign, end in zip(signs, shown, strict=True)]
+    return f"{between.join(signed)} {unit}"

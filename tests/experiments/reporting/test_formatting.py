@@ -1,4 +1,4 @@
-from experiments.reporting.formatting import Table, filled
+from experiments.reporting.formatting import Table, filled, two_ends
 
 
 def test_a_table_for_a_terminal_has_words_on_the_left_and_figures_on_the_right() -> None:
@@ -16,3 +16,9 @@ def test_long_lines_are_wrapped_under_their_heading_and_names_stay_whole():
     assert max(map(len, lines)) <= 110
     assert [line[:10] for line in lines] == ["to run    ", 10 * " "]
     assert " ".join(line.strip() for line in lines).endswith(names)
+
+
+def test_an_end_that_is_rounded_to_zero_shows_on_which_side_of_it_it_lies():
+    assert two_ends((-0.0002, 0.0101), "%") == "−0.0 … +1.0 %"
+    assert two_ends((-0.131, 0.184), "%") == "−13 … +18 %"
+    assert two_ends((float("nan"), float("inf")), "%") == "NaN … +∞ %"
