@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,36 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str = "config") ->
             refuse_missing_settings(config)
             refuse_secret_settings(config)
             job(config)
+        except ValueError as error:
+            errors.append(named_as_given(error, config))
         except BAD_INPUT as error:
             errors.append(error)
 
     main()
     return errors
+
+
+def named_as_given(error: ValueError, config: DictConfig) -> ValueError:
+    """The same error, which also names the setting that a refused one takes its value from.
+
+    >>> config = OmegaConf.create({"scale": {"steps": -5}, "recipe": {"steps": "${scale.steps}"}})
+    >>> named_as_given(ValueError("recipe.steps must be a whole number from 1 on, got -5"), config)
+    ValueError('recipe.steps, which is scale.steps, must be a whole number from 1 on, got -5')
+    """
+    refused, _, complaint = str(error).partition(" ")
+    keys, value = [refused], _unresolved(config, refused)
+    while isinstance(value, str) and (reference := re.fullmatch(r"\$\{([\w.]+)\}", value)):
+        keys.append(reference[1])
+        value = _unresolved(config, reference[1])
+    return error if len(keys) == 1 else ValueError(f"{refused}, which is {keys[-1]}, {complaint}")
+
+
+def _unresolved(config: DictConfig, key: str) -> Any:
+    """What the config has at a dotted key, references as they are written; None where there is nothing."""
+    node: Any = OmegaConf.to_container(config)
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
 
 
 def refuse_missing_settings(config: DictConfig) -> None:
