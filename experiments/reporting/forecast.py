@@ -229,7 +229,11 @@ def _size(folder: Path) -> int:
 
 
 def _effect(cells: Sequence[Cell], records: Sequence[CellRecord], reference: Reference | None) -> str:
-    """The smallest change of each primary metric that four of five such experiments show, for the most varied arm."""
+    """The smallest change of each primary metric that four of five such experiments show.
+
+    Told is that of the most varied arm; bounds are left out, which differ from all others by far, and most from person to
+    person.
+    """
     seeds = len({cell.seed for cell in cells})
     trains = cells[0].trains
     if trains and seeds < FEWEST_SEEDS:
@@ -239,14 +243,18 @@ def _effect(cells: Sequence[Cell], records: Sequence[CellRecord], reference: Ref
     tests = max(1, len(compared) * len(matrix.primary))
     told = []
     for metric in matrix.primary:
-        shown = [each for arm in matrix.others if (each := _smallest(matrix, arm, metric, seeds, tests)) is not None]
+        arms = [arm for arm in matrix.others if matrix.bound_of(arm) is not arm]
+        shown = [each for arm in arms if (each := _smallest(matrix, arm, metric, seeds, tests)) is not None]
         if shown:
             told.append(f"{metric.label} {_two_ends(np.expm1([-max(shown), max(shown)]).tolist())}")
-    if not told and reference is not None and reference.smallest:
-        ends = [f"{METRICS[name].label} {_two_ends(both)}" for name, both in reference.smallest.items()]
-        return (
-            f"{', '.join(ends)} would be shown by four of five such experiments, as {reference.place} tells of its own"
-        )
+    if not told and reference is not None:
+        bound = set(arm_text(cells[0].experiment.bound).split(","))
+        for name, by_arm in reference.smallest.items():
+            ends = [both for arm, both in by_arm.items() if not bound <= set(arm.split(","))]
+            told += [f"{METRICS[name].label} {_two_ends(min(ends))}"] if ends else []
+        if told:
+            where = f"as {reference.place} tells of its own"
+            return f"{', '.join(told)} would be shown by four of five such experiments, {where}"
     if not told:
         needed = "two seeds of an arm and of the baseline" if trains else "an arm and the baseline"
         return f"unknown: it takes {needed} that are complete here"

@@ -20,8 +20,8 @@ class Reference:
         settings: of every cell, as `flattened` gives them.
         minutes: of training and testing, by cell.
         memory_gib: of the cell that needed most; None where it was not measured.
-        smallest: change of each primary metric that four of five such experiments show, for the most varied arm, as
-            shares: fall and rise by metric.
+        smallest: change of each primary metric that four of five such experiments show, as shares: fall and rise by
+            metric and arm.
     """
 
     place: Path
@@ -29,7 +29,7 @@ class Reference:
     settings: list[dict[str, str]]
     minutes: dict[str, float]
     memory_gib: float | None
-    smallest: dict[str, tuple[float, float]]
+    smallest: dict[str, dict[str, tuple[float, float]]]
 
     @classmethod
     def of(cls, report: Path) -> Reference | None:
@@ -53,16 +53,17 @@ class Reference:
         memory = [_number(row["Peak memory (GiB)"]) for row in _table(page, "Cost") if row["Peak memory (GiB)"] != "—"]
         with (place / "scores.csv").open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["primary"] == "True" and row["smallest_fall"]]
-        ends: dict[str, list[tuple[float, float]]] = {}
+        smallest: dict[str, dict[str, tuple[float, float]]] = {}
         for row in (row for row in rows if row["stratum"] == "all"):
-            ends.setdefault(row["metric"], []).append((float(row["smallest_fall"]), float(row["smallest_rise"])))
+            ends = float(row["smallest_fall"]), float(row["smallest_rise"])
+            smallest.setdefault(row["metric"], {})[row["arm"]] = ends
         return cls(
             place,
             "; ".join(dict.fromkeys(map(_machine, facts))),
             [each.settings for each in facts],
             {row["Cell"]: _number(row["Minutes"]) for row in _table(page, "Cells")},
             max(memory, default=None),
-            {metric: min(found) for metric, found in ends.items()},
+            smallest,
         )
 
 

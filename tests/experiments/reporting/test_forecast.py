@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -158,6 +158,13 @@ def test_where_nothing_ran_a_committed_report_of_the_same_settings_tells_its_fig
     assert "memory    1.5 GiB a cell, 3.0 GiB for 2 at once, as there\n" in told
     assert "disk      unknown: no cell of this experiment" in told
     assert re.search(rf"effect    MAD −\d.* / \+\d.* % would be shown by four of five .*, as {place} tells", told)
+
+
+def test_what_a_bound_could_show_is_not_told_as_what_the_arms_could(committed: Callable[[], list[Planned]]) -> None:
+    cells = committed()
+    for cell in cells:
+        cell.experiment = replace(cell.experiment, bound={"model.brm": True})
+    assert "effect    unknown: " in plan(cast(list[Cell], cells), 2)
 
 
 def test_a_committed_report_of_other_settings_tells_nothing(committed: Callable[[], list[Planned]]) -> None:
