@@ -231,8 +231,8 @@ def _size(folder: Path) -> int:
 def _effect(cells: Sequence[Cell], records: Sequence[CellRecord], reference: Reference | None) -> str:
     """The smallest change of each primary metric that four of five such experiments show.
 
-    Told is that of the most varied arm; bounds are left out, which differ from all others by far, and most from person to
-    person.
+    Told is that of the most varied arm. Bounds are left out: they differ from the baseline by far, and by more in some
+    clips than in others.
     """
     seeds = len({cell.seed for cell in cells})
     trains = cells[0].trains

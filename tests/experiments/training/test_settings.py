@@ -143,5 +143,6 @@ def test_of_many_cells_with_one_bad_setting_one_line_is_told_and_none_starts(
     words += [f"output_dir={tmp_path}/outputs", f"results_dir={tmp_path}/results"]
     ended = run_here(partial(run.run_cells, words, []), words, monkeypatch, capsys)
     assert ended.returncode == 2
-    assert ended.stderr == "error: recipe.stages.matting.steps, which is scale.steps, must be a whole number from 1 on, got -5\n"
+    refused = "recipe.stages.matting.steps, which is scale.steps, must be a whole number from 1 on, got -5"
+    assert ended.stderr == f"error: {refused}\n"
     assert not list(tmp_path.glob("outputs/*/*"))
