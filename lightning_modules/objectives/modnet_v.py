@@ -33,6 +33,7 @@ class MODNetVObjective(Objective):
         true_memory: the true alpha tells the memory what to store, so that no error of the net gets into it while it
             learns to read it; tested, the net stores what itself takes for background. A number: in that share of the
             steps, drawn by chance. The paper knows no such thing.
+        true_memory_steps: over so many steps that share falls to 0, in a line; None: it stays.
         semantic_weight, detail_weight, matte_weight: MODNet's.
     Source: MODNet-V, sections 3.5 and 4.2, Eq. 7. The means over frames and cells are our choice.
     """
@@ -45,6 +46,7 @@ class MODNetVObjective(Objective):
         backprop_frames: int = 1,
         plate: Literal["true", "first"] = "true",
         true_memory: bool | float = False,
+        true_memory_steps: int | None = None,
         semantic_weight: float = 10.0,
         detail_weight: float = 10.0,
         matte_weight: float = 1.0,
@@ -58,12 +60,16 @@ class MODNetVObjective(Objective):
             raise ValueError(f"backprop_frames must be at least 1, got {backprop_frames}")
         if not 0 <= true_memory <= 1:
             raise ValueError(f"true_memory must be true, false or a share in [0, 1], got {true_memory}")
+        if true_memory_steps is not None and true_memory_steps < 1:
+            raise ValueError(f"true_memory_steps must be at least 1, or null, got {true_memory_steps}")
         self.matting = MODNetObjective(net, semantic_weight, detail_weight, matte_weight)
         self.background_weight = background_weight
         self.background_domain = background_domain
         self.backprop_frames = backprop_frames
         self.first_plate = plate == "first"
         self.true_memory = float(true_memory)
+        self.true_memory_steps = true_memory_steps
+        self.told_share = self.true_memory
         self.background_decoder = (
             BackgroundDecoder(net.brm.channels) if net.brm is not None and background_weight > 0 else None
         )
@@ -72,6 +78,11 @@ class MODNetVObjective(Objective):
         """Everything except the patch refinement, which stage 2 trains, and an estimator of motion."""
         trained = [p for name, p in net.named_parameters() if not name.startswith(("prm.", "motion."))]
         return [{"params": [*trained, *self.parameters()], "lr": learning_rate}]
+
+    def before_step(self, net: MattingNet, step: int) -> None:
+        """Set in which share of steps like this one the true alpha fills the memory."""
+        if self.true_memory_steps is not None:
+            self.told_share = self.true_memory * max(0.0, 1 - step / self.true_memory_steps)
 
     def forward(self, net: MattingNet, batch: MattingBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Terms loss, semantic, detail, matte, background: means over the supervised frames."""
@@ -98,9 +109,9 @@ class MODNetVObjective(Objective):
 
     def _tells_memory(self, generator: torch.Generator) -> bool:
         """Whether the true alpha fills the memory in this step."""
-        if self.true_memory in (0.0, 1.0):
-            return bool(self.true_memory)
-        return float(torch.rand((), generator=generator)) < self.true_memory
+        if self.told_share in (0.0, 1.0):
+            return bool(self.told_share)
+        return float(torch.rand((), generator=generator)) < self.told_share
 
     def _truth(self, net: MODNetV, batch: MattingBatch, told: bool, start: int, stop: int) -> dict[str, Tensor]:
         truth = _truth(net, batch, start, stop, told)

@@ -285,6 +285,20 @@ def test_a_memory_is_told_the_truth_in_as_many_steps_as_asked_and_a_step_is_of_o
     assert 0.1 < told / number < 0.4
 
 
+def test_a_true_memory_gives_way_to_the_own_one_step_by_step_wherever_training_goes_on() -> None:
+    net = small_net(prm=False, brm_mask="matte")
+    objective = MODNetVObjective(net, true_memory=True, true_memory_steps=8)
+    shares = {}
+    for step in (0, 2, 4, 7, 8, 20, 4):  # the last as after a resumption
+        objective.before_step(net, step)
+        shares[step] = sum(objective._tells_memory(torch.Generator().manual_seed(seed)) for seed in range(200)) / 200
+    assert shares[0] == 1
+    assert shares[8] == shares[20] == 0
+    assert 0.65 < shares[2] < 0.85
+    assert 0.4 < shares[4] < 0.6
+    assert 0.05 < shares[7] < 0.2
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_a_share_of_true_memories_beyond_all_steps_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=r"true_memory must be true, false or a share in \[0, 1\], got"):
